@@ -1,0 +1,147 @@
+/**
+ * The environment: the three switches, console output, and what the runtime can do.
+ *
+ * This is the only library module that touches environment variables, console streams or
+ * permissions, and it touches them when asked, never when imported.
+ *
+ * @module
+ */
+
+import { EnvironmentVariableError } from "./errors.ts";
+
+/** What the environment asks for. */
+export interface Switches {
+  /** Whether entries of this id that are older than the process count as missing. */
+  readonly busts: (id: string) => boolean;
+  /** Whether a miss throws instead of running the function. */
+  readonly cacheOnly: boolean;
+  /** Whether each miss is printed. */
+  readonly printMisses: boolean;
+}
+
+/** The shape of the one permission API that answers without asking the user. */
+interface PermissionHost {
+  Deno?: {
+    permissions?: {
+      querySync?: (
+        descriptor:
+          | { name: "env"; variable: string }
+          | { name: "read" | "write"; path: string },
+      ) => { state: string };
+    };
+  };
+}
+
+/**
+ * Whether a permission is there, without prompting for it.
+ *
+ * Reading a variable or a file without permission makes Deno stop and ask on a terminal, and only
+ * its own API tells beforehand. Runtimes without such an API answer true: they never ask.
+ */
+function permitted(
+  descriptor: { name: "env"; variable: string } | {
+    name: "read" | "write";
+    path: string;
+  },
+): boolean {
+  const answer = (globalThis as PermissionHost).Deno?.permissions?.querySync?.(
+    descriptor,
+  );
+  return answer === undefined || answer.state === "granted";
+}
+
+/** Whether this file may be read, or written, without the runtime asking the user. */
+export function mayAccess(access: "read" | "write", path: string): boolean {
+  return permitted({ name: access, path });
+}
+
+/** The value of a variable; unset, forbidden, or no environment at all is `undefined`. */
+function variable(name: string): string | undefined {
+  if (!permitted({ name: "env", variable: name })) return undefined;
+  return globalThis.process?.env?.[name];
+}
+
+function flag(name: string, text: string | undefined): boolean {
+  switch ((text ?? "").trim().toLowerCase()) {
+    case "1":
+    case "true":
+    case "yes":
+    case "on":
+      return true;
+    case "":
+    case "0":
+    case "false":
+    case "no":
+    case "off":
+      return false;
+    default:
+      throw new EnvironmentVariableError(name, text ?? "");
+  }
+}
+
+/**
+ * Understands the switches.
+ *
+ * @param read Gives the text of a variable, `undefined` when it is unset.
+ * @returns What the environment asks for.
+ * @throws {EnvironmentVariableError} If a switch holds an unknown word.
+ */
+export function parseSwitches(
+  read: (name: string) => string | undefined,
+): Switches {
+  const ids = new Set(
+    (read("BUST_CACHE") ?? "").split(",").map((id) => id.trim()).filter((id) =>
+      id !== ""
+    ),
+  );
+  return {
+    busts: ids.has("all") ? () => true : (id) => ids.has(id),
+    cacheOnly: flag("CACHE_ONLY", read("CACHE_ONLY")),
+    printMisses: flag("PRINT_CACHE_MISSES", read("PRINT_CACHE_MISSES")),
+  };
+}
+
+/**
+ * Reads the switches from the environment of this process.
+ *
+ * @returns What the environment asks for.
+ * @throws {EnvironmentVariableError} If a switch holds an unknown word.
+ */
+export function readSwitches(): Switches {
+  return parseSwitches(variable);
+}
+
+/** The modules of the runtime that the library uses where they exist. */
+interface Builtins {
+  "node:async_hooks": typeof import("node:async_hooks");
+  "node:buffer": typeof import("node:buffer");
+  "node:crypto": typeof import("node:crypto");
+  "node:fs": typeof import("node:fs");
+  "node:path": typeof import("node:path");
+  "node:sqlite": typeof import("node:sqlite");
+  "node:url": typeof import("node:url");
+  "node:zlib": typeof import("node:zlib");
+}
+
+/**
+ * A module that is built into Deno, Node and Bun, or `undefined` where there is none (a browser).
+ * Nothing is loaded before it is asked for, and bundlers see no import.
+ */
+export function builtin<Name extends keyof Builtins>(
+  name: Name,
+): Builtins[Name] | undefined {
+  return globalThis.process?.getBuiltinModule?.(name) as
+    | Builtins[Name]
+    | undefined;
+}
+
+/** When this process began, in milliseconds since the Unix epoch. */
+export function processStart(): number {
+  return performance.timeOrigin;
+}
+
+/** Writes a line for the user to stderr. */
+export function warn(message: string): void {
+  // deno-lint-ignore no-console
+  console.warn(message);
+}

@@ -1,0 +1,468 @@
+/**
+ * Every error class of the library, and the one formula for messages about bad options.
+ *
+ * @example Tell a cache problem from a problem of the function
+ * ```ts
+ * import { CacheMissError, MemoryCache, PanzaError } from "@panza/panza";
+ * import { assert } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * const error = await cache.get("absent").catch((error: unknown) => error);
+ * assert(error instanceof CacheMissError && error instanceof PanzaError);
+ * ```
+ *
+ * @module
+ */
+
+/**
+ * The base of every error that this library defines.
+ *
+ * Misuse that is found when an option is read is a built-in `TypeError` (wrong shape) or
+ * `RangeError` (out of range) instead.
+ *
+ * @example Catch whatever the cache itself throws
+ * ```ts
+ * import { CacheClosedError, PanzaError } from "@panza/panza";
+ * import { assert } from "@std/assert";
+ *
+ * assert(new CacheClosedError() instanceof PanzaError);
+ * ```
+ */
+export abstract class PanzaError extends Error {
+  /** The name of the class, as a literal that survives minifiers. */
+  abstract override readonly name: string;
+}
+
+/**
+ * Thrown by `cache.get(key)` when nothing is stored under the key.
+ *
+ * @example Fall back when a direct key is absent
+ * ```ts
+ * import { CacheMissError, MemoryCache } from "@panza/panza";
+ * import { assertRejects } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * const error = await assertRejects(() => cache.get("absent"), CacheMissError);
+ * ```
+ */
+export class CacheMissError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "CacheMissError";
+  /** The direct key that was asked for. */
+  readonly key: string;
+
+  /** @param key The direct key that was asked for. */
+  constructor(key: string) {
+    super(
+      `Cannot get ${quote(key)}: nothing is stored under this key; ` +
+        "use cache.read(key) to look without an error",
+    );
+    this.key = key;
+  }
+}
+
+/**
+ * Thrown instead of running the function when `CACHE_ONLY` is on and nothing is stored.
+ *
+ * @example The fields tell which call it was
+ * ```ts
+ * import { CacheOnlyError } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new CacheOnlyError("summarize", "3f2a").id, "summarize");
+ * ```
+ */
+export class CacheOnlyError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "CacheOnlyError";
+  /** The id of the function. */
+  readonly id: string;
+  /** The hex key of the call. */
+  readonly key: string;
+
+  /**
+   * @param id The id of the function.
+   * @param key The hex key of the call.
+   */
+  constructor(id: string, key: string) {
+    super(
+      `Cannot run ${
+        quote(id)
+      }: CACHE_ONLY is on and nothing is stored for key ${key}; ` +
+        "run once without CACHE_ONLY (and without BUST_CACHE for this id) to fill the cache",
+    );
+    this.id = id;
+    this.key = key;
+  }
+}
+
+/**
+ * Rejects every call on a cache after `close()`.
+ *
+ * @example A closed cache says so
+ * ```ts
+ * import { CacheClosedError, MemoryCache } from "@panza/panza";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const cache = new MemoryCache();
+ * await cache.close();
+ * await assertRejects(() => cache.get("key"), CacheClosedError);
+ * ```
+ */
+export class CacheClosedError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "CacheClosedError";
+
+  /** Takes nothing: the message is always the same. */
+  constructor() {
+    super(
+      "Cannot use the cache: it is closed; open a new one, or close it later",
+    );
+  }
+}
+
+/**
+ * Rejects a call that would wait for itself: the same key, from inside its own flight.
+ *
+ * @example A function that calls itself with its own argument
+ * ```ts
+ * import { MemoryCache, ReentrantCallError } from "@panza/panza";
+ * import { assertRejects } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * const loop: (n: number) => Promise<number> = cache.cache({ id: "loop" })(
+ *   async (n: number): Promise<number> => await loop(n),
+ * );
+ * await assertRejects(() => loop(1), ReentrantCallError);
+ * ```
+ */
+export class ReentrantCallError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "ReentrantCallError";
+  /** The id of the function. */
+  readonly id: string;
+  /** The hex key of the call. */
+  readonly key: string;
+
+  /**
+   * @param id The id of the function.
+   * @param key The hex key of the call.
+   */
+  constructor(id: string, key: string) {
+    super(
+      `Cannot call ${
+        quote(id)
+      } with key ${key} from inside its own run: it would wait for ` +
+        "itself for ever; call the plain function there, or set singleFlight: false",
+    );
+    this.id = id;
+    this.key = key;
+  }
+}
+
+/**
+ * Rejects a call whose arguments have no stable identity, before anything runs.
+ *
+ * @example The path names the offending part
+ * ```ts
+ * import { hashKey, UnhashableArgumentError } from "@panza/panza/hash";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const error = assertThrows(() => hashKey([{ client: () => {} }]), UnhashableArgumentError);
+ * assertEquals(error.path, "args[0].client");
+ * ```
+ */
+export class UnhashableArgumentError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "UnhashableArgumentError";
+  /** Where the offending part is, such as `args[0].client`. */
+  readonly path: string;
+
+  /**
+   * @param path Where the offending part is, such as `args[0].client`.
+   * @param what What stands there and why it cannot be part of a key.
+   * @param options The underlying error as `cause`, where there is one.
+   */
+  constructor(path: string, what: string, options?: ErrorOptions) {
+    super(
+      `Cannot make a key: ${path} is ${what}; pass hashFunc to choose what identifies the call`,
+      options,
+    );
+    this.path = path;
+  }
+}
+
+/**
+ * Reported when a result cannot be stored; the function's caller still gets the result.
+ *
+ * @example The path names the offending part
+ * ```ts
+ * import { MemoryCache, UncacheableValueError } from "@panza/panza";
+ * import { assertRejects } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * await assertRejects(
+ *   () => cache.set("key", { callback: () => {} }),
+ *   UncacheableValueError,
+ *   "value.callback",
+ * );
+ * ```
+ */
+export class UncacheableValueError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "UncacheableValueError";
+  /** Where the offending part is, such as `value.callback`. */
+  readonly path: string;
+
+  /**
+   * @param path Where the offending part is, such as `value.callback`.
+   * @param what What stands there and why it cannot be stored.
+   * @param options The underlying error as `cause`, where there is one.
+   */
+  constructor(path: string, what: string, options?: ErrorOptions) {
+    super(
+      `Cannot store the value: ${path} is ${what}; return plain data, ` +
+        "or skip it with shouldCache",
+      options,
+    );
+    this.path = path;
+  }
+}
+
+/**
+ * Reported when a stored entry is damaged, moved or of an unknown format: it counts as a miss.
+ *
+ * @example The fields tell which entry it is
+ * ```ts
+ * import { DamagedEntryError } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new DamagedEntryError("checksum mismatch", "summarize", "3f2a").key, "3f2a");
+ * ```
+ */
+export class DamagedEntryError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "DamagedEntryError";
+  /** The id of the function, `""` for a direct key. */
+  readonly id: string;
+  /** The key of the entry. */
+  readonly key: string;
+
+  /**
+   * @param what What is wrong with it.
+   * @param id The id of the function, `""` for a direct key.
+   * @param key The key of the entry.
+   * @param options The underlying error as `cause`, where there is one.
+   */
+  constructor(what: string, id: string, key: string, options?: ErrorOptions) {
+    super(
+      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; ` +
+        "it counts as a miss and the next result replaces it",
+      options,
+    );
+    this.id = id;
+    this.key = key;
+  }
+}
+
+/**
+ * An operation that the store refused or failed: reported for reads and writes of a function,
+ * thrown for explicit deletes and for direct keys.
+ *
+ * @example The cause is kept
+ * ```ts
+ * import { BackendError } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const cause = new Error("disk full");
+ * assertEquals(new BackendError("SQLite", "write", cause).cause, cause);
+ * ```
+ */
+export class BackendError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name: string = "BackendError";
+  /** Which store: `SQLite cache.db`, `S3 bucket/prefix`, … */
+  readonly backend: string;
+  /** What was asked of it: `open`, `read`, `write`, `delete`, `list`, `close`. */
+  readonly operation: string;
+
+  /**
+   * @param backend Which store.
+   * @param operation What was asked of it.
+   * @param cause What it answered.
+   * @param advice The way out, where it is known.
+   */
+  constructor(
+    backend: string,
+    operation: string,
+    cause: unknown,
+    advice?: string,
+  ) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super(
+      `Cannot ${operation} in ${backend}: ${reason}${
+        advice === undefined ? "" : `; ${advice}`
+      }`,
+      { cause },
+    );
+    this.backend = backend;
+    this.operation = operation;
+  }
+}
+
+/**
+ * Reported when a database file was damaged or no database: it was renamed and a new one started.
+ *
+ * @example The old file keeps its bytes under another name
+ * ```ts
+ * import { DatabaseMovedError } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new DatabaseMovedError("cache.db", "cache.db.damaged-1", new Error("malformed"));
+ * assertEquals(error.movedTo, "cache.db.damaged-1");
+ * ```
+ */
+export class DatabaseMovedError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "DatabaseMovedError";
+  /** The path that was asked for; a new database lives there now. */
+  readonly path: string;
+  /** Where the damaged file is now. */
+  readonly movedTo: string;
+
+  /**
+   * @param path The path that was asked for.
+   * @param movedTo Where the damaged file is now.
+   * @param cause What SQLite said of it.
+   */
+  constructor(path: string, movedTo: string, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super(
+      `Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`,
+      { cause },
+    );
+    this.path = path;
+    this.movedTo = movedTo;
+  }
+}
+
+/**
+ * Rejects a call when the waiting line of a limiter is full.
+ *
+ * @example A line of length zero refuses whatever cannot start at once
+ * ```ts
+ * import { limitConcurrency, QueueFullError } from "@panza/panza";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const { promise, resolve } = Promise.withResolvers<void>();
+ * const limited = limitConcurrency(1, { maxQueue: 0 })(() => promise);
+ * const first = limited();
+ * await assertRejects(() => limited(), QueueFullError);
+ * resolve();
+ * await first;
+ * ```
+ */
+export class QueueFullError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "QueueFullError";
+  /** How many calls may wait, per key. */
+  readonly maxQueue: number;
+
+  /** @param maxQueue How many calls may wait, per key. */
+  constructor(maxQueue: number) {
+    super(
+      `Cannot queue the call: ${maxQueue} calls are waiting already; ` +
+        "raise maxQueue, or call again later",
+    );
+    this.maxQueue = maxQueue;
+  }
+}
+
+/**
+ * Thrown on first use when an environment switch holds something else than a known word.
+ *
+ * @example The message names the variable
+ * ```ts
+ * import { EnvironmentVariableError } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new EnvironmentVariableError("CACHE_ONLY", "maybe").variable, "CACHE_ONLY");
+ * ```
+ */
+export class EnvironmentVariableError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "EnvironmentVariableError";
+  /** The name of the variable. */
+  readonly variable: string;
+
+  /**
+   * @param variable The name of the variable.
+   * @param received What it holds.
+   */
+  constructor(variable: string, received: string) {
+    super(
+      `Cannot read ${variable}: it must be 1, true, yes or on, or 0, false, no, off or empty, ` +
+        `received ${quote(received)}`,
+    );
+    this.variable = variable;
+  }
+}
+
+/** The text of a value in a message about an option: short, and never a whole object. */
+export function quote(value: unknown): string {
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  }
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  if (typeof value !== "object" || value === null) return String(value);
+  return Array.isArray(value) ? "an array" : "an object";
+}
+
+/**
+ * The one sentence for a bad option.
+ *
+ * @param action What cannot be done, as a verb phrase: `limit concurrency`.
+ * @param name The option.
+ * @param rule What it must be: `a positive integer or Infinity`.
+ * @param received What it is.
+ */
+export function optionMessage(
+  action: string,
+  name: string,
+  rule: string,
+  received: unknown,
+): string {
+  return `Cannot ${action}: ${name} must be ${rule}, received ${
+    quote(received)
+  }`;
+}
+
+/**
+ * Refuses options that do not exist, by name, so that a typing mistake is not a silent default.
+ *
+ * @param action What cannot be done, as a verb phrase.
+ * @param options What was passed.
+ * @param known The names that exist.
+ * @throws {TypeError} If `options` is not an object or has a member that is not in `known`.
+ */
+export function refuseUnknownOptions(
+  action: string,
+  options: unknown,
+  known: readonly string[],
+): void {
+  if (
+    typeof options !== "object" || options === null || Array.isArray(options)
+  ) {
+    throw new TypeError(optionMessage(action, "options", "an object", options));
+  }
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) {
+      throw new TypeError(
+        `Cannot ${action}: there is no option ${quote(name)}, only ${
+          known.join(", ")
+        }`,
+      );
+    }
+  }
+}
