@@ -1,5 +1,5 @@
 /**
- * The environment: the three switches, console output, and what the runtime can do.
+ * The environment: the three switches, console output, and permissions.
  *
  * This is the only library module that touches environment variables, console streams or
  * permissions, and it touches them when asked, never when imported.
@@ -109,35 +109,6 @@ export function parseSwitches(
  */
 export function readSwitches(): Switches {
   return parseSwitches(variable);
-}
-
-/** The modules of the runtime that the library uses where they exist. */
-interface Builtins {
-  "node:async_hooks": typeof import("node:async_hooks");
-  "node:buffer": typeof import("node:buffer");
-  "node:crypto": typeof import("node:crypto");
-  "node:fs": typeof import("node:fs");
-  "node:path": typeof import("node:path");
-  "node:sqlite": typeof import("node:sqlite");
-  "node:url": typeof import("node:url");
-  "node:zlib": typeof import("node:zlib");
-}
-
-/**
- * A module that is built into Deno, Node and Bun, or `undefined` where there is none (a browser).
- * Nothing is loaded before it is asked for, and bundlers see no import.
- */
-export function builtin<Name extends keyof Builtins>(
-  name: Name,
-): Builtins[Name] | undefined {
-  return globalThis.process?.getBuiltinModule?.(name) as
-    | Builtins[Name]
-    | undefined;
-}
-
-/** When this process began, in milliseconds since the Unix epoch. */
-export function processStart(): number {
-  return performance.timeOrigin;
 }
 
 /** Writes a line for the user to stderr. */

@@ -51,7 +51,11 @@ export class CacheMissError extends PanzaError {
   /** The direct key that was asked for. */
   readonly key: string;
 
-  /** @param key The direct key that was asked for. */
+  /**
+   * Names the key that was asked for.
+   *
+   * @param key The direct key that was asked for.
+   */
   constructor(key: string) {
     super(
       `Cannot get ${quote(key)}: nothing is stored under this key; ` +
@@ -81,6 +85,8 @@ export class CacheOnlyError extends PanzaError {
   readonly key: string;
 
   /**
+   * Names the call.
+   *
    * @param id The id of the function.
    * @param key The hex key of the call.
    */
@@ -145,6 +151,8 @@ export class ReentrantCallError extends PanzaError {
   readonly key: string;
 
   /**
+   * Names the call.
+   *
    * @param id The id of the function.
    * @param key The hex key of the call.
    */
@@ -165,10 +173,13 @@ export class ReentrantCallError extends PanzaError {
  *
  * @example The path names the offending part
  * ```ts
- * import { hashKey, UnhashableArgumentError } from "@panza/panza/hash";
+ * import { canonicalize, UnhashableArgumentError } from "@panza/panza/hash";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
- * const error = assertThrows(() => hashKey([{ client: () => {} }]), UnhashableArgumentError);
+ * const error = assertThrows(
+ *   () => canonicalize([{ client: () => {} }]),
+ *   UnhashableArgumentError,
+ * );
  * assertEquals(error.path, "args[0].client");
  * ```
  */
@@ -179,6 +190,8 @@ export class UnhashableArgumentError extends PanzaError {
   readonly path: string;
 
   /**
+   * Names the place and what stands there.
+   *
    * @param path Where the offending part is, such as `args[0].client`.
    * @param what What stands there and why it cannot be part of a key.
    * @param options The underlying error as `cause`, where there is one.
@@ -215,6 +228,8 @@ export class UncacheableValueError extends PanzaError {
   readonly path: string;
 
   /**
+   * Names the place and what stands there.
+   *
    * @param path Where the offending part is, such as `value.callback`.
    * @param what What stands there and why it cannot be stored.
    * @param options The underlying error as `cause`, where there is one.
@@ -249,6 +264,8 @@ export class DamagedEntryError extends PanzaError {
   readonly key: string;
 
   /**
+   * Names the entry and what is wrong with it.
+   *
    * @param what What is wrong with it.
    * @param id The id of the function, `""` for a direct key.
    * @param key The key of the entry.
@@ -287,6 +304,8 @@ export class BackendError extends PanzaError {
   readonly operation: string;
 
   /**
+   * Names the store, the operation and what went wrong.
+   *
    * @param backend Which store.
    * @param operation What was asked of it.
    * @param cause What it answered.
@@ -331,6 +350,8 @@ export class DatabaseMovedError extends PanzaError {
   readonly movedTo: string;
 
   /**
+   * Names both paths.
+   *
    * @param path The path that was asked for.
    * @param movedTo Where the damaged file is now.
    * @param cause What SQLite said of it.
@@ -368,7 +389,11 @@ export class QueueFullError extends PanzaError {
   /** How many calls may wait, per key. */
   readonly maxQueue: number;
 
-  /** @param maxQueue How many calls may wait, per key. */
+  /**
+   * Names the bound.
+   *
+   * @param maxQueue How many calls may wait, per key.
+   */
   constructor(maxQueue: number) {
     super(
       `Cannot queue the call: ${maxQueue} calls are waiting already; ` +
@@ -396,6 +421,8 @@ export class EnvironmentVariableError extends PanzaError {
   readonly variable: string;
 
   /**
+   * Names the variable and what it holds.
+   *
    * @param variable The name of the variable.
    * @param received What it holds.
    */

@@ -1,0 +1,34 @@
+/**
+ * What the runtime brings along, asked for when it is needed.
+ *
+ * @module
+ */
+
+/** The modules of the runtime that the library uses where they exist. */
+interface Builtins {
+  "node:async_hooks": typeof import("node:async_hooks");
+  "node:buffer": typeof import("node:buffer");
+  "node:crypto": typeof import("node:crypto");
+  "node:fs": typeof import("node:fs");
+  "node:path": typeof import("node:path");
+  "node:sqlite": typeof import("node:sqlite");
+  "node:url": typeof import("node:url");
+  "node:zlib": typeof import("node:zlib");
+}
+
+/**
+ * A module that is built into Deno, Node and Bun, or `undefined` where there is none (a browser).
+ * Nothing is loaded before it is asked for, and bundlers see no import.
+ */
+export function builtin<Name extends keyof Builtins>(
+  name: Name,
+): Builtins[Name] | undefined {
+  return globalThis.process?.getBuiltinModule?.(name) as
+    | Builtins[Name]
+    | undefined;
+}
+
+/** When this process began, in milliseconds since the Unix epoch. */
+export function processStart(): number {
+  return performance.timeOrigin;
+}
