@@ -1,0 +1,166 @@
+/**
+ * Values to stored entries and back: JSON text where JSON is exact, the compact form elsewhere, and
+ * a checksum over all of it.
+ *
+ * @module
+ */
+
+import type { StoredEntry } from "./backend.ts";
+import { crc32 } from "./crc32.ts";
+import { DamagedEntryError } from "./errors.ts";
+import { isDense, LONG, pack, unpack } from "./packed.ts";
+import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
+
+/** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
+export interface Encoded {
+  /** The name of the encoding, version included. */
+  readonly format: string;
+  /** The encoded value. */
+  readonly data: string | Uint8Array;
+}
+
+/**
+ * Encodes a value.
+ *
+ * @param value Anything that structured clone keeps; see `packed.ts` for what JSON text does not.
+ * @returns The text or bytes and the name of their format.
+ * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, an instance of a
+ * class, or nested deeper than 1,000 objects.
+ */
+export function encode(value: unknown): Encoded {
+  const text = jsonText(value);
+  return text === undefined
+    ? { format: "packed-1", data: pack(value) }
+    : { format: "json-1", data: text };
+}
+
+/** JSON text, where it keeps the value exactly. */
+function jsonText(value: unknown): string | undefined {
+  try {
+    return isExactJson(value, new Set(), 0) ? JSON.stringify(value) : undefined;
+  } catch {
+    // A getter or a proxy that throws: packing meets it again, and tells where.
+    return undefined;
+  }
+}
+
+/**
+ * Whether JSON text keeps the value exactly, in a form that is worth keeping: no member is dropped
+ * or changed, no object stands in two places, and no array of numbers is long.
+ */
+function isExactJson(
+  value: unknown,
+  seen: Set<object>,
+  depth: number,
+): boolean {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0);
+    case "object":
+      break;
+    default:
+      return false;
+  }
+  if (value === null) return true;
+  if (seen.has(value) || depth > MAX_DEPTH) return false;
+  seen.add(value);
+  if (Array.isArray(value)) {
+    if (!isPlainArray(value) || !isDense(value)) return false;
+    let numbers = value.length >= LONG;
+    for (const item of value) {
+      if (typeof item === "number") {
+        if (!Number.isFinite(item) || Object.is(item, -0)) return false;
+      } else {
+        numbers = false;
+        if (!isExactJson(item, seen, depth + 1)) return false;
+      }
+    }
+    return !numbers;
+  }
+  if (!isPlain(value)) return false;
+  for (const name of Object.keys(value)) {
+    if (!isExactJson(value[name], seen, depth + 1)) return false;
+  }
+  return true;
+}
+
+/** Decodes what `encode` made; throws a built-in error where it cannot. */
+export function decode({ format, data }: Encoded): unknown {
+  switch (format) {
+    case "json-1":
+      if (typeof data !== "string") {
+        throw new SyntaxError("bytes where text belongs");
+      }
+      return JSON.parse(data);
+    case "packed-1":
+      if (typeof data === "string") {
+        throw new SyntaxError("text where bytes belong");
+      }
+      return unpack(data);
+    default:
+      throw new SyntaxError(
+        `format ${JSON.stringify(format.slice(0, 40))} is unknown`,
+      );
+  }
+}
+
+/** What an entry tells beside its value. */
+export type EntryTimes = Pick<
+  StoredEntry,
+  "storedAt" | "expiresAt" | "staleUntil" | "durationMs"
+>;
+
+/** Puts an entry together, with the checksum that binds it to its place. */
+export function seal(
+  id: string,
+  key: string,
+  encoded: Encoded,
+  times: EntryTimes,
+): StoredEntry {
+  const entry = { ...encoded, ...times, checksum: 0 };
+  entry.checksum = checksumOf(id, key, entry);
+  return entry;
+}
+
+/** Whether an entry is whole and stands where it was stored. */
+export function isIntact(id: string, key: string, entry: StoredEntry): boolean {
+  return checksumOf(id, key, entry) === entry.checksum;
+}
+
+/** Room for the four times of one entry, as the eight bytes each that a double has. */
+const times = new Float64Array(4);
+const timeBytes = new Uint8Array(times.buffer);
+
+/** The checksum covers the place, the format, the times and the value, in this order. */
+function checksumOf(id: string, key: string, entry: StoredEntry): number {
+  // The length keeps apart what a separator inside an id would mix up.
+  let crc = crc32(`${id.length}:${id}${key}:${entry.format}`, 0);
+  times[0] = entry.storedAt;
+  times[1] = entry.expiresAt ?? -1;
+  times[2] = entry.staleUntil ?? -1;
+  times[3] = entry.durationMs;
+  crc = crc32(timeBytes, crc);
+  return crc32(entry.data, crc);
+}
+
+/**
+ * Checks an entry and decodes its value, each time anew: the caller owns what it gets.
+ *
+ * @throws {DamagedEntryError} If it is damaged, stands in a wrong place or has an unknown format.
+ */
+export function open(id: string, key: string, entry: StoredEntry): unknown {
+  if (!isIntact(id, key, entry)) {
+    throw new DamagedEntryError("its checksum does not match", id, key);
+  }
+  try {
+    return decode(entry);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DamagedEntryError(`it cannot be decoded (${reason})`, id, key, {
+      cause,
+    });
+  }
+}

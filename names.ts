@@ -1,0 +1,37 @@
+/**
+ * Ids and keys as backends take them: well-formed text without NUL, one for one.
+ *
+ * @module
+ */
+
+const ESCAPED = /\\(\\|0|u[0-9a-f]{4})/g;
+
+/**
+ * Writes any string so that every store can keep it: a backslash doubled, NUL as `\0`, a lone
+ * surrogate as `\ud800`. Two different strings stay different, and ordinary ones stay as they are.
+ */
+export function escapeName(name: string): string {
+  // deno-lint-ignore no-control-regex
+  if (name.isWellFormed() && !/[\\\0]/.test(name)) return name;
+  let text = "";
+  for (const character of name) {
+    if (character === "\\") text += "\\\\";
+    else if (character === "\0") text += "\\0";
+    else if (character.isWellFormed()) text += character;
+    else text += `\\u${character.charCodeAt(0).toString(16)}`;
+  }
+  return text;
+}
+
+/** The string that `escapeName` wrote. */
+export function unescapeName(text: string): string {
+  return text.replace(
+    ESCAPED,
+    (_, code: string) =>
+      code === "\\"
+        ? "\\"
+        : code === "0"
+        ? "\0"
+        : String.fromCharCode(parseInt(code.slice(1), 16)),
+  );
+}
