@@ -11,7 +11,6 @@ const ESCAPED = /\\(\\|0|u[0-9a-f]{4})/g;
  * surrogate as `\ud800`. Two different strings stay different, and ordinary ones stay as they are.
  */
 export function escapeName(name: string): string {
-  // deno-lint-ignore no-control-regex
   if (name.isWellFormed() && !/[\\\0]/.test(name)) return name;
   let text = "";
   for (const character of name) {

@@ -1,0 +1,537 @@
+/**
+ * The way of one call: key, read, fly, run, write. The only place where this order is written.
+ *
+ * @module
+ */
+
+import type { StoredEntry } from "./backend.ts";
+import { decode, encode, type Encoded, open, seal } from "./codec.ts";
+import { processStart } from "./runtime.ts";
+import { warn } from "./env.ts";
+import {
+  CacheOnlyError,
+  DamagedEntryError,
+  optionMessage,
+  ReentrantCallError,
+} from "./errors.ts";
+import {
+  currentFlight,
+  type Flight,
+  runInFlight,
+  waitsForItself,
+} from "./flight.ts";
+import { canonicalArguments, canonicalValue, digest, keyText } from "./hash.ts";
+import type { Freshness, FunctionOptions } from "./options.ts";
+import type { FunctionState, Outcome, Store } from "./store.ts";
+import type { AsyncFunction } from "./wrap.ts";
+
+/** How a call came to its value. */
+export type CallStatus = "hit" | "miss" | "shared" | "stale";
+
+/** What `detail` tells of a call. */
+export interface CallDetail<Value> {
+  /** The value, owned by the caller. */
+  readonly value: Value;
+  /**
+   * `"hit"`: from the store. `"miss"`: the function ran. `"shared"`: an equal call was running, and
+   * this one waited for it. `"stale"`: from the store, past its `ttl`.
+   */
+  readonly status: CallStatus;
+  /** The hex key of the call. */
+  readonly key: string;
+  /** When the value was stored, in milliseconds since the Unix epoch; `null` if it was not. */
+  readonly storedAt: number | null;
+  /** What the run took that made the value, in milliseconds. */
+  readonly durationMs: number;
+}
+
+/** What a look into the cache finds. */
+export type CacheRead<Value> =
+  | {
+    /** Something is stored. */
+    readonly hit: true;
+    /** The value, owned by the caller. */
+    readonly value: Value;
+    /** When it was stored, in milliseconds since the Unix epoch. */
+    readonly storedAt: number;
+    /** When it stops being fresh, in milliseconds since the Unix epoch; `null` is never. */
+    readonly expiresAt: number | null;
+  }
+  | {
+    /** Nothing is stored, or nothing that still counts. */
+    readonly hit: false;
+  };
+
+/** What was asked for, once it is known which call it is. */
+export interface Asked {
+  readonly key: string;
+  readonly self: unknown;
+  readonly args: readonly unknown[];
+  /** Every AbortSignal among the arguments. */
+  readonly signals: readonly AbortSignal[];
+}
+
+/** A stored entry, checked and decoded. */
+interface Found {
+  readonly entry: StoredEntry;
+  readonly value: unknown;
+}
+
+/** The calls of one wrapped function. */
+export class Calls {
+  readonly #store: Store;
+  readonly #state: FunctionState;
+  readonly #fn: AsyncFunction;
+  readonly #options: FunctionOptions;
+  readonly #freshness: Freshness;
+  readonly #version: string | undefined;
+  readonly #singleFlight: boolean;
+
+  constructor(
+    store: Store,
+    state: FunctionState,
+    fn: AsyncFunction,
+    options: FunctionOptions,
+    freshness: Freshness,
+  ) {
+    this.#store = store;
+    this.#state = state;
+    this.#fn = fn;
+    this.#options = options;
+    this.#freshness = freshness;
+    this.#singleFlight = options.singleFlight !== false;
+    this.#version = options.version === undefined
+      ? undefined
+      : canonicalValue(options.version, "version");
+  }
+
+  /** The key of a call; `signals` receives every AbortSignal among the arguments. */
+  keyOf(
+    self: unknown,
+    args: readonly unknown[],
+    signals: AbortSignal[],
+  ): string | Promise<string> {
+    const { hashFunc } = this.#options;
+    let text: string;
+    if (hashFunc === undefined) {
+      text = canonicalArguments(args, signals);
+    } else {
+      const identity: unknown = Reflect.apply(hashFunc, self, args);
+      const bare = this.#version === undefined &&
+        typeof this.#options.this !== "function";
+      text = typeof identity === "string" && bare && identity.isWellFormed()
+        ? identity
+        : canonicalValue(identity, "hashFunc(…)");
+      collectSignals(args, signals);
+    }
+    return digest(keyText({
+      text,
+      custom: hashFunc !== undefined,
+      self: this.#selfText(self),
+      version: this.#version,
+    }));
+  }
+
+  #selfText(self: unknown): string | undefined {
+    const identify = this.#options.this;
+    if (typeof identify !== "function") return undefined;
+    if (self === undefined) {
+      throw new TypeError(
+        optionMessage(
+          `find the key of ${this.#state.id}`,
+          "this",
+          "an instance: use fn.readCache.call(instance, …)",
+          self,
+        ),
+      );
+    }
+    return canonicalValue(identify(self), "this(…)");
+  }
+
+  async #asked(self: unknown, args: readonly unknown[]): Promise<Asked> {
+    const signals: AbortSignal[] = [];
+    const key = await this.keyOf(self, args, signals);
+    return { key, self, args, signals };
+  }
+
+  /** Runs a call as its caller sees it. */
+  async call(
+    self: unknown,
+    args: readonly unknown[],
+  ): Promise<CallDetail<unknown>> {
+    this.#store.assertOpen();
+    const asked = await this.#asked(self, args);
+    const detail = await this.#fly(asked);
+    this.#count(detail);
+    if (this.#options.debug === true) this.#print(detail, args);
+    return detail;
+  }
+
+  /** Looks without running. */
+  async read(
+    self: unknown,
+    args: readonly unknown[],
+  ): Promise<CacheRead<unknown>> {
+    this.#store.assertOpen();
+    const { key, signals } = await this.#asked(self, args);
+    await this.#state.barrier;
+    const found = await this.#look(key, signals[0]);
+    if (found === undefined || isPast(found.entry.expiresAt, 0)) {
+      return { hit: false };
+    }
+    const { storedAt, expiresAt } = found.entry;
+    return { hit: true, value: found.value, storedAt, expiresAt };
+  }
+
+  /** Forgets one call, or all of them. */
+  async bust(self: unknown, args: readonly unknown[]): Promise<void> {
+    const { backend } = this.#store;
+    const { name } = this.#state;
+    if (args.length === 0) {
+      await this.#store.bust(
+        [this.#state],
+        undefined,
+        () => backend.deleteId(name),
+      );
+    } else {
+      const { key } = await this.#asked(self, args);
+      await this.#store.bust(
+        [this.#state],
+        key,
+        () => backend.delete(name, key),
+      );
+    }
+  }
+
+  /** Joins the flight of an equal call, or leads one. */
+  async #fly(asked: Asked): Promise<CallDetail<unknown>> {
+    const { flights } = this.#state;
+    while (true) {
+      if (this.#state.barrier !== undefined) await this.#state.barrier;
+      const aborted = asked.signals.some((signal) => signal.aborted);
+      const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
+      if (flight === undefined) {
+        // A call that is aborted already is no leader for others.
+        return await this.#lead(asked, this.#singleFlight && !aborted);
+      }
+      for (const signal of asked.signals) signal.throwIfAborted();
+      const landing = await this.#follow(asked, flight);
+      if (!landing.landed) continue;
+      const { encoded, status, storedAt, durationMs } = landing.outcome;
+      // What cannot be copied cannot be shared: each caller owns its result.
+      if (encoded === undefined) return await this.#lead(asked, false);
+      return {
+        value: decode(encoded),
+        status: status === "miss" ? "shared" : status,
+        key: asked.key,
+        storedAt,
+        durationMs,
+      };
+    }
+  }
+
+  async #follow(
+    asked: Asked,
+    flight: Flight<Outcome>,
+  ): ReturnType<Flight<Outcome>["wait"]> {
+    const self = currentFlight();
+    if (self === undefined) return await flight.wait(asked.signals);
+    if (waitsForItself(self, flight)) {
+      throw new ReentrantCallError(this.#state.id, asked.key);
+    }
+    self.waitsFor.add(flight);
+    try {
+      return await flight.wait(asked.signals);
+    } finally {
+      self.waitsFor.delete(flight);
+    }
+  }
+
+  async #lead(asked: Asked, joinable: boolean): Promise<CallDetail<unknown>> {
+    const { key, signals } = asked;
+    const { flights } = this.#state;
+    const flight = flights.begin(key, joinable);
+    const detach = (): void => flights.detach(key, flight);
+    for (const signal of signals) signal.addEventListener("abort", detach);
+    const outer = currentFlight();
+    outer?.waitsFor.add(flight);
+    try {
+      const result = await this.#result(asked, flight);
+      // The copies are taken before the leader's caller can change the value.
+      if (flight.shared) flight.land(shareable(result));
+      const { status, storedAt, durationMs } = result.outcome;
+      return { value: result.value, status, key, storedAt, durationMs };
+    } catch (error) {
+      flight.crash(error);
+      throw error;
+    } finally {
+      flights.end(key, flight);
+      outer?.waitsFor.delete(flight);
+      for (const signal of signals) signal.removeEventListener("abort", detach);
+    }
+  }
+
+  /** The stored result or a new one. */
+  async #result(asked: Asked, flight: Flight<Outcome>): Promise<Result> {
+    const { id } = this.#state;
+    const { cacheOnly, printMisses } = this.#store.switches;
+    const found = await this.#look(asked.key, asked.signals[0]);
+    if (found !== undefined) {
+      const { expiresAt } = found.entry;
+      const { staleWhileRevalidate, staleIfError } = this.#freshness;
+      if (!isPast(expiresAt, 0)) return resultOf(found, "hit");
+      if (!isPast(expiresAt, staleWhileRevalidate)) {
+        if (!cacheOnly) this.#refresh(asked);
+        return resultOf(found, "stale");
+      }
+      if (cacheOnly && !isPast(expiresAt, staleIfError)) {
+        return resultOf(found, "stale");
+      }
+    }
+    if (cacheOnly) throw new CacheOnlyError(id, asked.key);
+    if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
+    try {
+      return await this.#run(asked, flight);
+    } catch (error) {
+      if (
+        found === undefined ||
+        isPast(found.entry.expiresAt, this.#freshness.staleIfError)
+      ) throw error;
+      this.#store.report(error, "refresh", this.#state, asked.key);
+      return resultOf(found, "stale");
+    }
+  }
+
+  /** Runs the function and keeps what it returns. */
+  async #run(asked: Asked, flight: Flight<Outcome>): Promise<Result> {
+    const start = performance.now();
+    const value: unknown = await runInFlight(
+      flight,
+      () => Reflect.apply(this.#fn, asked.self, asked.args),
+    );
+    // Thousandths: the clock tells no more, and a short number stays readable in the store.
+    const durationMs = Math.round((performance.now() - start) * 1000) / 1000;
+    const kept = await this.#keep(asked, flight, value, durationMs);
+    return {
+      value,
+      outcome: {
+        status: "miss",
+        durationMs,
+        encoded: kept?.encoded,
+        storedAt: kept?.storedAt ?? null,
+      },
+    };
+  }
+
+  /** Stores a result, if it is to be stored and can be; never throws. */
+  async #keep(
+    asked: Asked,
+    flight: Flight<Outcome>,
+    value: unknown,
+    durationMs: number,
+  ): Promise<{ encoded: Encoded; storedAt: number | null } | undefined> {
+    const { shouldCache, schema } = this.#options;
+    const report = (
+      error: unknown,
+      kind: "refused" | "encode" | "write",
+    ): void => this.#store.report(error, kind, this.#state, asked.key);
+    let encoded: Encoded;
+    try {
+      if (shouldCache !== undefined && !shouldCache(value, ...asked.args)) {
+        return undefined;
+      }
+    } catch (error) {
+      report(error, "refused");
+      return undefined;
+    }
+    try {
+      encoded = encode(value);
+    } catch (error) {
+      report(error, "encode");
+      return undefined;
+    }
+    const unstored = { encoded, storedAt: null };
+    try {
+      const issues = schema === undefined
+        ? undefined
+        : await issuesOf(schema, value);
+      if (issues !== undefined) {
+        report(
+          new TypeError("Cannot store the value: it fails the schema"),
+          "refused",
+        );
+        return unstored;
+      }
+    } catch (error) {
+      report(error, "refused");
+      return unstored;
+    }
+    if (flight.outdated) return unstored;
+    const { ttl, staleWhileRevalidate, staleIfError } = this.#freshness;
+    const storedAt = Date.now();
+    const expiresAt = storedAt + ttl;
+    const staleUntil = expiresAt + Math.max(staleWhileRevalidate, staleIfError);
+    const entry = seal(this.#state.name, asked.key, encoded, {
+      storedAt,
+      expiresAt: finiteOrNull(expiresAt),
+      staleUntil: finiteOrNull(staleUntil),
+      durationMs,
+    });
+    try {
+      const storing = this.#store.backend.set(
+        this.#state.name,
+        asked.key,
+        entry,
+      );
+      flight.storing = storing;
+      await storing;
+    } catch (error) {
+      report(this.#store.wrap("write", error), "write");
+      return unstored;
+    }
+    this.#state.counters.bytesWritten += encoded.data.length;
+    return { encoded, storedAt };
+  }
+
+  /** Renews a stale result while its callers go on with the old one. */
+  #refresh(asked: Asked): void {
+    const { refreshing, flights } = this.#state;
+    if (refreshing.has(asked.key)) return;
+    refreshing.add(asked.key);
+    const flight = flights.begin(asked.key, false);
+    const work = this.#run(asked, flight).then(() => {}, (error: unknown) => {
+      this.#store.report(error, "refresh", this.#state, asked.key);
+    }).finally(() => {
+      flights.end(asked.key, flight);
+      refreshing.delete(asked.key);
+    });
+    this.#store.inBackground(work);
+  }
+
+  /** What is stored and still counts, stale or not; trouble is reported and is a miss. */
+  async #look(
+    key: string,
+    signal: AbortSignal | undefined,
+  ): Promise<Found | undefined> {
+    const { name } = this.#state;
+    let entry: StoredEntry | undefined;
+    try {
+      entry = await this.#store.backend.get(name, key, signal);
+    } catch (error) {
+      const kind = error instanceof DamagedEntryError ? "damaged" : "read";
+      this.#store.report(
+        this.#store.wrap("read", error),
+        kind,
+        this.#state,
+        key,
+      );
+      return undefined;
+    }
+    return entry === undefined ? undefined : await this.#accept(key, entry);
+  }
+
+  /** Checks and decodes an entry. */
+  async #accept(key: string, entry: StoredEntry): Promise<Found | undefined> {
+    const { id, name } = this.#state;
+    if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
+      return undefined;
+    }
+    let value: unknown;
+    try {
+      value = open(name, key, entry);
+    } catch (error) {
+      this.#store.report(error, "damaged", this.#state, key);
+      return undefined;
+    }
+    const { schema } = this.#options;
+    if (schema !== undefined) {
+      try {
+        if (await issuesOf(schema, value) !== undefined) return undefined;
+      } catch (error) {
+        this.#store.report(error, "refused", this.#state, key);
+        return undefined;
+      }
+    }
+    this.#state.counters.bytesRead += entry.data.length;
+    return { entry, value };
+  }
+
+  #count({ status, durationMs }: CallDetail<unknown>): void {
+    const { counters } = this.#state;
+    if (status === "miss") {
+      counters.misses++;
+      return;
+    }
+    if (status === "hit") counters.hits++;
+    else if (status === "shared") counters.shared++;
+    else counters.stale++;
+    counters.savedMs += durationMs;
+  }
+
+  #print({ status, key }: CallDetail<unknown>, args: readonly unknown[]): void {
+    let text: string;
+    try {
+      text = canonicalArguments(args, []);
+    } catch {
+      text = "arguments that cannot be shown";
+    }
+    const shown = text.length > MAX_SHOWN
+      ? `${text.slice(0, MAX_SHOWN)}…`
+      : text;
+    warn(`panza: ${status} ${this.#state.id} ${key} ${shown}`);
+  }
+}
+
+/** A debug line stays a line: longer arguments are cut. */
+const MAX_SHOWN = 500;
+
+/** A value with what others need to know of it. */
+interface Result {
+  readonly value: unknown;
+  readonly outcome: Outcome;
+}
+
+function resultOf({ entry, value }: Found, status: "hit" | "stale"): Result {
+  const { storedAt, durationMs } = entry;
+  return { value, outcome: { status, encoded: entry, storedAt, durationMs } };
+}
+
+/** The outcome with a copy of the value, also where it was not to be stored. */
+function shareable({ value, outcome }: Result): Outcome {
+  if (outcome.encoded !== undefined) return outcome;
+  try {
+    return { ...outcome, encoded: encode(value) };
+  } catch {
+    return outcome;
+  }
+}
+
+/** Whether a time has passed for longer than `grace` milliseconds; `null` never passes. */
+function isPast(time: number | null, grace: number): boolean {
+  return time !== null && Date.now() >= time + grace;
+}
+
+function finiteOrNull(time: number): number | null {
+  return Number.isFinite(time) ? time : null;
+}
+
+async function issuesOf(
+  schema: NonNullable<FunctionOptions["schema"]>,
+  value: unknown,
+): Promise<readonly unknown[] | undefined> {
+  return (await schema["~standard"].validate(value)).issues;
+}
+
+/** Finds the signals that a call can be aborted by when its arguments are not hashed. */
+function collectSignals(
+  args: readonly unknown[],
+  signals: AbortSignal[],
+): void {
+  for (const arg of args) {
+    if (typeof arg !== "object" || arg === null) continue;
+    const signal: unknown = arg instanceof AbortSignal
+      ? arg
+      : Reflect.get(arg, "signal");
+    if (signal instanceof AbortSignal) signals.push(signal);
+  }
+}
