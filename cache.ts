@@ -145,7 +145,7 @@ export class Cache implements AsyncDisposable {
         optionMessage("open a cache", "backend", "a Backend", backend),
       );
     }
-    checkCacheOptions("open a cache", options, []);
+    checkCacheOptions("open a cache", options);
     this.backend = backend;
     this.#store = new Store(backend, options);
     this.#direct = this.#store.state(DIRECT);

@@ -6,11 +6,13 @@
 
 import { LRUCache } from "lru-cache";
 import type { Backend, EntryInfo, StoredEntry } from "./backend.ts";
+import { Cache } from "./cache.ts";
 import {
   CacheClosedError,
   optionMessage,
   refuseUnknownOptions,
 } from "./errors.ts";
+import { type CacheOptions, splitCacheOptions } from "./options.ts";
 
 /** Options of {@linkcode MemoryBackend}. */
 export interface MemoryOptions {
@@ -269,4 +271,36 @@ function sizeInMemory(
     ? data.length * 2
     : data.byteLength;
   return dataBytes + (id.length + key.length) * 2 + OVERHEAD_BYTES;
+}
+
+/** Options of {@linkcode MemoryCache}. */
+export interface MemoryCacheOptions extends MemoryOptions, CacheOptions {}
+
+/**
+ * A cache in the memory of this process, bounded by bytes.
+ *
+ * @example A cache for one run
+ * ```ts
+ * import { MemoryCache } from "@panza/panza/memory";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using cache = new MemoryCache({ maxBytes: 64 * 1024 * 1024 });
+ * await cache.set("answer", 42);
+ * assertEquals(await cache.get("answer"), 42);
+ * ```
+ */
+export class MemoryCache extends Cache {
+  /**
+   * Makes an empty cache.
+   *
+   * @param options How much to keep, and what every cache takes.
+   * @throws {TypeError} If an option is unknown or of the wrong shape.
+   * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
+   */
+  constructor(options: MemoryCacheOptions = {}) {
+    const [own, shared] = splitCacheOptions("open a cache", options, [
+      "maxBytes",
+    ]);
+    super(new MemoryBackend(own), shared);
+  }
 }

@@ -137,23 +137,37 @@ export interface CacheOptions {
   ) => void;
 }
 
-/** The names of `CacheOptions`, for classes that add their own. */
-export const CACHE_OPTIONS: readonly string[] = ["onError"];
+const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError"];
 
-/** Checks the options that every cache takes, among those of its own. */
-export function checkCacheOptions(
-  action: string,
-  options: CacheOptions,
-  own: readonly string[],
-): void {
-  refuseUnknownOptions(action, options, [...own, ...CACHE_OPTIONS]);
-  if (
-    options.onError !== undefined && typeof options.onError !== "function"
-  ) {
+/** Checks the options that every cache takes. */
+export function checkCacheOptions(action: string, options: CacheOptions): void {
+  refuseUnknownOptions(action, options, CACHE_OPTIONS);
+  const { onError } = options;
+  if (onError !== undefined && typeof onError !== "function") {
     throw new TypeError(
-      optionMessage(action, "onError", "a function", options.onError),
+      optionMessage(action, "onError", "a function", onError),
     );
   }
+}
+
+/**
+ * Tells the options of a backend from those that every cache takes.
+ *
+ * @param action What cannot be done if one is unknown, as a verb phrase.
+ * @param options Both together.
+ * @param own The names of the backend's options.
+ * @returns The backend's options, and the cache's.
+ * @throws {TypeError} If an option is in neither.
+ */
+export function splitCacheOptions<Own extends object>(
+  action: string,
+  options: Own & CacheOptions,
+  own: readonly (keyof Own & string)[],
+): [Own, CacheOptions] {
+  refuseUnknownOptions(action, options, [...own, ...CACHE_OPTIONS]);
+  const { onError, ...rest } = options;
+  // What is left has the type of what was taken apart; the language cannot say so.
+  return [rest as unknown as Own, onError === undefined ? {} : { onError }];
 }
 
 const FUNCTION_OPTIONS: readonly string[] = [

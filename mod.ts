@@ -1,0 +1,60 @@
+/**
+ * Keeps the results of expensive async functions, and limits how many of them run at once.
+ *
+ * Importing this module loads neither a database nor an SDK: they load on first use.
+ *
+ * @example Wrap a function, and pay for each input once
+ * ```ts
+ * import { MemoryCache } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * const length = cache.cache({ id: "length" })(
+ *   async (text: string): Promise<number> => await Promise.resolve(text.length),
+ * );
+ * assertEquals(await length("four"), 4);
+ * assertEquals(await length.readCache("four").then((found) => found.hit), true);
+ * ```
+ *
+ * @module
+ */
+
+export type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+export {
+  Cache,
+  type CachedFunction,
+  type CachedMethods,
+  type CacheWrapper,
+} from "./cache.ts";
+export type { CacheRead, CallDetail, CallStatus } from "./call.ts";
+export type { Duration } from "./duration.ts";
+export {
+  BackendError,
+  CacheClosedError,
+  CacheMissError,
+  CacheOnlyError,
+  DamagedEntryError,
+  DatabaseMovedError,
+  EnvironmentVariableError,
+  PanzaError,
+  QueueFullError,
+  ReentrantCallError,
+  UncacheableValueError,
+  UnhashableArgumentError,
+} from "./errors.ts";
+export { canonicalize, hashKey } from "./hash.ts";
+export {
+  MemoryBackend,
+  MemoryCache,
+  type MemoryCacheOptions,
+  type MemoryOptions,
+} from "./memory.ts";
+export type {
+  CacheOptions,
+  ErrorContext,
+  ErrorKind,
+  FunctionOptions,
+  Schema,
+} from "./options.ts";
+export type { Stats } from "./store.ts";
+export type { AsyncFunction } from "./wrap.ts";
