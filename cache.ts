@@ -86,12 +86,19 @@ export interface CachedMethods<F extends AsyncFunction> {
 /** A function with the type of `F`, cached. */
 export type CachedFunction<F extends AsyncFunction> = F & CachedMethods<F>;
 
-/** Refuses, at compile time, options that were typed for other arguments or another result. */
-type Fitting<F extends AsyncFunction, Args extends readonly unknown[], Value> =
-  ((...args: Args) => unknown) extends ((...args: Parameters<F>) => unknown)
-    ? Awaited<ReturnType<F>> extends Value ? unknown
-    : { "the options are for another result": never }
-    : { "the options are for other arguments": never };
+/**
+ * The function as it comes out of the wrapper; nothing that can be called where the options were
+ * typed for other arguments or another result. (A check in the parameter's type would make
+ * TypeScript fix the type parameters of a generic function.)
+ */
+export type Wrapped<
+  F extends AsyncFunction,
+  Args extends readonly unknown[],
+  Value,
+> = ((...args: Args) => unknown) extends ((...args: Parameters<F>) => unknown)
+  ? Awaited<ReturnType<F>> extends Value ? CachedFunction<F>
+  : { "shouldCache or schema is for another result": never }
+  : { "hashFunc or shouldCache is for other arguments": never };
 
 /**
  * What `cache.cache(options)` returns: call it with a function, or put it before a method.
@@ -103,9 +110,9 @@ export type CacheWrapper<
   Args extends readonly unknown[] = readonly unknown[],
   Value = unknown,
 > = <F extends AsyncFunction>(
-  fn: F & Fitting<F, Args, Value>,
+  fn: F,
   context?: ClassMethodDecoratorContext,
-) => CachedFunction<F>;
+) => Wrapped<F, Args, Value>;
 
 /**
  * A cache over any backend; `SQLiteCache`, `MemoryCache` and the others are this class with a
@@ -194,7 +201,7 @@ export class Cache implements AsyncDisposable {
     return <F extends AsyncFunction>(
       fn: F,
       context?: ClassMethodDecoratorContext,
-    ): CachedFunction<F> => {
+    ): Wrapped<F, Args, Value> => {
       const method = methodContext("cache a function", fn, context);
       if (
         method !== undefined && !method.static && checked.this === undefined
@@ -211,7 +218,8 @@ export class Cache implements AsyncDisposable {
         checked.id ?? this.#store.claim(name, fn),
       );
       const calls = new Calls(this.#store, state, fn, checked, freshness);
-      return withMethods(fn, calls, state.id);
+      // The one place where the typed surface meets code that knows no types.
+      return withMethods(fn, calls, state.id) as Wrapped<F, Args, Value>;
     };
   }
 
@@ -392,11 +400,7 @@ export class Cache implements AsyncDisposable {
 }
 
 /** Puts the function that is called, and its methods, in the place of the one it stands for. */
-function withMethods<F extends AsyncFunction>(
-  fn: F,
-  calls: Calls,
-  id: string,
-): CachedFunction<F> {
+function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
   async function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
     return (await calls.call(this, args)).value;
   }
@@ -426,8 +430,7 @@ function withMethods<F extends AsyncFunction>(
       configurable: true,
     });
   }
-  // The one place where the typed surface meets code that knows no types.
-  return cached as unknown as CachedFunction<F>;
+  return cached;
 }
 
 function directName(action: string, key: unknown): string {

@@ -25,6 +25,7 @@ export {
   type CachedFunction,
   type CachedMethods,
   type CacheWrapper,
+  type Wrapped,
 } from "./cache.ts";
 export type { CacheRead, CallDetail, CallStatus } from "./call.ts";
 export type { Duration } from "./duration.ts";
