@@ -20,6 +20,7 @@
  */
 
 import type { Backend, EntryInfo } from "./backend.ts";
+import { Batch, type MapOptions } from "./batch.ts";
 import { type CacheRead, type CallDetail, Calls } from "./call.ts";
 import { encode, open, seal } from "./codec.ts";
 import { type Duration, parseDuration } from "./duration.ts";
@@ -81,7 +82,26 @@ export interface CachedMethods<F extends AsyncFunction> {
    * @throws {UnhashableArgumentError} If an argument has no stable identity.
    */
   key(...args: Parameters<F>): Promise<string>;
+  /**
+   * Calls the function for many inputs: keys are looked up in bulk, hits come out at once, equal
+   * inputs run once, misses run with the concurrency asked for, and each result is stored when it
+   * is ready. Nothing starts before the batch is iterated or its `values()` asked for.
+   *
+   * @param inputs The first argument of each call: any iterable or async iterable, taken lazily.
+   * @param options `concurrency` is needed; the others have defaults.
+   * @returns An async iterable of results, with `values()` and `summary`.
+   * @throws {TypeError} If an option is unknown or of the wrong shape.
+   * @throws {RangeError} If `concurrency` is not a positive integer or `Infinity`.
+   */
+  map(
+    inputs: Iterable<Parameters<F>[0]> | AsyncIterable<Parameters<F>[0]>,
+    options: MapOptions<Following<Parameters<F>>>,
+  ): Batch<Parameters<F>[0], Awaited<ReturnType<F>>>;
 }
+
+/** The arguments after the first. */
+export type Following<Args extends readonly unknown[]> = Args extends
+  readonly [unknown?, ...infer Rest] ? Rest : readonly unknown[];
 
 /** A function with the type of `F`, cached. */
 export type CachedFunction<F extends AsyncFunction> = F & CachedMethods<F>;
@@ -421,6 +441,13 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
     },
     async key(this: unknown, ...args: unknown[]) {
       return await calls.keyOf(instance(this), args, []);
+    },
+    map(
+      this: unknown,
+      inputs: Iterable<unknown> | AsyncIterable<unknown>,
+      options: MapOptions,
+    ) {
+      return new Batch(calls, instance(this), inputs, options);
     },
   };
   for (const [name, value] of Object.entries(methods)) {

@@ -72,10 +72,13 @@ export interface Asked {
 }
 
 /** A stored entry, checked and decoded. */
-interface Found {
+export interface Found {
   readonly entry: StoredEntry;
   readonly value: unknown;
 }
+
+/** What was found before a call: an entry, nothing (`undefined`), or nobody looked (`null`). */
+export type Known = Found | undefined | null;
 
 /** The calls of one wrapped function. */
 export class Calls {
@@ -148,10 +151,16 @@ export class Calls {
     return canonicalValue(identify(self), "this(…)");
   }
 
-  async #asked(self: unknown, args: readonly unknown[]): Promise<Asked> {
+  /** Finds out which call it is. */
+  ask(
+    self: unknown,
+    args: readonly unknown[],
+  ): Asked | Promise<Asked> {
     const signals: AbortSignal[] = [];
-    const key = await this.keyOf(self, args, signals);
-    return { key, self, args, signals };
+    const key = this.keyOf(self, args, signals);
+    return typeof key === "string"
+      ? { key, self, args, signals }
+      : key.then((key) => ({ key, self, args, signals }));
   }
 
   /** Runs a call as its caller sees it. */
@@ -160,11 +169,8 @@ export class Calls {
     args: readonly unknown[],
   ): Promise<CallDetail<unknown>> {
     this.#store.assertOpen();
-    const asked = await this.#asked(self, args);
-    const detail = await this.#fly(asked);
-    this.#count(detail);
-    if (this.#options.debug === true) this.#print(detail, args);
-    return detail;
+    const asked = this.ask(self, args);
+    return await this.fly(asked instanceof Promise ? await asked : asked, null);
   }
 
   /** Looks without running. */
@@ -173,7 +179,7 @@ export class Calls {
     args: readonly unknown[],
   ): Promise<CacheRead<unknown>> {
     this.#store.assertOpen();
-    const { key, signals } = await this.#asked(self, args);
+    const { key, signals } = await this.ask(self, args);
     await this.#state.barrier;
     const found = await this.#look(key, signals[0]);
     if (found === undefined || isPast(found.entry.expiresAt, 0)) {
@@ -194,7 +200,7 @@ export class Calls {
         () => backend.deleteId(name),
       );
     } else {
-      const { key } = await this.#asked(self, args);
+      const { key } = await this.ask(self, args);
       await this.#store.bust(
         [this.#state],
         key,
@@ -203,8 +209,27 @@ export class Calls {
     }
   }
 
+  /**
+   * Brings a call to its value.
+   *
+   * @param asked Which call it is.
+   * @param found What the caller has found already.
+   */
+  async fly(
+    asked: Asked,
+    found: Known,
+  ): Promise<CallDetail<unknown>> {
+    const detail = await this.#join(asked, found);
+    this.count(detail.status, detail.durationMs);
+    if (this.#options.debug === true) this.#print(detail, asked.args);
+    return detail;
+  }
+
   /** Joins the flight of an equal call, or leads one. */
-  async #fly(asked: Asked): Promise<CallDetail<unknown>> {
+  async #join(
+    asked: Asked,
+    found: Known,
+  ): Promise<CallDetail<unknown>> {
     const { flights } = this.#state;
     while (true) {
       if (this.#state.barrier !== undefined) await this.#state.barrier;
@@ -212,14 +237,20 @@ export class Calls {
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
         // A call that is aborted already is no leader for others.
-        return await this.#lead(asked, this.#singleFlight && !aborted);
+        return await this.#lead(asked, this.#singleFlight && !aborted, found);
       }
       for (const signal of asked.signals) signal.throwIfAborted();
       const landing = await this.#follow(asked, flight);
-      if (!landing.landed) continue;
+      if (!landing.landed) {
+        // What was read before may have been replaced since.
+        found = null;
+        continue;
+      }
       const { encoded, status, storedAt, durationMs } = landing.outcome;
       // What cannot be copied cannot be shared: each caller owns its result.
-      if (encoded === undefined) return await this.#lead(asked, false);
+      if (encoded === undefined) {
+        return await this.#lead(asked, false, undefined);
+      }
       return {
         value: decode(encoded),
         status: status === "miss" ? "shared" : status,
@@ -247,7 +278,11 @@ export class Calls {
     }
   }
 
-  async #lead(asked: Asked, joinable: boolean): Promise<CallDetail<unknown>> {
+  async #lead(
+    asked: Asked,
+    joinable: boolean,
+    found: Known,
+  ): Promise<CallDetail<unknown>> {
     const { key, signals } = asked;
     const { flights } = this.#state;
     const flight = flights.begin(key, joinable);
@@ -256,7 +291,7 @@ export class Calls {
     const outer = currentFlight();
     outer?.waitsFor.add(flight);
     try {
-      const result = await this.#result(asked, flight);
+      const result = await this.#result(asked, flight, found);
       // The copies are taken before the leader's caller can change the value.
       if (flight.shared) flight.land(shareable(result));
       const { status, storedAt, durationMs } = result.outcome;
@@ -272,10 +307,16 @@ export class Calls {
   }
 
   /** The stored result or a new one. */
-  async #result(asked: Asked, flight: Flight<Outcome>): Promise<Result> {
+  async #result(
+    asked: Asked,
+    flight: Flight<Outcome>,
+    known: Known,
+  ): Promise<Result> {
     const { id } = this.#state;
     const { cacheOnly, printMisses } = this.#store.switches;
-    const found = await this.#look(asked.key, asked.signals[0]);
+    const found = known === null
+      ? await this.#look(asked.key, asked.signals[0])
+      : known;
     if (found !== undefined) {
       const { expiresAt } = found.entry;
       const { staleWhileRevalidate, staleIfError } = this.#freshness;
@@ -427,11 +468,28 @@ export class Calls {
       );
       return undefined;
     }
-    return entry === undefined ? undefined : await this.#accept(key, entry);
+    return entry === undefined ? undefined : await this.accept(key, entry);
   }
 
-  /** Checks and decodes an entry. */
-  async #accept(key: string, entry: StoredEntry): Promise<Found | undefined> {
+  /** Reads many keys at once; trouble is reported and all of them are misses. */
+  async lookMany(
+    keys: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly (StoredEntry | undefined)[]> {
+    if (this.#state.barrier !== undefined) await this.#state.barrier;
+    try {
+      return await this.#store.backend.getMany(this.#state.name, keys, signal);
+    } catch (error) {
+      this.#store.report(this.#store.wrap("read", error), "read", this.#state);
+      return [];
+    }
+  }
+
+  /** Checks and decodes an entry; `undefined` when it does not count. */
+  accept(
+    key: string,
+    entry: StoredEntry,
+  ): Found | undefined | Promise<Found | undefined> {
     const { id, name } = this.#state;
     if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
       return undefined;
@@ -443,20 +501,34 @@ export class Calls {
       this.#store.report(error, "damaged", this.#state, key);
       return undefined;
     }
-    const { schema } = this.#options;
-    if (schema !== undefined) {
-      try {
-        if (await issuesOf(schema, value) !== undefined) return undefined;
-      } catch (error) {
-        this.#store.report(error, "refused", this.#state, key);
-        return undefined;
-      }
-    }
     this.#state.counters.bytesRead += entry.data.length;
-    return { entry, value };
+    const found = { entry, value };
+    const { schema } = this.#options;
+    return schema === undefined ? found : this.#conforming(schema, key, found);
   }
 
-  #count({ status, durationMs }: CallDetail<unknown>): void {
+  async #conforming(
+    schema: NonNullable<FunctionOptions["schema"]>,
+    key: string,
+    found: Found,
+  ): Promise<Found | undefined> {
+    try {
+      return await issuesOf(schema, found.value) === undefined
+        ? found
+        : undefined;
+    } catch (error) {
+      this.#store.report(error, "refused", this.#state, key);
+      return undefined;
+    }
+  }
+
+  /** Tells that `onProgress` threw: a batch goes on without it. */
+  reportProgress(error: unknown): void {
+    this.#store.report(error, "progress", this.#state);
+  }
+
+  /** Counts how a call came to its value. */
+  count(status: CallStatus, durationMs: number): void {
     const { counters } = this.#state;
     if (status === "miss") {
       counters.misses++;
@@ -507,7 +579,7 @@ function shareable({ value, outcome }: Result): Outcome {
 }
 
 /** Whether a time has passed for longer than `grace` milliseconds; `null` never passes. */
-function isPast(time: number | null, grace: number): boolean {
+export function isPast(time: number | null, grace: number): boolean {
   return time !== null && Date.now() >= time + grace;
 }
 

@@ -20,11 +20,14 @@
  */
 
 export type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+export { Batch, type MapOptions, type MapResult } from "./batch.ts";
+export type { BatchProgress } from "./batch_progress.ts";
 export {
   Cache,
   type CachedFunction,
   type CachedMethods,
   type CacheWrapper,
+  type Following,
   type Wrapped,
 } from "./cache.ts";
 export type { CacheRead, CallDetail, CallStatus } from "./call.ts";

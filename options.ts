@@ -111,6 +111,8 @@ export type ErrorKind =
   | "refused"
   /** A run failed; a stale result was served instead. */
   | "refresh"
+  /** `onProgress` threw; the batch went on. */
+  | "progress"
   /** The backend tells of trouble by itself, such as a damaged file that was moved aside. */
   | "backend";
 

@@ -1,0 +1,603 @@
+/**
+ * A function over many inputs: keys looked up in bulk, hits at once, misses with bounded
+ * concurrency, failures collected.
+ *
+ * @module
+ */
+
+import type { StoredEntry } from "./backend.ts";
+import type { BatchProgress } from "./batch_progress.ts";
+import {
+  type Asked,
+  type Calls,
+  type CallStatus,
+  type Found,
+  isPast,
+} from "./call.ts";
+import { decode, encode, type Encoded } from "./codec.ts";
+import { optionMessage, refuseUnknownOptions } from "./errors.ts";
+
+/** Options of `fn.map(inputs, options)`. */
+export interface MapOptions<
+  Rest extends readonly unknown[] = readonly unknown[],
+> {
+  /** How many misses run at once: a positive integer, or `Infinity`. */
+  readonly concurrency: number;
+  /**
+   * Whether results come out in the order of the inputs, instead of as they are ready.
+   *
+   * @default {false}
+   */
+  readonly ordered?: boolean;
+  /** When it aborts, no new input is taken; what runs finishes and is stored. */
+  readonly signal?: AbortSignal;
+  /** Is told after every result how far the batch is; what it throws is reported to `onError`. */
+  readonly onProgress?: (progress: BatchProgress) => void;
+  /** Arguments that follow the input in every call. */
+  readonly args?: Rest;
+}
+
+/** What came of one input. */
+export type MapResult<Input, Value> =
+  & {
+    /** The position of the input, from 0. */
+    readonly index: number;
+    /** The input itself. */
+    readonly input: Input;
+  }
+  & (
+    | {
+      /** The call returned. */
+      readonly ok: true;
+      /** What it returned, owned by the caller. */
+      readonly value: Value;
+      /** How the value came about. */
+      readonly status: CallStatus;
+    }
+    | {
+      /** The call failed. */
+      readonly ok: false;
+      /** What it threw. */
+      readonly error: unknown;
+      /** Always `"failed"`. */
+      readonly status: "failed";
+    }
+  );
+
+/**
+ * Inputs that are looked up at a time: enough that a look-up costs little per key, few enough
+ * that the first results come at once.
+ */
+const CHUNK = 128;
+
+/** How many inputs may be between the reader and the consumer, running ones not counted. */
+const WINDOW = 8 * CHUNK;
+
+/** What the function was asked for one input. */
+interface Task<Input> {
+  readonly index: number;
+  readonly input: Input;
+}
+
+/** A task whose key is known and that is not stored. */
+interface Miss<Input> extends Task<Input> {
+  readonly asked: Asked;
+  readonly found: Found | undefined;
+  /** Equal inputs that came later: they take what comes of this one. */
+  readonly equals: Miss<Input>[];
+}
+
+/**
+ * A batch that runs while it is iterated: an async iterable of results, in the order in which they
+ * are ready. It can be consumed once.
+ *
+ * @typeParam Input What the function takes first.
+ * @typeParam Value What it returns.
+ *
+ * @example Hits come out at once, and a failure stops nothing
+ * ```ts
+ * import { MemoryCache } from "@panza/panza";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * const root = cache.cache({ id: "root" })(async (n: number): Promise<number> => {
+ *   if (n < 0) throw new RangeError("negative");
+ *   return await Promise.resolve(Math.sqrt(n));
+ * });
+ * const batch = root.map([4, -1, 4, 9], { concurrency: 2 });
+ * const roots: number[] = [];
+ * for await (const result of batch) if (result.ok) roots.push(result.value);
+ * assertEquals(roots.sort(), [2, 2, 3]);
+ * assertEquals(batch.summary.failed, 1);
+ * ```
+ */
+export class Batch<Input, Value>
+  implements AsyncIterable<MapResult<Input, Value>> {
+  readonly #run: BatchRun<Input, Value>;
+  #consumed = false;
+
+  /**
+   * Checks the options and starts nothing; `fn.map` makes batches.
+   *
+   * @param calls The calls of the function.
+   * @param self What `this` is in them.
+   * @param inputs The inputs, taken one by one as they are needed.
+   * @param options How to run.
+   */
+  constructor(
+    calls: Calls,
+    self: unknown,
+    inputs: Iterable<Input> | AsyncIterable<Input>,
+    options: MapOptions,
+  ) {
+    checkMapOptions(inputs, options);
+    this.#run = new BatchRun(calls, self, inputs, options);
+  }
+
+  /** How far the batch is; its last state is the summary. */
+  get summary(): BatchProgress {
+    return { ...this.#run.progress };
+  }
+
+  /**
+   * Runs the batch and gives its results one by one.
+   *
+   * Leaving the loop early takes no further input, waits for what runs, and stores it.
+   *
+   * @returns The results.
+   * @throws {unknown} The reason of `signal`, or what the inputs threw, after the last result.
+   */
+  [Symbol.asyncIterator](): AsyncIterator<MapResult<Input, Value>> {
+    if (this.#consumed) {
+      throw new TypeError(
+        "Cannot run the batch: it was consumed already; call map again, what it stored is found",
+      );
+    }
+    this.#consumed = true;
+    return this.#run.results();
+  }
+
+  /**
+   * Runs the batch and gives all values at once.
+   *
+   * @returns The values, in the order of the inputs.
+   * @throws {AggregateError} If inputs failed, after everything else has been stored; `errors` are
+   * in the order of the inputs.
+   */
+  async values(): Promise<Value[]> {
+    const values: Value[] = [];
+    const failures: { index: number; error: unknown }[] = [];
+    for await (const result of this) {
+      if (result.ok) values[result.index] = result.value;
+      else failures.push(result);
+    }
+    if (failures.length > 0) {
+      failures.sort((a, b) => a.index - b.index);
+      const { done } = this.#run.progress;
+      throw new AggregateError(
+        failures.map(({ error }) => error),
+        `Cannot give all values: ${failures.length} of ${done} inputs failed; ` +
+          "the others are stored, and the next run computes only what failed",
+      );
+    }
+    return values;
+  }
+}
+
+/** The running part of a batch. */
+class BatchRun<Input, Value> {
+  readonly progress: {
+    -readonly [Name in keyof BatchProgress]: BatchProgress[Name];
+  };
+  readonly #calls: Calls;
+  readonly #self: unknown;
+  readonly #options: MapOptions;
+  readonly #args: readonly unknown[];
+  readonly #source: Source<Input>;
+  /** Results that nobody has taken yet. */
+  #ready: MapResult<Input, Value>[] = [];
+  /** Results that wait for an earlier one, by index: only in order. */
+  readonly #early = new Map<number, MapResult<Input, Value>>();
+  #waiting: Miss<Input>[] = [];
+  /** The misses that wait or run, by key. */
+  readonly #open = new Map<string, Miss<Input>>();
+  /** How many inputs wait for an equal one. */
+  #equals = 0;
+  #nextIndex = 0;
+  #nextOut = 0;
+  #reading = false;
+  /** Set once nothing more is read: the inputs ended, threw, or nobody wants them. */
+  #ended = false;
+  #failure: { readonly error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+  #start = 0;
+
+  constructor(
+    calls: Calls,
+    self: unknown,
+    inputs: Iterable<Input> | AsyncIterable<Input>,
+    options: MapOptions,
+  ) {
+    this.#calls = calls;
+    this.#self = self;
+    this.#options = options;
+    this.#args = options.args ?? [];
+    this.#source = new Source(inputs);
+    this.progress = {
+      done: 0,
+      total: sizeOf(inputs),
+      hits: 0,
+      misses: 0,
+      shared: 0,
+      stale: 0,
+      failed: 0,
+      running: 0,
+      durationMs: 0,
+      savedMs: 0,
+      finished: false,
+    };
+  }
+
+  async *results(): AsyncGenerator<MapResult<Input, Value>, void, void> {
+    const { signal } = this.#options;
+    const abort = (): void => this.#stop({ error: signal?.reason });
+    this.#start = performance.now();
+    if (signal?.aborted) abort();
+    signal?.addEventListener("abort", abort);
+    try {
+      while (true) {
+        this.#advance();
+        if (this.#ready.length > 0) {
+          const ready = this.#ready;
+          this.#ready = [];
+          for (const result of ready) {
+            // Counted when it comes out, so that what a consumer sees and counts agree.
+            this.#report(result);
+            yield result;
+          }
+        } else if (this.#isOver()) {
+          break;
+        } else {
+          await new Promise<void>((resolve) => this.#wake = resolve);
+        }
+      }
+    } finally {
+      this.#stop(this.#failure);
+      signal?.removeEventListener("abort", abort);
+      // Nothing runs on unseen: also when the consumer has left.
+      while (this.progress.running > 0) {
+        await new Promise<void>((resolve) => this.#wake = resolve);
+      }
+      this.#notify(true);
+    }
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  #isOver(): boolean {
+    return this.#ended && !this.#reading && this.#waiting.length === 0 &&
+      this.progress.running === 0;
+  }
+
+  /** Takes no further input and starts nothing more. */
+  #stop(failure: { readonly error: unknown } | undefined): void {
+    this.#failure ??= failure;
+    this.#ended = true;
+    // A source that never answers must not keep the batch from ending.
+    this.#reading = false;
+    this.#waiting = [];
+    this.#source.close();
+    this.#wake?.();
+  }
+
+  /** Does whatever can be done now: starts misses, reads on. */
+  #advance(): void {
+    const { concurrency } = this.#options;
+    let started = 0;
+    while (
+      this.progress.running < concurrency && started < this.#waiting.length
+    ) {
+      void this.#compute(this.#waiting[started]!);
+      started++;
+    }
+    if (started > 0) this.#waiting.splice(0, started);
+    const held = this.#ready.length + this.#early.size + this.#waiting.length +
+      this.#equals;
+    if (!this.#ended && !this.#reading && held < WINDOW) {
+      this.#reading = true;
+      void this.#read();
+    }
+  }
+
+  async #read(): Promise<void> {
+    try {
+      const inputs = await this.#source.take(CHUNK);
+      // Stopped in the meantime: what comes now is not wanted any more.
+      if (!this.#reading) return;
+      if (inputs.length === 0) this.#ended = true;
+      else await this.#lookUp(inputs);
+    } catch (error) {
+      this.#failure ??= { error };
+      this.#ended = true;
+    }
+    this.#reading = false;
+    this.#advance();
+    this.#wake?.();
+  }
+
+  /** Looks a chunk up, gives out the hits and queues the rest. */
+  async #lookUp(inputs: readonly Input[]): Promise<void> {
+    const asked: { task: Task<Input>; call: Asked }[] = [];
+    for (const input of inputs) {
+      const task = { index: this.#nextIndex++, input };
+      try {
+        const call = this.#calls.ask(this.#self, [input, ...this.#args]);
+        asked.push({ task, call: call instanceof Promise ? await call : call });
+      } catch (error) {
+        // An input without a key fails alone.
+        this.#finish({ ...task, ok: false, error, status: "failed" });
+      }
+    }
+    const keys = asked.map(({ call }) => call.key);
+    const entries = await this.#calls.lookMany(keys, this.#options.signal);
+    for (const [position, { task, call }] of asked.entries()) {
+      const entry: StoredEntry | undefined = entries[position];
+      let found: Found | undefined;
+      if (entry !== undefined) {
+        const accepted = this.#calls.accept(call.key, entry);
+        found = accepted instanceof Promise ? await accepted : accepted;
+      }
+      if (found === undefined || isPast(found.entry.expiresAt, 0)) {
+        this.#enqueue({ ...task, asked: call, found, equals: [] });
+        continue;
+      }
+      this.#calls.count("hit", found.entry.durationMs);
+      this.#computed(task, found.value, {
+        status: "hit",
+        durationMs: found.entry.durationMs,
+      });
+    }
+  }
+
+  #enqueue(miss: Miss<Input>): void {
+    if (this.#ended) return;
+    const equal = this.#open.get(miss.asked.key);
+    if (equal === undefined) {
+      this.#open.set(miss.asked.key, miss);
+      this.#waiting.push(miss);
+    } else {
+      equal.equals.push(miss);
+      this.#equals++;
+    }
+  }
+
+  async #compute(miss: Miss<Input>): Promise<void> {
+    const { index, input, asked, found, equals } = miss;
+    this.progress.running++;
+    try {
+      const detail = await this.#calls.fly(asked, found);
+      // The copies are taken before the consumer can change the value.
+      const copies = equals.length > 0 ? copyable(detail.value) : undefined;
+      this.#computed(miss, detail.value, detail);
+      for (const equal of this.#close(miss)) {
+        if (copies === undefined) {
+          // What cannot be copied cannot be shared: each input gets a run of its own.
+          this.#enqueue(equal);
+          continue;
+        }
+        const status = detail.status === "miss" ? "shared" : detail.status;
+        this.#calls.count(status, detail.durationMs);
+        this.#computed(equal, decode(copies), { ...detail, status });
+      }
+    } catch (error) {
+      this.#finish({ index, input, ok: false, error, status: "failed" });
+      for (const { index, input } of this.#close(miss)) {
+        this.#finish({ index, input, ok: false, error, status: "failed" });
+      }
+    }
+    this.progress.running--;
+    this.#advance();
+    this.#wake?.();
+  }
+
+  #computed(
+    { index, input }: Task<Input>,
+    value: unknown,
+    { status, durationMs }: { status: CallStatus; durationMs: number },
+  ): void {
+    if (status !== "miss") this.progress.savedMs += durationMs;
+    // What the calls give is what the function returned, or what it had stored.
+    this.#finish({ index, input, ok: true, value: value as Value, status });
+  }
+
+  /** Lets nobody wait for this miss any more, and gives those who did. */
+  #close(miss: Miss<Input>): Miss<Input>[] {
+    this.#open.delete(miss.asked.key);
+    this.#equals -= miss.equals.length;
+    return miss.equals.splice(0);
+  }
+
+  /** Puts a result where the consumer finds it. */
+  #finish(result: MapResult<Input, Value>): void {
+    if (this.#options.ordered !== true) {
+      this.#ready.push(result);
+      return;
+    }
+    this.#early.set(result.index, result);
+    for (
+      let next = this.#early.get(this.#nextOut);
+      next !== undefined;
+      next = this.#early.get(this.#nextOut)
+    ) {
+      this.#early.delete(this.#nextOut++);
+      this.#ready.push(next);
+    }
+  }
+
+  #report({ status }: MapResult<Input, Value>): void {
+    const { progress } = this;
+    progress.done++;
+    switch (status) {
+      case "hit":
+        progress.hits++;
+        break;
+      case "miss":
+        progress.misses++;
+        break;
+      case "shared":
+        progress.shared++;
+        break;
+      case "stale":
+        progress.stale++;
+        break;
+      default:
+        progress.failed++;
+    }
+    this.#notify(false);
+  }
+
+  #notify(finished: boolean): void {
+    const { progress } = this;
+    progress.durationMs = performance.now() - this.#start;
+    progress.finished = finished;
+    try {
+      this.#options.onProgress?.(progress);
+    } catch (error) {
+      this.#calls.reportProgress(error);
+    }
+  }
+}
+
+/** Inputs, in chunks, from whatever they come. */
+class Source<Input> {
+  readonly #inputs: Iterable<Input> | AsyncIterable<Input>;
+  #iterator: Iterator<Input> | AsyncIterator<Input> | undefined;
+  /** An answer of an async source that has not come yet. */
+  #pending: Promise<IteratorResult<Input>> | undefined;
+  #closed = false;
+
+  constructor(inputs: Iterable<Input> | AsyncIterable<Input>) {
+    this.#inputs = inputs;
+  }
+
+  /** The next inputs, at most `count`; none when they have ended. */
+  async take(count: number): Promise<Input[]> {
+    const inputs: Input[] = [];
+    if (this.#closed) return inputs;
+    if (Symbol.asyncIterator in this.#inputs) {
+      this.#iterator ??= this.#inputs[Symbol.asyncIterator]();
+      await this.#takeAsync(
+        this.#iterator as AsyncIterator<Input>,
+        inputs,
+        count,
+      );
+      return inputs;
+    }
+    this.#iterator ??= this.#inputs[Symbol.iterator]();
+    const iterator = this.#iterator as Iterator<Input>;
+    while (inputs.length < count) {
+      const next = iterator.next();
+      if (next.done === true) {
+        this.#closed = true;
+        break;
+      }
+      inputs.push(next.value);
+    }
+    return inputs;
+  }
+
+  /** Waits for the first input, and goes on with what there is when the next one is not there. */
+  async #takeAsync(
+    iterator: AsyncIterator<Input>,
+    inputs: Input[],
+    count: number,
+  ): Promise<void> {
+    while (inputs.length < count) {
+      const pending = this.#pending ??= iterator.next();
+      const next = inputs.length === 0
+        ? await pending
+        : await Promise.race([pending, soon()]);
+      if (next === undefined) return;
+      this.#pending = undefined;
+      if (next.done === true) {
+        this.#closed = true;
+        return;
+      }
+      inputs.push(next.value);
+    }
+  }
+
+  /** Tells the source that nothing more is wanted; waits for nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      // An async generator answers only after its pending step, which may never come.
+      Promise.resolve(this.#iterator?.return?.()).catch(() => {});
+    } catch {
+      // What a source does when it is left is not the batch's business.
+    }
+  }
+}
+
+/** Settles after the promises that are settled already have been told. */
+function soon(): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(resolve, 0, undefined));
+}
+
+/** The encoded value, of which each decoding is a copy; `undefined` if it cannot be encoded. */
+function copyable(value: unknown): Encoded | undefined {
+  try {
+    return encode(value);
+  } catch {
+    return undefined;
+  }
+}
+
+function sizeOf(inputs: object): number | undefined {
+  if (Array.isArray(inputs)) return inputs.length;
+  return inputs instanceof Set || inputs instanceof Map
+    ? inputs.size
+    : undefined;
+}
+
+function checkMapOptions(inputs: unknown, options: MapOptions): void {
+  const action = "map a function over inputs";
+  if (
+    typeof inputs !== "object" || inputs === null ||
+    !(Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
+  ) {
+    throw new TypeError(
+      optionMessage(action, "inputs", "an iterable or async iterable", inputs),
+    );
+  }
+  const names = ["concurrency", "ordered", "signal", "onProgress", "args"];
+  refuseUnknownOptions(action, options, names);
+  const { concurrency, ordered, signal, onProgress, args } = options;
+  if (
+    concurrency !== Infinity &&
+    !(Number.isSafeInteger(concurrency) && concurrency > 0)
+  ) {
+    const Fitting = typeof concurrency === "number" ? RangeError : TypeError;
+    const rule = "a positive integer or Infinity";
+    throw new Fitting(optionMessage(action, "concurrency", rule, concurrency));
+  }
+  const check = (
+    name: string,
+    value: unknown,
+    fits: boolean,
+    rule: string,
+  ): void => {
+    if (value !== undefined && !fits) {
+      throw new TypeError(optionMessage(action, name, rule, value));
+    }
+  };
+  check("ordered", ordered, typeof ordered === "boolean", "a boolean");
+  check("signal", signal, signal instanceof AbortSignal, "an AbortSignal");
+  check(
+    "onProgress",
+    onProgress,
+    typeof onProgress === "function",
+    "a function",
+  );
+  check("args", args, Array.isArray(args), "an array");
+}
