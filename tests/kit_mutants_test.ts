@@ -34,10 +34,13 @@ class RightBackend implements Backend {
   protected closed = false;
   protected readonly pending = new Set<Promise<void>>();
 
-  constructor(
-    readonly shelf: Shelf = new Shelf(),
-    protected readonly space = "space",
-  ) {}
+  readonly shelf: Shelf;
+  protected readonly space: string;
+
+  constructor(shelf: Shelf = new Shelf(), space = "space") {
+    this.shelf = shelf;
+    this.space = space;
+  }
 
   connect(): void {}
 

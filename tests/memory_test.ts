@@ -151,7 +151,10 @@ test("MemoryBackend.close() ends a listing that is being read", async () => {
 /** What the bounded backend must do, as plainly as it can be said. */
 class Model {
   readonly entries = new Map<string, [id: string, key: string, size: number]>();
-  constructor(readonly maxBytes: number) {}
+  readonly maxBytes: number;
+  constructor(maxBytes: number) {
+    this.maxBytes = maxBytes;
+  }
   use(name: string): void {
     const entry = this.entries.get(name);
     if (entry === undefined) return;
