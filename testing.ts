@@ -1473,6 +1473,8 @@ export class FaultyBackend implements Backend {
   readonly #randomly: ReadonlySet<Operation>;
 
   /**
+   * Wraps a backend; nothing is disturbed yet, unless at random.
+   *
    * @param inner The backend that does the work; its entries are this one's.
    * @param options Faults at random.
    * @throws {TypeError} If an option or an operation does not exist.
