@@ -6,24 +6,28 @@
  * numbered clause against any implementation.
  *
  * 1. What `set` stored, `get` returns with equal fields; `data` keeps its kind (text or bytes) and
- *    every code point and byte, from empty to at least 1 MiB.
+ *    every code point and byte, from empty to at least 1 MiB. Text is well-formed and has no NUL.
  * 2. `get` of what was never stored, or was deleted, returns `undefined`.
  * 3. `set` replaces the whole entry; a reader sees the old one or the new one, never a mix.
- * 4. Ids and keys are any well-formed strings without NUL: two different pairs never reach each
- *    other's entry, whatever separators, wildcards or letter case they hold. The id may be empty.
+ * 4. Ids and keys are any well-formed strings without NUL, up to 1,000 characters at least: two
+ *    different pairs never reach each other's entry, whatever separators, wildcards or letter case
+ *    they hold. The id may be empty, the key is not.
  * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included.
  * 6. `delete` removes one entry; deleting what is absent succeeds.
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.
- * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only. It
- *    tolerates changes while it is read.
+ * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
+ *    What is added or removed while it is read may come or not.
  * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
  *     success.
  * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through
  *     any backend that is open on the same store.
- * 12. `close` can be called twice; afterwards every operation rejects with `CacheClosedError`.
+ * 12. `close` waits for writes that were accepted, and can be called twice; afterwards every
+ *     operation rejects with `CacheClosedError`.
  * 13. The backend keeps no reference to bytes that it was given or has returned: changing them
- *     changes no entry.
+ *     changes no entry, and no two results share bytes.
+ *
+ * A bounded backend may drop entries to stay within its bounds.
  *
  * @module
  */

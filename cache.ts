@@ -386,7 +386,7 @@ export class Cache implements AsyncDisposable {
         yield {
           ...entry,
           id: unescapeName(entry.id),
-          key: unescapeName(entry.key),
+          key: entry.key === EMPTY_KEY ? "" : unescapeName(entry.key),
         };
       }
     } catch (error) {
@@ -466,8 +466,11 @@ function directName(action: string, key: unknown): string {
       optionMessage(`${action} a direct key`, "key", "a string", key),
     );
   }
-  return escapeName(key);
+  return key === "" ? EMPTY_KEY : escapeName(key);
 }
+
+/** Backends take no empty key; a single backslash is what no other key is escaped to. */
+const EMPTY_KEY = "\\";
 
 function checkId(action: string, id: unknown): void {
   if (typeof id !== "string" || id === "") {

@@ -61,6 +61,8 @@ export class MemoryBackend implements Backend {
   #closed = false;
 
   /**
+   * Creates an empty one.
+   *
    * @param options How much to keep.
    * @throws {TypeError} If an option does not exist, or `maxBytes` is not a number.
    * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
