@@ -218,10 +218,6 @@ export function testBackend<Store extends OpenStore>(
     },
   );
 
-  check("clause 1: text keeps NUL characters", async (backend) => {
-    await keepsEach(backend, ["\0", "a\0b", "\0\0", "a\0"]);
-  });
-
   check(
     "clause 1: get() returns the bytes that set() stored",
     async (backend) => {
