@@ -186,6 +186,8 @@ export class SQLiteBackend implements Backend {
   #failed: { readonly error: unknown; readonly until: number } | undefined;
   #checkAt = 0;
   #reads: Read[] = [];
+  /** Whether there was a read in this turn. */
+  #hasRead = false;
   #queue: (Write | Job)[] = [];
   #draining: Promise<void> | undefined;
   /** How many writes of the next ones go one by one, because one of them failed. */
@@ -265,10 +267,23 @@ export class SQLiteBackend implements Backend {
     if (this.#closing !== undefined) {
       return Promise.reject(new CacheClosedError());
     }
-    return new Promise((resolve, reject) => {
-      if (this.#reads.push({ id, key, resolve, reject }) === 1) {
-        queueMicrotask(this.#flushReads);
+    const session = this.#session;
+    if (
+      !this.#hasRead && session !== undefined &&
+      performance.now() < this.#checkAt
+    ) {
+      // The first read of a turn goes the shortest way: it waits for nothing.
+      try {
+        const row = session.select.row(id, key);
+        this.#expectReads();
+        return Promise.resolve(row === undefined ? undefined : entryOf(row));
+      } catch {
+        // The long way finds the same error, and what to do about it.
       }
+    }
+    return new Promise((resolve, reject) => {
+      this.#reads.push({ id, key, resolve, reject });
+      this.#expectReads();
     });
   }
 
@@ -442,7 +457,7 @@ export class SQLiteBackend implements Backend {
   }
 
   async #close(): Promise<void> {
-    if (this.#reads.length > 0) this.#flushReads();
+    this.#flushReads();
     await this.#draining;
     await Promise.allSettled(this.#running);
     await this.#opening?.catch(() => {});
@@ -599,25 +614,18 @@ export class SQLiteBackend implements Backend {
 
   // Reading
 
+  #expectReads(): void {
+    if (this.#hasRead) return;
+    this.#hasRead = true;
+    queueMicrotask(this.#flushReads);
+  }
+
+  /** Answers the reads of this turn but the first, those of one id together. */
   readonly #flushReads = (): void => {
+    this.#hasRead = false;
     const reads = this.#reads;
+    if (reads.length === 0) return;
     this.#reads = [];
-    const [read] = reads;
-    const session = this.#session;
-    // The shortest way for one read on an open database; everything else, errors included, takes
-    // the long one.
-    if (
-      read !== undefined && reads.length === 1 && session !== undefined &&
-      performance.now() < this.#checkAt
-    ) {
-      try {
-        const row = session.select.row(read.id, read.key);
-        read.resolve(row === undefined ? undefined : entryOf(row));
-        return;
-      } catch {
-        // The long way finds the same error, and what to do about it.
-      }
-    }
     const groups = new Map<string, Read[]>();
     for (const read of reads) {
       const group = groups.get(read.id);
