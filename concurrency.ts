@@ -239,8 +239,12 @@ class PermitLane extends Lane {
  *
  * The window slides: between the start of a call and the start of the call `count` places later
  * there is never less than `per`, so there is no burst where one window ends and the next begins.
- * Time is measured on the clock that never steps (`performance.now`). How long calls run does not
- * matter; put {@linkcode limitConcurrency} inside or outside for that.
+ * Time is measured on the clock that never steps (`performance.now`).
+ *
+ * What counts is the start of what it wraps. Around a {@linkcode limitConcurrency}, calls that
+ * have passed the rate may have to wait for a permit, and those that waited may run close together
+ * when permits become free; inside of one, `limitConcurrency(n)(limitRate(…)(fn))`, the function
+ * itself keeps to the rate, and calls that wait for it hold a permit.
  *
  * One result used on several functions makes them share the limit. A waiting call leaves the line
  * as {@linkcode limitConcurrency} says. A timer exists only while calls wait.
