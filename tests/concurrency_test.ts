@@ -146,7 +146,6 @@ test("limitConcurrency() makes a promise of a plain value, of a thenable and of 
   class Foreign<T> extends Promise<T> {}
   assertEquals(await untyped(() => 1)(), 1);
   assertEquals(
-    // deno-lint-ignore no-thenable
     await untyped(() => ({ then: (done: (n: number) => void) => done(2) }))(),
     2,
   );
@@ -168,7 +167,6 @@ test("limitConcurrency() releases a permit once, even for a promise that settles
       return Promise.resolve(1);
     },
   });
-  // deno-lint-ignore no-thenable
   const thenable = { then: (done: (n: number) => void) => (done(1), done(1)) };
   for (const result of [double, thenable]) {
     await Reflect.apply(limit, undefined, [() => result])();

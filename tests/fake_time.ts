@@ -6,7 +6,7 @@
 
 import { setImmediate } from "node:timers";
 
-/** The delay above which `setTimeout` fires at once, on every runtime. */
+/** The delay above which a real `setTimeout` fires at once: always a mistake, so it throws here. */
 const LONGEST_DELAY = 2 ** 31 - 1;
 
 interface Timer {
@@ -113,8 +113,10 @@ export class FakeTime implements Disposable {
       delay: unknown = 0,
       ...args: unknown[]
     ): object => {
-      const asked = Math.max(0, Number(delay) || 0);
-      const wait = asked > LONGEST_DELAY ? 1 : asked;
+      const wait = Math.max(0, Number(delay) || 0);
+      if (wait > LONGEST_DELAY) {
+        throw new RangeError(`A timer of ${wait} ms would fire at once`);
+      }
       const id = ++this.#lastId;
       this.#timers.set(id, {
         id,

@@ -132,6 +132,48 @@ test("limitRate() counts from the moment a call starts, though work of others de
   assertEquals(starts, [0, 30, 100, 130, 200, 230]);
 });
 
+test("limitRate() counts calls that were admitted and have yet to begin", async () => {
+  using time = new FakeTime();
+  const starts: string[] = [];
+  const limited = limitRate(2, { per: 100 })(
+    async (name: string, then?: string): Promise<void> => {
+      starts.push(`${name} at ${time.elapsed}`);
+      if (then !== undefined) await limited(then);
+    },
+  );
+  // "c" and "d" are admitted together, and "c" calls once more before "d" begins.
+  const all = Promise.all([
+    limited("a"),
+    limited("b"),
+    limited("c", "e"),
+    limited("d"),
+  ]);
+  await time.tick(1_000);
+  await all;
+  assertEquals(starts, [
+    "a at 0",
+    "b at 0",
+    "c at 100",
+    "d at 100",
+    "e at 200",
+  ]);
+});
+
+test("limitRate() lets no newcomer overtake when the timer is late", async () => {
+  using time = new FakeTime();
+  const starts: string[] = [];
+  const limited = limitRate(1, { per: 100 })(async (name: string) => {
+    starts.push(name);
+    await Promise.resolve();
+  });
+  limited("a");
+  limited("waiting");
+  time.block(150);
+  limited("newcomer");
+  await time.tick(200);
+  assertEquals(starts, ["a", "waiting", "newcomer"]);
+});
+
 test("limitRate() checks again when a timer fires too early", async () => {
   using time = new FakeTime({ early: 0.75 });
   const { run, starts } = recorder(time);

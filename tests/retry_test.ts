@@ -135,6 +135,15 @@ test("retry() waits as long as after says in place of the backoff, which goes on
   assertEquals(waits, [1_000, 10, 60_000, 8_000, 0, 0]);
 });
 
+test("retry() counts the attempts after waits of after too", async () => {
+  using time = new FakeTime();
+  const { run, errors } = flaky(time, 9);
+  const result = outcome(retry({ attempts: 3, after: () => 10 })(run)());
+  await time.tick(1_000);
+  assertStrictEquals(await result, errors[2]);
+  assertEquals(errors.length, 3);
+});
+
 test("retry() gives up when after says Infinity", async () => {
   using time = new FakeTime();
   const { run, errors } = flaky(time, 9);
