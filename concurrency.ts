@@ -229,7 +229,7 @@ class PermitLane extends Lane {
     if (this.#limiter.admit(this)) return;
     this.#active--;
     this.#permits.activeCount--;
-    if (this.#active === 0) this.#limiter.lanes.delete(this.key);
+    if (this.#active === 0) this.#limiter.forget(this);
   }
 }
 

@@ -52,7 +52,7 @@ export abstract class Lane {
   #last: Waiter | undefined = undefined;
 
   /** @param key The key; `undefined` in a limit without keys. */
-  constructor(readonly key: unknown) {}
+  constructor(public key: unknown) {}
 
   /** Takes what a call needs to start, if it is free and nobody waits for it. */
   abstract take(): boolean;
@@ -138,6 +138,7 @@ export class Limiter<Kind extends Lane> {
   readonly #deriveKey: ((...args: never[]) => unknown) | undefined;
   readonly #maxQueue: number;
   readonly #signal: AbortSignal | undefined;
+  #spare: Kind | undefined = undefined;
   readonly #watches: Map<AbortSignal, Watch> = new Map();
 
   /**
@@ -155,6 +156,17 @@ export class Limiter<Kind extends Lane> {
     this.#shared = options.deriveKey === undefined
       ? open(undefined, this)
       : undefined;
+  }
+
+  /**
+   * Forgets a lane that is as a new one is. The last of them serves the next new key: a call whose
+   * key is idle costs no lane then.
+   */
+  forget(lane: Kind): void {
+    if (lane === this.#shared) return;
+    this.lanes.delete(lane.key);
+    lane.key = undefined;
+    this.#spare = lane;
   }
 
   /** Runs a call now or when its turn comes; it rejects and never throws. */
@@ -219,7 +231,9 @@ export class Limiter<Kind extends Lane> {
       : Reflect.apply(this.#deriveKey, undefined, args);
     let lane = this.lanes.get(key);
     if (lane === undefined) {
-      lane = this.#open(key, this);
+      lane = this.#spare ?? this.#open(key, this);
+      this.#spare = undefined;
+      lane.key = key;
       this.lanes.set(key, lane);
     }
     return lane;
