@@ -6,8 +6,7 @@
  *
  * `deno run --allow-env --allow-read bench/limit_bench.ts [rounds]`, best with `--v8-flags=--expose-gc`. Each round runs every
  * contender once, in an order that rotates; the table shows medians and their ratio to ours. The
- * sum of the results is checked. es-toolkit is left out of "all at once": its line is an array
- * that is shifted, which takes minutes at this length.
+ * sum of the results is checked.
  *
  * @module
  */
@@ -24,15 +23,13 @@ const LIMIT = 10;
 type Task = (n: number) => Promise<number>;
 const task: Task = (n) => Promise.resolve(n);
 
-const contenders: Record<string, { make: () => Task; line: boolean }> = {
+const contenders: Record<string, { make: () => Task }> = {
   "limitConcurrency": {
     make: () => limitConcurrency(LIMIT)(task),
-    line: true,
   },
   "limitConcurrency, 1,000 keys": {
     make: () =>
       limitConcurrency(LIMIT, { deriveKey: (n: number) => n % 1_000 })(task),
-    line: true,
   },
   "async-sema": {
     make: () => {
@@ -46,25 +43,21 @@ const contenders: Record<string, { make: () => Task; line: boolean }> = {
         }
       };
     },
-    line: true,
   },
   "p-limit": {
     make: () => {
       const limit = pLimit(LIMIT);
       return (n) => limit(task, n);
     },
-    line: true,
   },
   "p-queue": {
     make: () => {
       const queue = new PQueue({ concurrency: LIMIT });
       return (n) => queue.add(() => task(n));
     },
-    line: true,
   },
   "es-toolkit limitAsync": {
     make: () => limitAsync(task, LIMIT),
-    line: false,
   },
 };
 
@@ -109,7 +102,7 @@ for (let round = 0; round < rounds; round++) {
     const { one, all } = times[name] ??= { one: [], all: [] };
     one.push(await oneAtATime(name, contender.make()));
     if (typeof collect === "function") collect();
-    if (contender.line) all.push(await allAtOnce(name, contender.make()));
+    all.push(await allAtOnce(name, contender.make()));
     if (typeof collect === "function") collect();
   }
 }
