@@ -270,11 +270,11 @@ export class Calls {
     if (waitsForItself(self, flight)) {
       throw new ReentrantCallError(this.#state.id, asked.key);
     }
-    self.waitsFor.add(flight);
+    self.waitFor(flight);
     try {
       return await flight.wait(asked.signals);
     } finally {
-      self.waitsFor.delete(flight);
+      self.waitNoMore(flight);
     }
   }
 
@@ -289,7 +289,7 @@ export class Calls {
     const detach = (): void => flights.detach(key, flight);
     for (const signal of signals) signal.addEventListener("abort", detach);
     const outer = currentFlight();
-    outer?.waitsFor.add(flight);
+    outer?.waitFor(flight);
     try {
       const result = await this.#result(asked, flight, found);
       // The copies are taken before the leader's caller can change the value.
@@ -301,7 +301,7 @@ export class Calls {
       throw error;
     } finally {
       flights.end(key, flight);
-      outer?.waitsFor.delete(flight);
+      outer?.waitNoMore(flight);
       for (const signal of signals) signal.removeEventListener("abort", detach);
     }
   }
