@@ -180,7 +180,7 @@ export class Calls {
   ): Promise<CacheRead<unknown>> {
     this.#store.assertOpen();
     const { key, signals } = await this.ask(self, args);
-    await this.#state.barrier;
+    while (this.#state.barrier !== undefined) await this.#state.barrier;
     const found = await this.#look(key, signals[0]);
     if (found === undefined || isPast(found.entry.expiresAt, 0)) {
       return { hit: false };
@@ -200,7 +200,9 @@ export class Calls {
         () => backend.deleteId(name),
       );
     } else {
-      const { key } = await this.ask(self, args);
+      // At once where it can be: a call right after this one must find the bust under way.
+      const asked = this.ask(self, args);
+      const { key } = asked instanceof Promise ? await asked : asked;
       await this.#store.bust(
         [this.#state],
         key,
@@ -232,7 +234,8 @@ export class Calls {
   ): Promise<CallDetail<unknown>> {
     const { flights } = this.#state;
     while (true) {
-      if (this.#state.barrier !== undefined) await this.#state.barrier;
+      // Not only the first one: what a flight finds during a bust, later calls must not share.
+      while (this.#state.barrier !== undefined) await this.#state.barrier;
       const aborted = asked.signals.some((signal) => signal.aborted);
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
@@ -476,7 +479,7 @@ export class Calls {
     keys: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<readonly (StoredEntry | undefined)[]> {
-    if (this.#state.barrier !== undefined) await this.#state.barrier;
+    while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
       return await this.#store.backend.getMany(this.#state.name, keys, signal);
     } catch (error) {
