@@ -122,9 +122,13 @@ export class Calls {
       const identity: unknown = Reflect.apply(hashFunc, self, args);
       const bare = this.#version === undefined &&
         typeof this.#options.this !== "function";
-      text = typeof identity === "string" && bare && identity.isWellFormed()
-        ? identity
-        : canonicalValue(identity, "hashFunc(…)");
+      if (typeof identity === "string" && bare && isUnmistakable(identity)) {
+        text = identity;
+      } else {
+        const json = canonicalValue(identity, "hashFunc(…)");
+        // A string is hashed as it is, so whatever else must look like no such string: 1 is not "1".
+        text = bare ? `${HASHED}${json}}` : json;
+      }
       collectSignals(args, signals);
     }
     return digest(keyText({
@@ -595,6 +599,14 @@ async function issuesOf(
   value: unknown,
 ): Promise<readonly unknown[] | undefined> {
   return (await schema["~standard"].validate(value)).issues;
+}
+
+/** How the text begins of what `hashFunc` made and is not hashed as it is. */
+const HASHED = '{"hash":';
+
+/** Whether a string can be hashed as it is and be taken for no other value. */
+function isUnmistakable(text: string): boolean {
+  return text.isWellFormed() && !text.startsWith(HASHED);
 }
 
 /** Finds the signals that a call can be aborted by when its arguments are not hashed. */
