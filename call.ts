@@ -478,11 +478,16 @@ export class Calls {
     return entry === undefined ? undefined : await this.accept(key, entry);
   }
 
-  /** Reads many keys at once; trouble is reported and all of them are misses. */
+  /**
+   * Reads many keys at once; trouble is reported and all of them are misses.
+   *
+   * @throws {CacheClosedError} After `close()`.
+   */
   async lookMany(
     keys: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<readonly (StoredEntry | undefined)[]> {
+    this.#store.assertOpen();
     while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
       return await this.#store.backend.getMany(this.#state.name, keys, signal);
