@@ -49,6 +49,7 @@ import {
   MAX_DEPTH,
   viewName,
 } from "./shape.ts";
+import { sortedCopy } from "./sorted.ts";
 
 export { PanzaError, UnhashableArgumentError } from "./errors.ts";
 
@@ -103,7 +104,7 @@ export function canonicalArguments(
       let pending = "";
       for (let index = 0; index < args.length; index++) {
         walk.steps[0] = index;
-        const part = write(args[index], walk);
+        const part = writeArgument(args[index], walk);
         // What is absent counts only if a later argument is there.
         if (part === undefined) {
           pending += index === 0 ? UNDEFINED : `,${UNDEFINED}`;
@@ -121,8 +122,30 @@ export function canonicalArguments(
 export function canonicalValue(value: unknown, name: string): string {
   return guarded(
     { root: name, around: [], steps: [], signals: [] },
-    (walk) => write(value, walk) ?? UNDEFINED,
+    (walk) => writeArgument(value, walk) ?? UNDEFINED,
   );
+}
+
+/** The text of a whole argument: by the runtime where it is plain JSON data, else by this module. */
+function writeArgument(value: unknown, walk: Walk): string | undefined {
+  if (typeof value === "object" && value !== null) {
+    const copy = plainCopy(value);
+    if (copy !== undefined) {
+      const text = JSON.stringify(copy);
+      // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
+      if (!text.includes("\\ud")) return text;
+    }
+  }
+  return write(value, walk);
+}
+
+/** What throws here throws again where the place is known. */
+function plainCopy(value: object): object | undefined {
+  try {
+    return sortedCopy(value);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Runs a pass so that whatever user code throws on the way names the place. */
