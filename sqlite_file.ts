@@ -437,9 +437,10 @@ export class DatabaseFile {
     const folder = folderOf(this.#path);
     if (!mayAccess("read", folder) || !mayAccess("write", folder)) return;
     const { existsSync } = fileSystem();
+    // In this order: whoever creates the database now makes it before its companions.
     const orphaned = () =>
-      identity(this.#path) === undefined &&
-      COMPANIONS.some((suffix) => existsSync(this.#path + suffix));
+      COMPANIONS.some((suffix) => existsSync(this.#path + suffix)) &&
+      identity(this.#path) === undefined;
     if (!orphaned()) return;
     await this.#exclusively("files of a removed database are left", () => {
       if (orphaned()) this.#rename(COMPANIONS, "orphaned");

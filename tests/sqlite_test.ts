@@ -403,6 +403,21 @@ test("SQLiteBackend.entries() yields each entry once while entries are replaced"
     assertEquals(seen, keys);
   }).then(() => {}));
 
+test("SQLiteBackend lets timers run in a loop that only finds and lists entries", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fill(path);
+    await withBackend(path, async (backend) => {
+      const gap = await longestGap(async () => {
+        const end = performance.now() + 300;
+        while (performance.now() < end) await backend.get("id", "key1");
+        const later = performance.now() + 300;
+        while (performance.now() < later) await keysOf(backend);
+      });
+      assert(gap < 150, `the loop was held up for ${gap} ms`);
+    });
+  }));
+
 test("SQLiteBackend.deleteId() deletes many entries without holding up the event loop", () =>
   inFolder(async (folder) => {
     await withBackend(join(folder, "cache.db"), async (backend) => {
@@ -828,7 +843,7 @@ for (const state of ["new", "damaged"]) {
         assertEquals(moved.length, 1);
       } else {
         assertEquals(reports, []);
-        assertEquals(moved, []);
+        assertEquals(readdirSync(folder), ["cache.db"]);
       }
       await withBackend(path, async (backend) => {
         for (const name of names) {
