@@ -36,6 +36,7 @@ import {
 } from "../errors.ts";
 import { SQLiteBackend } from "../sqlite.ts";
 import { isDamage, SQLITE, sqliteCode } from "../sqlite_driver.ts";
+import { DatabaseFile } from "../sqlite_file.ts";
 import { start } from "./child.ts";
 import { openDouble } from "./fixtures/db_sqlite_double.ts";
 
@@ -693,6 +694,31 @@ test("SQLiteBackend moves a file aside that gets damaged while it is open", () =
       assertEquals((await backend.get("id", "new"))?.data, "1");
     });
     assertEquals(reports.map((report) => report.name), ["DatabaseMovedError"]);
+  }));
+
+test("DatabaseFile.moveAside() moves a damaged file once when two find the damage", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fill(path);
+    const reports: Error[] = [];
+    const files = [0, 1].map(() =>
+      new DatabaseFile(path, "SQLite cache.db", (error) => reports.push(error))
+    );
+    for (
+      const database of await Promise.all(files.map((file) => file.open()))
+    ) {
+      database.close();
+    }
+    const bytes = readFileSync(path);
+    const [first, second] = files;
+    await first?.moveAside(new Error("damaged"));
+    await fill(path, 1);
+    const healthy = readFileSync(path);
+    await second?.moveAside(new Error("damaged"));
+    assertEquals(readFileSync(path), healthy);
+    assertEquals(reports.length, 1);
+    assertInstanceOf(reports[0], DatabaseMovedError);
+    assertEquals(readFileSync(reports[0].movedTo), bytes);
   }));
 
 test("SQLiteBackend never moves somebody else's database", () =>
