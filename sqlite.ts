@@ -508,17 +508,17 @@ export class SQLiteBackend implements Backend {
   /** Commits the first writes of the queue, as many as fit into a slice of time. */
   async #flush(): Promise<void> {
     const queue = this.#queue;
-    let done = 0;
+    let taken = 0;
     try {
       await this.#connection.run("write", (session) => {
-        done = 0;
+        taken = 0;
         const start = performance.now();
         session.begin.run();
         try {
           for (const write of queue) {
             if (write.kind === "job") break;
+            taken++;
             write.apply(session);
-            done++;
             if (this.#singly > 0 || performance.now() - start > SLICE_MS) break;
           }
           session.commit.run();
@@ -528,11 +528,11 @@ export class SQLiteBackend implements Backend {
         }
       });
     } catch (error) {
-      this.#fail(error, done);
+      this.#fail(error, taken);
       return;
     }
     this.#singly = Math.max(0, this.#singly - 1);
-    for (const write of queue.splice(0, done)) {
+    for (const write of queue.splice(0, taken)) {
       if (write.kind === "write") {
         this.#unchecked += write.bytes;
         write.resolve();
@@ -542,12 +542,12 @@ export class SQLiteBackend implements Backend {
   }
 
   /** Finds the write that is to blame for a failed transaction, so that its neighbours do not pay. */
-  #fail(error: unknown, done: number): void {
+  #fail(error: unknown, taken: number): void {
     const queue = this.#queue;
     const cause = error instanceof BackendError ? error.cause : error;
     const isHopeless = this.#connection.session === undefined || isBusy(cause);
-    if (!isHopeless && done > 0) {
-      this.#singly = done + 1;
+    if (!isHopeless && taken > 1) {
+      this.#singly = taken;
       return;
     }
     const end = queue.findIndex((task) => task.kind === "job");

@@ -329,6 +329,34 @@ test("SQLiteBackend.set() fails alone when its neighbours in the transaction are
     assertEquals(await keysOf(backend), ["after"]);
   }).then(() => {}));
 
+test("SQLiteBackend.set() rejects when the commit fails, alone or with others", async () => {
+  const database = new DatabaseSync(":memory:");
+  await withBackend(database, async (backend) => {
+    await backend.set("id", "kept", entry("1"));
+    // The foreign key is checked by the commit, so each statement before it succeeds.
+    database.exec(`PRAGMA foreign_keys = ON;
+      CREATE TABLE parents (id INTEGER PRIMARY KEY);
+      CREATE TABLE children (id REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+      CREATE TRIGGER full AFTER INSERT ON panza_entries WHEN NEW.key LIKE 'bad%'
+      BEGIN INSERT INTO children VALUES (1); END`);
+    await assertRejects(
+      () => backend.set("id", "bad", entry("1")),
+      BackendError,
+    );
+    const results = await Promise.allSettled(
+      ["a", "bad", "b", "bad2"].map((key) =>
+        backend.set("id", key, entry("1"))
+      ),
+    );
+    assertEquals(
+      results.map((result) => result.status),
+      ["fulfilled", "rejected", "fulfilled", "rejected"],
+    );
+    assertEquals(await keysOf(backend), ["a", "b", "kept"]);
+  });
+  database.close();
+});
+
 test("SQLiteBackend.set() is seen by a backend on the same file once it resolves", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");
