@@ -131,7 +131,7 @@ export type CacheWrapper<
   Value = unknown,
 > = <F extends AsyncFunction>(
   fn: F,
-  context?: ClassMethodDecoratorContext,
+  context?: ClassMethodDecoratorContext<never>,
 ) => Wrapped<F, Args, Value>;
 
 /**
@@ -224,7 +224,7 @@ export class Cache implements AsyncDisposable {
     const checked = { ...given };
     return <F extends AsyncFunction>(
       fn: F,
-      context?: ClassMethodDecoratorContext,
+      context?: ClassMethodDecoratorContext<never>,
     ): Wrapped<F, Args, Value> => {
       const method = methodContext("cache a function", fn, context);
       if (
