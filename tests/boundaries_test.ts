@@ -21,6 +21,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   "crc32.ts": 0.7,
   "limiter.ts": 0.7,
   "packed.ts": 0.7,
+  "sorted.ts": 0.7,
   "retry.ts": 0.9,
   "codec.ts": 1,
   "concurrency.ts": 1,
