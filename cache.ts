@@ -432,9 +432,12 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
     return (await calls.call(this, args)).value;
   }
   dress(cached, fn);
-  // As a method of the function itself, `this` says nothing about an instance.
+  // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
+  // is one, for its static methods.
   const instance = (self: unknown): unknown =>
-    typeof self === "function" ? undefined : self;
+    typeof self === "function" && Reflect.get(self, "key") === methods.key
+      ? undefined
+      : self;
   const methods = {
     id,
     async readCache(this: unknown, ...args: unknown[]) {
