@@ -16,6 +16,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   "names.ts": 0.5,
   "runtime.ts": 0.5,
   "shape.ts": 0.5,
+  "turn.ts": 0.5,
   "wrap.ts": 0.5,
   "crc32.ts": 0.7,
   "packed.ts": 0.7,
