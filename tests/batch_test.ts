@@ -243,8 +243,7 @@ test("fn.map() with endless concurrency starts every miss", async () => {
   const runs = new Runs<number, number>();
   const fn = cache.cache({ id: "f" })(runs.fn);
   const watched = watch(fn.map(range(3000), { concurrency: Infinity }));
-  await settle();
-  assertEquals(runs.active, 3000);
+  while (runs.active < 3000) await settle();
   for (const n of range(3000)) void runs.end(n, n);
   await settle();
   assertEquals([watched.ended, watched.results.length], [true, 3000]);
@@ -672,8 +671,8 @@ test("fn.map() that is aborted ends though its source hangs", async () => {
     );
     while (watched.results.length < first.length) await settle();
     controller.abort(new Error("waited long enough"));
-    await settle();
-    assertEquals(watched.ended, true);
+    for (let turn = 0; turn < 1000 && !watched.ended; turn++) await settle();
+    assert(watched.ended);
     assertEquals((watched.failure as Error).message, "waited long enough");
   }
 });
@@ -920,4 +919,305 @@ test("fn.map() with BUST_CACHE computes each older entry once", async () => {
   } finally {
     delete process.env.BUST_CACHE;
   }
+});
+
+test("fn.map() computes what a source gave before it threw in the middle of a chunk", async () => {
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "f" })(double);
+  const error = new Error("bad line");
+  const sync = function* () {
+    yield* [1, 2, 3];
+    throw error;
+  };
+  const asynchronous = async function* () {
+    yield* [4, 5, 6];
+    await Promise.resolve();
+    throw error;
+  };
+  for (const inputs of [sync(), asynchronous()]) {
+    const { results, failure } = await collect(
+      fn.map(inputs, { concurrency: 2 }),
+    );
+    assertStrictEquals(failure, error);
+    assertEquals(results.length, 3);
+  }
+});
+
+test("fn.map() gives equal inputs a run each where the result cannot be copied", async () => {
+  const { cache } = countingCache();
+  let runs = 0;
+  const fn = cache.cache({ id: "f" })(async (n: number) => {
+    runs++;
+    return await Promise.resolve(() => n);
+  });
+  const values = await fn.map([7, 7, 7, 8], { concurrency: 4 }).values();
+  assertEquals(values.map((value) => value()), [7, 7, 7, 8]);
+  assertEquals(runs, 4);
+  assertEquals(new Set(values).size, 4);
+});
+
+test("fn.map() does not run again what was stored while it was looked up", async () => {
+  const { backend, cache } = countingCache();
+  const runs = new Runs<number, number>();
+  const fn = cache.cache({ id: "f" })(runs.fn);
+  const late = Promise.withResolvers<void>();
+  const inputs = async function* () {
+    yield 1;
+    await late.promise;
+    yield* [1, 1];
+  };
+  const watched = watch(fn.map(inputs(), { concurrency: 2 }));
+  while (runs.started.length === 0) await settle();
+  // The answer of the second look-up is on its way, and empty, when the run ends.
+  const { getMany } = backend;
+  const answer = Promise.withResolvers<void>();
+  backend.getMany = async (...args) => {
+    const entries = await Reflect.apply(getMany, backend, args);
+    asked = true;
+    await answer.promise;
+    return entries;
+  };
+  let asked = false;
+  late.resolve();
+  while (!asked) await settle();
+  await runs.end(1, 10);
+  assertEquals(watched.results.length, 1);
+  answer.resolve();
+  while (!watched.ended) await settle();
+  assertEquals(runs.started, [1]);
+  assertEquals(watched.results.map(({ status }) => status), [
+    "miss",
+    "hit",
+    "hit",
+  ]);
+});
+
+test("fn.map() does not run again what another batch stored while it waited", async () => {
+  await using cache = new MemoryCache();
+  let runs = 0;
+  const fn = cache.cache({ id: "f" })(async (n: number) => {
+    runs++;
+    await settle();
+    return n;
+  });
+  const [one, two] = [[...range(100)], [...range(100)].reverse()];
+  const batches = [one, two].map((inputs) =>
+    fn.map(inputs, { concurrency: 3 })
+  );
+  assertEquals(await Promise.all(batches.map((batch) => batch.values())), [
+    one,
+    two,
+  ]);
+  assertEquals(runs, 100);
+  const statuses = batches.map(({ summary }) => summary);
+  assertEquals(
+    statuses.reduce((sum, { misses }) => sum + misses, 0),
+    100,
+  );
+});
+
+test("fn.map() of a function that calls itself runs each input once", async () => {
+  await using cache = new MemoryCache();
+  let runs = 0;
+  const fibonacci: (n: number) => Promise<number> = async (n) => {
+    runs++;
+    return n < 2 ? n : await fn(n - 1) + await fn(n - 2);
+  };
+  const fn = cache.cache({ id: "fibonacci" })(fibonacci);
+  assertEquals(await fn.map([10, 9, 8, 7], { concurrency: 1 }).values(), [
+    55,
+    34,
+    21,
+    13,
+  ]);
+  assertEquals(runs, 11);
+});
+
+test("fn.map() over hits alone lets timers and signals have their turn", async () => {
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "f" })(double);
+  await fn(1);
+  const inputs = function* () {
+    while (true) yield 1;
+  };
+  const controller = new AbortController();
+  const { signal } = controller;
+  let done = 0;
+  setTimeout(() => controller.abort(new Error("time is up")), 30);
+  await assertRejects(
+    async () => {
+      for await (const _ of fn.map(inputs(), { concurrency: 1, signal })) {
+        if (++done > 5_000_000) throw new Error("the timer never came");
+      }
+    },
+    Error,
+    "time is up",
+  );
+});
+
+test("fn.map() over hits reads only a few chunks ahead", async () => {
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "f" })(double);
+  await fn.map(range(3000), { concurrency: 9 }).values();
+  let read = 0;
+  const inputs = function* () {
+    for (; read < 3000; read++) yield read;
+  };
+  const results = fn.map(inputs(), { concurrency: 2 })[Symbol.asyncIterator]();
+  for (let taken = 1; taken <= 1000; taken++) {
+    await results.next();
+    if (taken % 100 === 0) {
+      for (let turn = 0; turn < 20; turn++) await settle();
+    }
+    assert(read - taken <= 4 * CHUNK, `${read - taken} read ahead`);
+  }
+  await results.return?.();
+});
+
+test("fn.map() stops at once when its source aborts it, and closes the source", async () => {
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "f" })(double);
+  const controller = new AbortController();
+  const taken: number[] = [];
+  let closed = false;
+  const inputs = function* () {
+    try {
+      for (const n of range(50)) {
+        taken.push(n);
+        if (n === 3) controller.abort(new Error("from inside"));
+        yield n;
+      }
+    } finally {
+      closed = true;
+    }
+  };
+  const { signal } = controller;
+  const { failure } = await collect(
+    fn.map(inputs(), { concurrency: 1, signal }),
+  );
+  assertEquals((failure as Error).message, "from inside");
+  assertEquals([taken, closed], [[0, 1, 2, 3], true]);
+});
+
+test("onProgress that rejects is reported and stops nothing", async () => {
+  const { cache, errors } = countingCache();
+  const fn = cache.cache({ id: "f" })(double);
+  const onProgress = async (): Promise<void> => {
+    await Promise.resolve();
+    throw new Error("no disk");
+  };
+  const options = { concurrency: 1, onProgress };
+  assertEquals(await fn.map([1], options).values(), [2]);
+  await settle();
+  assertEquals(errors.map(({ error }) => error.message), [
+    "no disk",
+    "no disk",
+  ]);
+});
+
+test("fn.map() whose cache is closed starts no further run and rejects", async () => {
+  const { backend, cache, errors } = countingCache();
+  const runs = new Runs<number, number>();
+  const fn = cache.cache({ id: "f" })(runs.fn);
+  const inputs = async function* () {
+    yield* range(4);
+    await more.promise;
+    yield* range(Infinity);
+  };
+  const more = Promise.withResolvers<void>();
+  const watched = watch(fn.map(inputs(), { concurrency: 2 }));
+  while (runs.started.length < 2) await settle();
+  await cache.close();
+  more.resolve();
+  for (const n of [0, 1]) await runs.end(n, n);
+  while (!watched.ended) await settle();
+  assertInstanceOf(watched.failure, CacheClosedError);
+  assertEquals(runs.started, [0, 1]);
+  const results = watched.results.toSorted((a, b) => a.index - b.index);
+  assertEquals(results.map(({ ok }) => ok), [true, true, false, false]);
+  for (const result of results.slice(2)) {
+    assert(!result.ok);
+    assertInstanceOf(result.error, CacheClosedError);
+  }
+  assertEquals(errors.map(({ context }) => context.kind), ["write", "write"]);
+  assertEquals(backend.calls("getMany"), 1);
+});
+
+test("leaving the loop during a look-up waits for it and tells of no trouble", async () => {
+  const { backend, cache, errors } = countingCache();
+  const fn = cache.cache({ id: "f" })(double);
+  await fn(1);
+  const more = Promise.withResolvers<void>();
+  const inputs = async function* () {
+    yield 1;
+    await more.promise;
+    yield* [1, 2];
+  };
+  const results = fn.map(inputs(), { concurrency: 1 })[Symbol.asyncIterator]();
+  await results.next();
+  backend.hold("getMany");
+  more.resolve();
+  while (backend.waiting("getMany") === 0) await settle();
+  let left = false;
+  const leaving = results.return?.().then(() => left = true);
+  for (let turn = 0; turn < 100; turn++) await settle();
+  assertEquals(left, false);
+  backend.release("getMany");
+  await leaving;
+  await cache.close();
+  await settle();
+  assertEquals(errors, []);
+  assertEquals(cache.stats().hits, 1, "what nobody gets is not counted");
+});
+
+test("fn.map() that is aborted during a look-up ends at once and tells of no trouble", async () => {
+  const { backend, cache, errors } = countingCache();
+  const fn = cache.cache({ id: "f" })(double);
+  const controller = new AbortController();
+  backend.hold("getMany");
+  const { signal } = controller;
+  const watched = watch(fn.map([1, 2], { concurrency: 1, signal }));
+  while (backend.waiting("getMany") === 0) await settle();
+  const reason = new Error("enough");
+  controller.abort(reason);
+  await settle();
+  assert(watched.ended);
+  assertStrictEquals(watched.failure, reason);
+  assertEquals([watched.results, errors], [[], []]);
+});
+
+test("leaving the loop waits until an async source has closed", async () => {
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "f" })(double);
+  let closed = false;
+  const inputs = async function* () {
+    try {
+      for (const n of range(Infinity)) yield await Promise.resolve(n);
+    } finally {
+      await settle();
+      closed = true;
+    }
+  };
+  for await (const _ of fn.map(inputs(), { concurrency: 1 })) break;
+  assert(closed);
+});
+
+test("fn.map() prints hits too where debug is asked for", async () => {
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "f", debug: true })(double);
+  const lines: string[] = [];
+  const { console: host } = globalThis;
+  const { warn } = host;
+  host.warn = (line: string) => lines.push(line);
+  try {
+    await fn.map([1, 1], { concurrency: 1 }).values();
+    await fn.map([1], { concurrency: 1 }).values();
+  } finally {
+    host.warn = warn;
+  }
+  assertEquals(lines.map((line) => line.split(" ")[1]), [
+    "miss",
+    "shared",
+    "hit",
+  ]);
 });
