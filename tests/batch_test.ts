@@ -99,6 +99,15 @@ function watch<Input, Value>(batch: Batch<Input, Value>) {
   return state;
 }
 
+/** Waits for what comes by itself; ten seconds are for ever. */
+async function until(holds: () => boolean): Promise<void> {
+  const start = performance.now();
+  while (!holds()) {
+    assert(performance.now() - start < 10_000, `${holds} never came true`);
+    await settle();
+  }
+}
+
 const double = async (n: number): Promise<number> =>
   await Promise.resolve(2 * n);
 
@@ -243,7 +252,7 @@ test("fn.map() with endless concurrency starts every miss", async () => {
   const runs = new Runs<number, number>();
   const fn = cache.cache({ id: "f" })(runs.fn);
   const watched = watch(fn.map(range(3000), { concurrency: Infinity }));
-  while (runs.active < 3000) await settle();
+  await until(() => runs.active >= 3000);
   for (const n of range(3000)) void runs.end(n, n);
   await settle();
   assertEquals([watched.ended, watched.results.length], [true, 3000]);
@@ -296,7 +305,7 @@ test("fn.map() fails equal inputs that wait with the one error, and later ones r
   };
   const later = Promise.withResolvers<void>();
   const watched = watch(fn.map(inputs(), { concurrency: 2 }));
-  while (runs.started.length === 0) await settle();
+  await until(() => runs.started.length > 0);
   await runs.fail(1, error);
   assertEquals(runs.started, [1]);
   for (const result of watched.results) {
@@ -305,7 +314,7 @@ test("fn.map() fails equal inputs that wait with the one error, and later ones r
   }
   assertEquals(watched.results.length, 2);
   later.resolve();
-  while (runs.started.length === 1) await settle();
+  await until(() => runs.started.length > 1);
   await runs.end(1, "better");
   assert(watched.ended);
   assertEquals(watched.results[2]?.status, "miss");
@@ -400,7 +409,7 @@ test("fn.map() in order reads a bounded number of inputs past a slow one", async
   assertEquals(watched.results, []);
   assert(read > CHUNK && read <= 10 * CHUNK, `read ${read}`);
   resolve();
-  while (!watched.ended) await settle();
+  await until(() => watched.ended);
   assertEquals(watched.results.length, 100_000);
   assert(watched.results.every(({ index }, position) => index === position));
 });
@@ -472,9 +481,9 @@ test("fn.map() gives what a slow source has at once", async () => {
     await settle();
     assertEquals(watched.results.length, n);
     gate.resolve();
-    while (watched.results.length <= n) await settle();
+    await until(() => watched.results.length > n);
   }
-  while (!watched.ended) await settle();
+  await until(() => watched.ended);
 });
 
 test("fn.map() looks inputs of a fast async source up in whole chunks", async () => {
@@ -669,10 +678,9 @@ test("fn.map() that is aborted ends though its source hangs", async () => {
     const watched = watch(
       fn.map(inputs(), { concurrency: 1, signal: controller.signal }),
     );
-    while (watched.results.length < first.length) await settle();
+    await until(() => watched.results.length >= first.length);
     controller.abort(new Error("waited long enough"));
-    for (let turn = 0; turn < 1000 && !watched.ended; turn++) await settle();
-    assert(watched.ended);
+    await until(() => watched.ended);
     assertEquals((watched.failure as Error).message, "waited long enough");
   }
 });
@@ -967,7 +975,7 @@ test("fn.map() does not run again what was stored while it was looked up", async
     yield* [1, 1];
   };
   const watched = watch(fn.map(inputs(), { concurrency: 2 }));
-  while (runs.started.length === 0) await settle();
+  await until(() => runs.started.length > 0);
   // The answer of the second look-up is on its way, and empty, when the run ends.
   const { getMany } = backend;
   const answer = Promise.withResolvers<void>();
@@ -979,11 +987,11 @@ test("fn.map() does not run again what was stored while it was looked up", async
   };
   let asked = false;
   late.resolve();
-  while (!asked) await settle();
+  await until(() => asked);
   await runs.end(1, 10);
   assertEquals(watched.results.length, 1);
   answer.resolve();
-  while (!watched.ended) await settle();
+  await until(() => watched.ended);
   assertEquals(runs.started, [1]);
   assertEquals(watched.results.map(({ status }) => status), [
     "miss",
@@ -1126,11 +1134,11 @@ test("fn.map() whose cache is closed starts no further run and rejects", async (
   };
   const more = Promise.withResolvers<void>();
   const watched = watch(fn.map(inputs(), { concurrency: 2 }));
-  while (runs.started.length < 2) await settle();
+  await until(() => runs.started.length >= 2);
   await cache.close();
   more.resolve();
   for (const n of [0, 1]) await runs.end(n, n);
-  while (!watched.ended) await settle();
+  await until(() => watched.ended);
   assertInstanceOf(watched.failure, CacheClosedError);
   assertEquals(runs.started, [0, 1]);
   const results = watched.results.toSorted((a, b) => a.index - b.index);
@@ -1157,7 +1165,7 @@ test("leaving the loop during a look-up waits for it and tells of no trouble", a
   await results.next();
   backend.hold("getMany");
   more.resolve();
-  while (backend.waiting("getMany") === 0) await settle();
+  await until(() => backend.waiting("getMany") > 0);
   let left = false;
   const leaving = results.return?.().then(() => left = true);
   for (let turn = 0; turn < 100; turn++) await settle();
@@ -1177,7 +1185,7 @@ test("fn.map() that is aborted during a look-up ends at once and tells of no tro
   backend.hold("getMany");
   const { signal } = controller;
   const watched = watch(fn.map([1, 2], { concurrency: 1, signal }));
-  while (backend.waiting("getMany") === 0) await settle();
+  await until(() => backend.waiting("getMany") > 0);
   const reason = new Error("enough");
   controller.abort(reason);
   await settle();
