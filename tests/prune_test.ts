@@ -85,19 +85,19 @@ for (const [name, open] of Object.entries(BACKENDS)) {
     const items = fc.uniqueArray(
       fc.record({
         id: fc.constantFrom("", "f", "g"),
-        key: fc.constantFrom("a", "b", "c", "d", "e"),
-        age: fc.nat(40),
-        staleFor: fc.option(fc.integer({ min: -20, max: 20 })),
+        key: fc.nat(99).map(String),
+        age: fc.nat(400),
+        staleFor: fc.option(fc.integer({ min: -20, max: 20 }), { freq: 1 }),
         size: fc.integer({ min: 1, max: 30 }),
       }),
       // Different ages: what has the same one may go in any order.
-      { selector: ({ age }) => age, maxLength: 25 },
+      { selector: ({ age }) => age, maxLength: 100 },
     );
     const rule = fc.record({
-      olderThan: fc.integer({ min: 1, max: 45 }),
+      olderThan: fc.integer({ min: 1, max: 450 }),
       expired: fc.boolean(),
-      maxBytes: fc.integer({ min: 1, max: 200 }),
-      maxEntries: fc.integer({ min: 1, max: 20 }),
+      maxBytes: fc.integer({ min: 1, max: 900 }),
+      maxEntries: fc.integer({ min: 1, max: 60 }),
     }, { requiredKeys: [] }).filter(({ expired, ...bounds }) =>
       expired === true || Object.keys(bounds).length > 0
     );
