@@ -13,7 +13,12 @@ import {
   type S3,
   type S3Options,
 } from "./s3_client.ts";
-import { isBucketMissing, isBucketOurs, isObjectMissing } from "./s3_errors.ts";
+import {
+  isBucketMissing,
+  isBucketOurs,
+  isNotFound,
+  isObjectMissing,
+} from "./s3_errors.ts";
 import type { Metadata } from "./s3_object.ts";
 import { mapInOrder, Slots } from "./s3_pool.ts";
 
@@ -249,7 +254,7 @@ export class Bucket {
         ));
       return answer.Metadata ?? {};
     } catch (error) {
-      if (isObjectMissing(error)) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }

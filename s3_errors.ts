@@ -55,11 +55,6 @@ function factsOf(error: unknown): Facts {
   };
 }
 
-/** The HTTP status that an error came with, `undefined` when there was no answer. */
-export function statusOf(error: unknown): number | undefined {
-  return factsOf(error).status;
-}
-
 /** Whether the bucket itself is missing: decided by status and code, as both are needed. */
 export function isBucketMissing(error: unknown): boolean {
   const { name, code, status } = factsOf(error);
@@ -67,13 +62,17 @@ export function isBucketMissing(error: unknown): boolean {
 }
 
 /**
- * Whether the object is missing. A 404 without a code of S3 comes from something that is no S3
- * server, or from a wrong path in front of one, and is no miss.
+ * Whether an object that was to be read is missing. A 404 without this code comes from something
+ * that is no S3 server, or from a wrong path in front of one, and is no miss.
  */
 export function isObjectMissing(error: unknown): boolean {
   const { name, code, status } = factsOf(error);
-  return status === 404 &&
-    [name, code].some((text) => text === "NoSuchKey" || text === "NotFound");
+  return status === 404 && (name === "NoSuchKey" || code === "NoSuchKey");
+}
+
+/** The same for an answer without a body, to HEAD, which has a status and no code. */
+export function isNotFound(error: unknown): boolean {
+  return factsOf(error).status === 404;
 }
 
 /** Whether the bucket is there after all: made by this account a moment ago. */

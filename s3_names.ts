@@ -21,7 +21,7 @@ const OWN = "panza-v1";
 /** Any version of that segment: what a later version lists must not lie in a prefix of today. */
 const ANY_OWN = /^panza-v\d+$/;
 
-/** The id of direct keys, `""`, which as an empty segment would be lost in many tools. */
+/** Stands for the empty text, which as a segment or a header would be lost on the way. */
 const EMPTY = "!empty";
 
 /** Stands before the SHA-256 of a text whose escaped form is too long for a segment. */
@@ -126,6 +126,7 @@ export function parsePlace(action: string, location: unknown): Place {
 
 /** A text as ASCII without separators; `unescapeText` gives it back. */
 function escapeText(text: string): string {
+  if (text === "") return EMPTY;
   return encodeURIComponent(text).replace(
     /[!~*'()]|^\./g,
     (character) =>
@@ -135,6 +136,7 @@ function escapeText(text: string): string {
 
 /** The text of an escaped form, or `undefined` if it is not the escaped form of any text. */
 function unescapeText(escaped: string): string | undefined {
+  if (escaped === EMPTY) return "";
   try {
     const text = decodeURIComponent(escaped.replaceAll("!", "%"));
     return escapeText(text) === escaped ? text : undefined;
@@ -153,7 +155,6 @@ async function digest(text: string): Promise<string> {
 }
 
 async function segmentOf(text: string): Promise<string> {
-  if (text === "") return EMPTY;
   const escaped = escapeText(text);
   return escaped.length <= SEGMENT_BYTES
     ? escaped
@@ -206,9 +207,8 @@ export function parseName(
   const segments = object.slice(place.root.length).split("/");
   if (segments.length !== 2) return undefined;
   const texts = segments.map((segment) => {
-    if (segment === EMPTY) return "";
     if (/^!sha256-[0-9a-f]{64}$/.test(segment)) return null;
-    return segment === "" ? undefined : unescapeText(segment);
+    return unescapeText(segment);
   });
   const [id, key] = texts;
   if (id === undefined || key === undefined) return undefined;
@@ -219,8 +219,8 @@ export function parseName(
 export function carriedNames(
   metadata: Readonly<Record<string, string>>,
 ): { readonly id: string; readonly key: string } | undefined {
-  const id = unescapeText(metadata["panza-id"] ?? "!");
-  const key = unescapeText(metadata["panza-key"] ?? "!");
+  const id = unescapeText(metadata["panza-id"] ?? "");
+  const key = unescapeText(metadata["panza-key"] ?? "");
   return id === undefined || key === undefined ? undefined : { id, key };
 }
 

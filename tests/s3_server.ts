@@ -89,16 +89,17 @@ export async function withBucket(
     if (create) await client.send(new CreateBucketCommand({ Bucket }));
     await work(Bucket, client, server);
   } finally {
-    try {
-      await empty(client, Bucket);
-      await client.send(new DeleteBucketCommand({ Bucket }));
-    } catch (error) {
-      if (!(error instanceof Error && error.name === "NoSuchBucket")) {
-        throw error;
-      }
-    } finally {
-      client.destroy();
-    }
+    await remove(client, Bucket);
+    client.destroy();
+  }
+}
+
+async function remove(client: S3Client, Bucket: string): Promise<void> {
+  try {
+    await empty(client, Bucket);
+    await client.send(new DeleteBucketCommand({ Bucket }));
+  } catch (error) {
+    if (!(error instanceof Error && error.name === "NoSuchBucket")) throw error;
   }
 }
 
