@@ -66,7 +66,7 @@ export async function startChaos(upstream: string): Promise<Chaos> {
   const { hostname, port } = new URL(upstream);
   const agent = new http.Agent({ keepAlive: true });
   const seen: Seen[] = [];
-  let running = 0;
+  const running = new Set<Promise<void>>();
   const chaos = {
     url: "",
     seen,
@@ -79,12 +79,14 @@ export async function startChaos(upstream: string): Promise<Chaos> {
       }
       return counts;
     },
-    close: (): Promise<void> =>
-      new Promise((resolve) => {
-        agent.destroy();
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    async close(): Promise<void> {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      // A request still on its way would leave a connection behind that keeps the process alive.
+      await Promise.allSettled(running);
+      agent.destroy();
+      await closed;
+    },
   };
 
   function forward(
@@ -124,6 +126,7 @@ export async function startChaos(upstream: string): Promise<Chaos> {
     };
     if (fault?.kind === "reset" && fault.when === "before") return reset();
     if (fault?.kind === "delay") await fault.until;
+    if (request.socket.destroyed) return;
     const body = await collect(request);
     if (fault?.kind === "answer") {
       const { status, code = "Injected" } = fault;
@@ -157,10 +160,13 @@ export async function startChaos(upstream: string): Promise<Chaos> {
   }
 
   const server = http.createServer((request, response) => {
-    chaos.most = Math.max(chaos.most, ++running);
-    handle(request, response).catch(() => request.socket.destroy()).finally(
-      () => running--,
-    );
+    chaos.most = Math.max(chaos.most, running.size + 1);
+    const handled = handle(request, response)
+      .catch(() => request.socket.destroy())
+      .then(() => {
+        running.delete(handled);
+      });
+    running.add(handled);
   });
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", () => resolve());
