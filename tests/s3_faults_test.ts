@@ -156,7 +156,9 @@ test("S3Backend.set() never lets a body that was damaged on the way be read as t
   });
 });
 
-test("S3Backend bears errors, throttling and lost answers for a while", async () => {
+test("S3Backend bears errors, throttling and lost answers for a while", {
+  timeout: 120_000,
+}, async () => {
   await scene(async (backend, chaos) => {
     const faults: Fault[] = [
       { kind: "answer", status: 500, code: "InternalError" },
@@ -183,7 +185,9 @@ test("S3Backend bears errors, throttling and lost answers for a while", async ()
   });
 });
 
-test("S3Backend gives up after bounded attempts and says how many", async () => {
+test("S3Backend gives up after bounded attempts and says how many", {
+  timeout: 120_000,
+}, async () => {
   await scene(async (backend, chaos) => {
     await backend.set("f", "k", entryFor("f", "k", 1));
     chaos.counts();
@@ -238,73 +242,77 @@ function mix(real: boolean): [number, (request: Seen) => Fault | undefined][] {
   ];
 }
 
-test("S3Backend gives right values or errors in 2,000 operations under a mix of faults", async () => {
-  await scene(async (backend, chaos, real) => {
-    const random = seeded(SEED);
-    const shares = mix(real);
-    let harmed = 0;
-    const harm = (request: Seen): Fault | undefined => {
-      let point = random() * 100;
-      for (const [share, fault] of shares) {
-        if ((point -= share) >= 0) continue;
-        harmed++;
-        return fault(request);
-      }
-      return undefined;
-    };
-    chaos.fault = harm;
-    /** What may be stored, by key: more than one value after a failed write. */
-    const possible = new Map<string, Set<number | undefined>>();
-    const told = { right: 0, damaged: 0, failed: 0 };
-    let value = 0;
+test(
+  "S3Backend gives right values or errors in 2,000 operations under a mix of faults",
+  { timeout: 120_000 },
+  async () => {
+    await scene(async (backend, chaos, real) => {
+      const random = seeded(SEED);
+      const shares = mix(real);
+      let harmed = 0;
+      const harm = (request: Seen): Fault | undefined => {
+        let point = random() * 100;
+        for (const [share, fault] of shares) {
+          if ((point -= share) >= 0) continue;
+          harmed++;
+          return fault(request);
+        }
+        return undefined;
+      };
+      chaos.fault = harm;
+      /** What may be stored, by key: more than one value after a failed write. */
+      const possible = new Map<string, Set<number | undefined>>();
+      const told = { right: 0, damaged: 0, failed: 0 };
+      let value = 0;
 
-    async function step(id: string, key: string): Promise<void> {
-      const known = possible.get(key) ?? new Set([undefined]);
-      possible.set(key, known);
-      const choice = random();
-      if (choice < 0.5) {
-        const found = valueOf(id, key, await backend.get(id, key));
-        if (found === "damaged") told.damaged++;
-        else assert(known.has(found), `${key} is ${found}, seed ${SEED}`);
-        return;
-      }
-      const next = choice < 0.9 ? ++value : undefined;
-      try {
-        await (next === undefined
-          ? backend.delete(id, key)
-          : backend.set(id, key, entryFor(id, key, next)));
-        known.clear();
-      } finally {
-        known.add(next);
-      }
-    }
-
-    const workers = Array.from({ length: 40 }, async (_, worker) => {
-      for (let turn = 0; turn < 50; turn++) {
+      async function step(id: string, key: string): Promise<void> {
+        const known = possible.get(key) ?? new Set([undefined]);
+        possible.set(key, known);
+        const choice = random();
+        if (choice < 0.5) {
+          const found = valueOf(id, key, await backend.get(id, key));
+          if (found === "damaged") told.damaged++;
+          else assert(known.has(found), `${key} is ${found}, seed ${SEED}`);
+          return;
+        }
+        const next = choice < 0.9 ? ++value : undefined;
         try {
-          await step("f", `${worker}/${turn % 3}`);
-          told.right++;
-        } catch (error) {
-          if (!(error instanceof BackendError)) throw error;
-          told.failed++;
+          await (next === undefined
+            ? backend.delete(id, key)
+            : backend.set(id, key, entryFor(id, key, next)));
+          known.clear();
+        } finally {
+          known.add(next);
         }
       }
-    });
-    await Promise.all(workers);
 
-    assertEquals(told.right + told.failed, 2000);
-    assert(harmed > 400, `only ${harmed} requests were harmed`);
-    assert(told.right > 1700, JSON.stringify(told));
-    // Everything acknowledged is there, and nothing else.
-    chaos.fault = () => undefined;
-    for (const [key, known] of possible) {
-      const found = valueOf("f", key, await backend.get("f", key));
-      assert(
-        found !== "damaged" && known.has(found),
-        `${key} is ${found}, seed ${SEED}`,
-      );
-    }
-    await backend.clear();
-    assertEquals(await Array.fromAsync(backend.entries()), []);
-  });
-});
+      const workers = Array.from({ length: 40 }, async (_, worker) => {
+        for (let turn = 0; turn < 50; turn++) {
+          try {
+            await step("f", `${worker}/${turn % 3}`);
+            told.right++;
+          } catch (error) {
+            if (!(error instanceof BackendError)) throw error;
+            told.failed++;
+          }
+        }
+      });
+      await Promise.all(workers);
+
+      assertEquals(told.right + told.failed, 2000);
+      assert(harmed > 400, `only ${harmed} requests were harmed`);
+      assert(told.right > 1700, JSON.stringify(told));
+      // Everything acknowledged is there, and nothing else.
+      chaos.fault = () => undefined;
+      for (const [key, known] of possible) {
+        const found = valueOf("f", key, await backend.get("f", key));
+        assert(
+          found !== "damaged" && known.has(found),
+          `${key} is ${found}, seed ${SEED}`,
+        );
+      }
+      await backend.clear();
+      assertEquals(await Array.fromAsync(backend.entries()), []);
+    });
+  },
+);

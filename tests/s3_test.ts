@@ -47,6 +47,9 @@ const ENTRY: StoredEntry = {
   durationMs: 12.5,
 };
 
+/** For tests of thousands of requests, where a runner would give up after a few seconds. */
+const LONG = { timeout: 120_000 };
+
 /** Everything a test may need, closed when it ends. */
 interface Scene {
   readonly bucket: string;
@@ -216,52 +219,59 @@ const AWKWARD = [
   "ö".repeat(2000),
 ];
 
-test("S3Backend keeps awkward ids and keys apart, and lists and deletes them by name", async () => {
-  await scene(async ({ bucket, client, open }) => {
-    const backend = open();
-    const pairs = AWKWARD.flatMap((text) =>
-      [
-        ["", text],
-        [text, "key"],
-        [text, text],
-      ] as const
-    );
-    const different = new Map(
-      pairs.map((pair) => [JSON.stringify(pair), pair]),
-    );
-    await Promise.all(
-      [...different.values()].map(([id, key], checksum) =>
-        backend.set(id, key, { ...ENTRY, checksum })
-      ),
-    );
-    const answers = await Promise.all([...different.values()].map(
-      ([id, key]) => backend.get(id, key),
-    ));
-    assertEquals(
-      answers.map((entry) => entry?.checksum),
-      [...different.keys()].map((_, index) => index),
-    );
-    const listed = await Array.fromAsync(backend.entries());
-    const names = listed.map(({ id, key }) => JSON.stringify([id, key]));
-    assertEquals(names.filter((name) => !different.has(name)), []);
-    assertEquals(names.length, different.size);
-    assertEquals(new Set(names).size, different.size);
-    for (const name of await objectNames(client, bucket)) {
-      assert(new TextEncoder().encode(name).length <= 1024);
-      assertMatch(name, /^panza-v1\/[!-~]+\/[!-~]+$/);
-    }
-    for (const id of AWKWARD) {
-      const before = await idsAndKeys(backend);
-      const own = await idsAndKeys(backend, id);
-      assert(own.length >= 1);
-      await backend.deleteId(id);
-      const after = await idsAndKeys(backend);
-      assertEquals(after.length, before.length - own.length);
-      assertEquals(await idsAndKeys(backend, id), []);
-    }
-    assertEquals(await objectNames(client, bucket), []);
-  });
-});
+test(
+  "S3Backend keeps awkward ids and keys apart, and lists and deletes them by name",
+  LONG,
+  async () => {
+    await scene(async ({ bucket, client, open }) => {
+      const backend = open();
+      const pairs = AWKWARD.flatMap((text) =>
+        [
+          ["", text],
+          [text, "key"],
+          [text, text],
+        ] as const
+      );
+      const different = new Map(
+        pairs.map((pair) => [JSON.stringify(pair), pair]),
+      );
+      await Promise.all(
+        [...different.values()].map(([id, key], checksum) =>
+          backend.set(id, key, { ...ENTRY, checksum })
+        ),
+      );
+      const answers = await Promise.all([...different.values()].map(
+        ([id, key]) => backend.get(id, key),
+      ));
+      assertEquals(
+        answers.map((entry) => entry?.checksum),
+        [...different.keys()].map((_, index) => index),
+      );
+      const listed = await Array.fromAsync(backend.entries());
+      const names = listed.map(({ id, key }) => JSON.stringify([id, key]));
+      assertEquals(names.filter((name) => !different.has(name)), []);
+      assertEquals(names.length, different.size);
+      assertEquals(new Set(names).size, different.size);
+      for (const name of await objectNames(client, bucket)) {
+        assert(new TextEncoder().encode(name).length <= 1024);
+        assertMatch(name, /^panza-v1\/[!-~]+\/[!-~]+$/);
+      }
+      const left = new Map(different);
+      const still = async () =>
+        (await Promise.all([...left.values()].map(
+          ([id, key]) => backend.get(id, key),
+        ))).filter((entry) => entry !== undefined).length;
+      for (const [index, id] of AWKWARD.entries()) {
+        assert((await idsAndKeys(backend, id)).length >= 2);
+        await backend.deleteId(id);
+        assertEquals(await idsAndKeys(backend, id), []);
+        for (const [name, pair] of left) if (pair[0] === id) left.delete(name);
+        if (index % 8 === 0) assertEquals(await still(), left.size, id);
+      }
+      assertEquals(await objectNames(client, bucket), []);
+    });
+  },
+);
 
 test("S3Backend.delete() leaves nothing of an entry whose names are longer than metadata", async () => {
   await scene(async ({ bucket, client, chaos, open }) => {
@@ -392,25 +402,29 @@ test("S3Backend refuses unknown and malformed options by name, and repeats no va
   refused({ client: { send() {} }, region: "eu-central-1" }, "region");
 });
 
-test("S3Backend deletes more entries than one request can, and of one id only", async () => {
-  await scene(async ({ chaos, open }) => {
-    const backend = open("/many");
-    const total = 2100;
-    const keys = Array.from({ length: total }, (_, index) => `k${index}`);
-    const stored = mapInOrder(
-      40,
-      keys,
-      (key) => backend.set("f", key, ENTRY),
-    );
-    await Array.fromAsync(stored);
-    await backend.set("f2", "k", ENTRY);
-    assertEquals((await idsAndKeys(backend, "f")).length, total);
-    chaos.counts();
-    await backend.deleteId("f");
-    assertEquals(chaos.counts(), { ListObjectsV2: 3, DeleteObjects: 3 });
-    assertEquals(await idsAndKeys(backend), ["f2|k"]);
-  });
-});
+test(
+  "S3Backend deletes more entries than one request can, and of one id only",
+  LONG,
+  async () => {
+    await scene(async ({ bucket, client, chaos, open }) => {
+      const backend = open("/many");
+      const total = 2100;
+      const keys = Array.from({ length: total }, (_, index) => `k${index}`);
+      const stored = mapInOrder(
+        40,
+        keys,
+        (key) => backend.set("f", key, ENTRY),
+      );
+      await Array.fromAsync(stored);
+      await backend.set("f2", "k", ENTRY);
+      assertEquals((await objectNames(client, bucket)).length, total + 1);
+      chaos.counts();
+      await backend.deleteId("f");
+      assertEquals(chaos.counts(), { ListObjectsV2: 3, DeleteObjects: 3 });
+      assertEquals(await idsAndKeys(backend), ["f2|k"]);
+    });
+  },
+);
 
 function deleteErrors(bucket: string, codes: string[]): string {
   return `<?xml version="1.0"?><DeleteResult>${
