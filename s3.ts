@@ -53,7 +53,8 @@ import {
 } from "./s3_object.ts";
 import { mapInOrder } from "./s3_pool.ts";
 
-export type { S3Credentials, S3Options } from "./s3_client.ts";
+export type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+export type { S3ClientLike, S3Credentials, S3Options } from "./s3_client.ts";
 
 /** Reads of one batch or listing under way; the other slots stay free for single calls. */
 const READS_AT_ONCE = 32;
@@ -70,7 +71,7 @@ interface Write {
  *
  * Every object has a name below `<prefix>/panza-v1/`, holds the encoded value as its body with a
  * content type, and everything else as metadata, so any S3 tool can read it. The AWS SDK is loaded
- * on first use. Reads and writes of one process on one entry happen in the order of the calls.
+ * on first use. Writes and deletes of one backend on one entry happen in the order of the calls.
  *
  * @example Prefixes and ids that would not stay apart are refused at once
  * ```ts
@@ -95,6 +96,8 @@ export class S3Backend implements Backend {
   #report: Report = () => {};
 
   /**
+   * Checks everything and opens nothing: the first request is that of the first operation.
+   *
    * @param location `bucket`, `bucket/prefix` or `s3://bucket/prefix`; the prefix at most 512 bytes.
    * @param options How to reach it; without any the SDK's standard chain decides.
    * @throws {TypeError} If the location is malformed or an option unknown or of the wrong shape.

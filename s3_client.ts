@@ -20,6 +20,16 @@ export interface S3Credentials {
   readonly expiration?: Date;
 }
 
+/** An `S3Client` of the AWS SDK, version 3. */
+export interface S3ClientLike {
+  /** What it says of itself; `serviceId` is `S3`. */
+  readonly config: { readonly serviceId: string };
+  /** Sends a command. */
+  send(...command: never[]): unknown;
+  /** Closes its connections; never called by a cache that did not make the client. */
+  destroy(): void;
+}
+
 /** Where and how to reach S3; without any of these the AWS SDK's standard chain decides. */
 export interface S3Options {
   /**
@@ -42,7 +52,7 @@ export interface S3Options {
    * An own client, used as it is and not destroyed. It excludes `region`, `endpoint`,
    * `credentials` and `forcePathStyle`.
    */
-  readonly client?: S3Client;
+  readonly client?: S3ClientLike;
 }
 
 /** The SDK and a client, loaded. */
@@ -58,10 +68,11 @@ export const MAX_REQUESTS = 50;
 
 /**
  * What the SDK waits for, in milliseconds: a connection, and any byte of an answer or of room for a
- * request. A limit for whole requests would cut large values off.
+ * request. A limit for whole requests would cut large values off. A server that accepts connections
+ * and never answers costs a call all its attempts, two minutes; one that is not there, 20 s at most.
  */
 const CONNECTION_MS = 4_000;
-const IDLE_MS = 30_000;
+const IDLE_MS = 20_000;
 
 /**
  * Attempts of the SDK for each request. Its own default of 3 lets 1 call in 125 fail where every
@@ -111,7 +122,7 @@ export function checkOptions(action: string, options: S3Options): void {
   for (const name of ["forcePathStyle", "autoCreateBucket"] as const) {
     check(name, typeof options[name] === "boolean", "true or false");
   }
-  check("client", typeof client?.send === "function", "an S3Client");
+  check("client", isS3Client(client), "an S3Client of @aws-sdk/client-s3");
   const extra = CLIENT_OPTIONS.find((name) =>
     Object.entries(options).some(([own, value]) =>
       own === name && value !== undefined
@@ -133,6 +144,11 @@ function isEndpoint(text: unknown): boolean {
   const url = new URL(text);
   return /^https?:$/.test(url.protocol) &&
     url.username + url.password + url.search + url.hash === "";
+}
+
+function isS3Client(client: S3ClientLike | undefined): client is S3Client {
+  return client?.config?.serviceId === "S3" &&
+    typeof client.send === "function";
 }
 
 function isCredentials(value: unknown): boolean {
@@ -169,7 +185,7 @@ const QUIET = {
  */
 export async function openClient(options: S3Options): Promise<S3> {
   const sdk = await import("@aws-sdk/client-s3");
-  if (options.client !== undefined) return { sdk, client: options.client };
+  if (isS3Client(options.client)) return { sdk, client: options.client };
   const explicit = options.credentials !== undefined;
   const endpoint = options.endpoint ??
     (explicit

@@ -399,7 +399,11 @@ test("S3Backend refuses unknown and malformed options by name, and repeats no va
   refused({ forcePathStyle: 1 }, "forcePathStyle");
   refused({ autoCreateBucket: "yes" }, "autoCreateBucket");
   refused({ client: {} }, "client");
-  refused({ client: { send() {} }, region: "eu-central-1" }, "region");
+  refused({ client: { send() {}, config: { serviceId: "SQS" } } }, "client");
+  refused({
+    client: { send() {}, config: { serviceId: "S3" } },
+    region: "eu-central-1",
+  }, "region");
 });
 
 test(
