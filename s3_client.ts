@@ -75,6 +75,12 @@ const CONNECTION_MS = 4_000;
 const IDLE_MS = 20_000;
 
 /**
+ * The last resort, in milliseconds until an answer begins: a large body that the server does not
+ * read counts as idle late or never. It lets 32 MiB pass at 56 KB a second.
+ */
+const REQUEST_MS = 600_000;
+
+/**
  * Attempts of the SDK for each request. Its own default of 3 lets 1 call in 125 fail where every
  * fifth answer is 503; 5 let 1 in 3,000 fail and give up after 15 s at most, waits included.
  */
@@ -208,6 +214,8 @@ export async function openClient(options: S3Options): Promise<S3> {
     requestHandler: {
       connectionTimeout: CONNECTION_MS,
       socketTimeout: IDLE_MS,
+      requestTimeout: REQUEST_MS,
+      throwOnRequestTimeout: true,
       httpAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
       httpsAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
     },
