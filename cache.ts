@@ -428,7 +428,7 @@ export class Cache implements AsyncDisposable {
     const { backend } = this;
     return await this.#store.guard(
       "prune",
-      backend.prune === undefined ? prune(backend, rule) : backend.prune(rule),
+      () => backend.prune?.(rule) ?? prune(backend, rule),
     );
   }
 
