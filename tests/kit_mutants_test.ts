@@ -345,13 +345,6 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     })),
   ],
   [
-    "ends text at NUL",
-    1,
-    accepting(({ data }) => ({
-      data: typeof data === "string" ? data.replace(/\0.*/s, "") : data,
-    })),
-  ],
-  [
     "drops a byte order mark",
     1,
     accepting(({ data }) => ({
