@@ -232,9 +232,8 @@ function describe(
     parts.push(`in ${formatTime(progress.durationMs)}`);
   } else if (perSecond !== undefined) {
     parts.push(`${formatRate(perSecond)}/s`);
-    if (total !== undefined) {
-      const leftMs = Math.max(total - done, 0) / perSecond * 1000;
-      parts.push(`${formatTime(leftMs)} left`);
+    if (total !== undefined && done < total) {
+      parts.push(`${formatTime((total - done) / perSecond * 1000)} left`);
     }
   }
   return parts.join(", ");
