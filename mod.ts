@@ -60,5 +60,12 @@ export type {
   FunctionOptions,
   Schema,
 } from "./options.ts";
+export {
+  SQLiteBackend,
+  type SQLiteBackendOptions,
+  SQLiteCache,
+  type SQLiteCacheOptions,
+  type SQLiteHandle,
+} from "./sqlite.ts";
 export type { Stats } from "./store.ts";
 export type { AsyncFunction } from "./wrap.ts";

@@ -5,13 +5,15 @@
  */
 
 import type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
-import { builtin } from "./env.ts";
+import { Cache } from "./cache.ts";
 import {
   BackendError,
   CacheClosedError,
   optionMessage,
   refuseUnknownOptions,
 } from "./errors.ts";
+import { type CacheOptions, splitCacheOptions } from "./options.ts";
+import { builtin } from "./runtime.ts";
 import {
   isBusy,
   isDamage,
@@ -70,8 +72,6 @@ const CHUNK = 128;
 const CHECK_MS = 250;
 /** For how long a failed opening answers for the next ones, in milliseconds. */
 const BACK_OFF_MS = 20;
-/** Marks the format of a text that holds U+0000, which two drivers would cut there: see `pack`. */
-const BYTES_OF_TEXT = "utf8:";
 
 const COLUMNS =
   "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
@@ -186,6 +186,8 @@ export class SQLiteBackend implements Backend {
   #failed: { readonly error: unknown; readonly until: number } | undefined;
   #checkAt = 0;
   #reads: Read[] = [];
+  /** Until when reads may follow each other without the event loop having a turn. */
+  #turnEnds = 0;
   #queue: (Write | Job)[] = [];
   #draining: Promise<void> | undefined;
   /** How many writes of the next ones go one by one, because one of them failed. */
@@ -302,18 +304,21 @@ export class SQLiteBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
-    const { data, format, bytes } = pack(entry);
+    const { data } = entry;
+    const bytes = typeof data === "string" ? utf8Length(data) : data.byteLength;
     const parameters: Parameter[] = [
       id,
       key,
-      format,
+      entry.format,
       entry.checksum | 0,
       entry.storedAt,
       entry.expiresAt,
       entry.staleUntil,
       entry.durationMs,
       bytes,
-      data,
+      // A copy, because the caller may change its bytes before the transaction begins; not
+      // `slice`, which shares memory in Node's Buffer.
+      typeof data === "string" ? data : new Uint8Array(data),
     ];
     return this.#enqueue("write", bytes, (session) => {
       session.insert.run(...parameters);
@@ -444,7 +449,8 @@ export class SQLiteBackend implements Backend {
   async #close(): Promise<void> {
     if (this.#reads.length > 0) this.#flushReads();
     await this.#draining;
-    await Promise.allSettled(this.#running);
+    // What runs may begin more, such as reads that wait for the next turn.
+    while (this.#running.size > 0) await Promise.allSettled(this.#running);
     await this.#opening?.catch(() => {});
     const session = this.#session;
     this.#session = undefined;
@@ -600,6 +606,19 @@ export class SQLiteBackend implements Backend {
   // Reading
 
   readonly #flushReads = (): void => {
+    const now = performance.now();
+    if (now > this.#turnEnds) {
+      // Reads settle in microtasks: a loop of hits would keep timers and sockets waiting for ever.
+      this.#turnEnds = Infinity;
+      this.#track(
+        nextTurn().then(() => {
+          this.#turnEnds = performance.now() + SLICE_MS;
+          if (this.#reads.length > 0) this.#flushReads();
+        }),
+      );
+      return;
+    }
+    if (this.#turnEnds === Infinity) return;
     const reads = this.#reads;
     this.#reads = [];
     const [read] = reads;
@@ -608,7 +627,7 @@ export class SQLiteBackend implements Backend {
     // the long one.
     if (
       read !== undefined && reads.length === 1 && session !== undefined &&
-      performance.now() < this.#checkAt
+      now < this.#checkAt
     ) {
       try {
         const row = session.select.row(read.id, read.key);
@@ -806,24 +825,6 @@ function pathOf(action: string, database: unknown): string {
   return path;
 }
 
-/** What is stored of a value: Deno and `@db/sqlite` cut a text at U+0000, so such a text is bytes. */
-function pack(
-  entry: StoredEntry,
-): { data: string | Uint8Array; format: string; bytes: number } {
-  const { data, format } = entry;
-  if (typeof data !== "string") {
-    // The caller may change its bytes before the transaction begins.
-    return { data: data.slice(), format, bytes: data.byteLength };
-  }
-  if (!data.includes("\0")) return { data, format, bytes: utf8Length(data) };
-  const bytes = new TextEncoder().encode(data);
-  return {
-    data: bytes,
-    format: BYTES_OF_TEXT + format,
-    bytes: bytes.byteLength,
-  };
-}
-
 function utf8Length(text: string): number {
   return builtin("node:buffer")?.Buffer.byteLength(text) ??
     new TextEncoder().encode(text).byteLength;
@@ -855,22 +856,59 @@ function many(
 
 /** The entry of a row. */
 function entryOf(row: Row): StoredEntry {
-  let format = String(row[0]);
-  let data = row[6];
-  if (data instanceof Uint8Array && format.startsWith(BYTES_OF_TEXT)) {
-    format = format.slice(BYTES_OF_TEXT.length);
-    data = new TextDecoder("utf-8", { ignoreBOM: true }).decode(data);
-  }
+  const data = row[6];
   if (typeof data !== "string" && !(data instanceof Uint8Array)) {
     throw new TypeError("the stored value is neither text nor bytes");
   }
   return {
     data,
-    format,
+    format: String(row[0]),
     checksum: Number(row[1]) >>> 0,
     storedAt: Number(row[2]),
     expiresAt: time(row[3]),
     staleUntil: time(row[4]),
     durationMs: Number(row[5]),
   };
+}
+
+/** Options of {@linkcode SQLiteCache}. */
+export interface SQLiteCacheOptions
+  extends SQLiteBackendOptions, CacheOptions {}
+
+/**
+ * A cache in a SQLite database: for one machine, whose processes may share it.
+ *
+ * @example Results that outlive the process
+ * ```ts
+ * import { SQLiteCache } from "@panza/panza/sqlite";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using cache = new SQLiteCache(".cache/example.db");
+ * const double = cache.cache({ id: "double" })(
+ *   async (n: number): Promise<number> => await Promise.resolve(2 * n),
+ * );
+ * assertEquals(await double(21), 42);
+ * assertEquals((await double.readCache(21)).hit, true);
+ * ```
+ */
+export class SQLiteCache extends Cache {
+  /**
+   * Opens nothing yet: the first call does.
+   *
+   * @param database A path, a `file:` URL, `":memory:"`, or an open database of `node:sqlite`,
+   * `jsr:@db/sqlite` or `bun:sqlite`, which its owner closes.
+   * @param options How large the file may become, and what every cache takes.
+   * @throws {TypeError} If `database` is none of these, or an option is unknown or of the wrong
+   * shape.
+   * @throws {RangeError} If `maxBytes` is out of range.
+   */
+  constructor(
+    database: string | URL | SQLiteHandle,
+    options: SQLiteCacheOptions = {},
+  ) {
+    const [own, shared] = splitCacheOptions("open a cache", options, [
+      "maxBytes",
+    ]);
+    super(new SQLiteBackend(database, own), shared);
+  }
 }

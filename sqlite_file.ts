@@ -5,7 +5,8 @@
  * @module
  */
 
-import { builtin, mayAccess } from "./env.ts";
+import { mayAccess } from "./env.ts";
+import { builtin } from "./runtime.ts";
 import { BackendError, DatabaseMovedError } from "./errors.ts";
 import type { Report } from "./backend.ts";
 import {
