@@ -22,6 +22,7 @@ import {
   type Question,
   readSettings,
   type Settings,
+  stopOnInterrupt,
 } from "./openai.ts";
 
 const USAGE = "batch_csv.ts prompts.csv answers.csv [--column prompt]";
@@ -78,10 +79,8 @@ async function run(
   settings: Settings,
 ): Promise<number> {
   await using cache = new SQLiteCache(".cache/batch_csv.db");
-  const stop = new AbortController();
-  // The first Ctrl-C lets the answers come that are under way; the second one ends the process.
-  process.once("SIGINT", () => stop.abort(new Error("interrupted")));
-  const chat = openChat(cache, settings, stop.signal);
+  const stop = stopOnInterrupt();
+  const chat = openChat(cache, settings, stop);
 
   /** The rows whose answers have not come out yet, in the order in which they will. */
   const rows: Row[] = [];
@@ -95,7 +94,7 @@ async function run(
   const batch = chat.map(questions(), {
     concurrency: CONCURRENCY,
     ordered: true,
-    signal: stop.signal,
+    signal: stop,
     onProgress: progressBar(),
   });
   // Under another name until it is whole: an interrupted run leaves an older output alone.
@@ -112,9 +111,10 @@ async function run(
       await file.write(csvLine(Object.values(row)));
     }
   } catch (error) {
+    if (stop.aborted) return 130;
     const reason = (error as Error).message;
     console.error(`batch_csv: ${reason}; every answer that came is kept`);
-    return stop.signal.aborted ? 130 : 1;
+    return 1;
   }
   await rename(unfinished, output);
 

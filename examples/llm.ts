@@ -17,6 +17,7 @@ import {
   openChat,
   type Question,
   readSettings,
+  stopOnInterrupt,
 } from "./openai.ts";
 
 async function* linesOfInput(): AsyncGenerator<string> {
@@ -42,16 +43,14 @@ async function main(prompts: string[]): Promise<number> {
     return 2;
   }
   await using cache = new SQLiteCache(".cache/llm.db");
-  const stop = new AbortController();
-  // The first Ctrl-C lets the answers come that are under way; the second one ends the process.
-  process.once("SIGINT", () => stop.abort());
-  const chat = openChat(cache, settings, stop.signal);
+  const stop = stopOnInterrupt();
+  const chat = openChat(cache, settings, stop);
 
   const asked = prompts.length > 0 ? prompts : linesOfInput();
   const batch = chat.map(questions(asked, settings.model), {
     concurrency: CONCURRENCY,
     ordered: true,
-    signal: stop.signal,
+    signal: stop,
     // On a terminal it would run through the answers.
     ...(process.stdout.isTTY ? {} : { onProgress: progressBar() }),
   });
@@ -61,11 +60,13 @@ async function main(prompts: string[]): Promise<number> {
       else console.error(`> ${result.input.prompt}\n${String(result.error)}\n`);
     }
   } catch (error) {
-    if (!stop.signal.aborted) throw error;
-    console.error("llm: interrupted; every answer that came is kept");
+    if (!stop.aborted) throw error;
     return 130;
   }
   return batch.summary.failed === 0 ? 0 : 1;
 }
 
-process.exitCode = await main(process.argv.slice(2));
+const code = await main(process.argv.slice(2));
+// After Ctrl-C an input that is still open would keep the process alive.
+if (code === 130) process.exit(code);
+process.exitCode = code;

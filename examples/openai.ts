@@ -78,6 +78,21 @@ export function readSettings(): Settings {
 }
 
 /**
+ * Aborts on the first Ctrl-C, after which the answers under way still come: they are paid for. The
+ * second one ends the process.
+ */
+export function stopOnInterrupt(): AbortSignal {
+  const stop = new AbortController();
+  process.once("SIGINT", () => {
+    process.stderr.write(
+      "\nInterrupted. Every answer that came is kept; waiting for those under way.\n",
+    );
+    stop.abort();
+  });
+  return stop.signal;
+}
+
+/**
  * Makes the function that answers questions.
  *
  * @param cache Where answers are kept.

@@ -29,6 +29,8 @@ export interface Ended {
 /** A program that runs. */
 export interface Running {
   readonly child: ChildProcess;
+  /** What it has written to stderr so far. */
+  readonly stderr: () => string;
   readonly ended: Promise<Ended>;
 }
 
@@ -40,15 +42,17 @@ export interface Start {
   readonly permissions: readonly string[];
   /** What it finds in its environment beside what this process has. */
   readonly env?: Readonly<Record<string, string>>;
-  /** What it reads from stdin. */
+  /** What it reads from stdin; nothing unless given. */
   readonly stdin?: string;
+  /** Whether stdin stays open after that, as a terminal does. */
+  readonly keepStdinOpen?: boolean;
 }
 
 /** Starts an example with the runtime of this process. */
 export function start(
   example: string,
   programArguments: readonly string[],
-  { cwd, permissions, env = {}, stdin = "" }: Start,
+  { cwd, permissions, env = {}, stdin = "", keepStdinOpen = false }: Start,
 ): Running {
   const runtime = process.versions["deno"] === undefined ? [] : [
     "run",
@@ -70,8 +74,9 @@ export function start(
     child.once("error", reject);
     child.once("close", (code) => resolve({ code, stdout, stderr }));
   });
-  child.stdin.end(stdin);
-  return { child, ended };
+  child.stdin.write(stdin);
+  if (!keepStdinOpen) child.stdin.end();
+  return { child, stderr: () => stderr, ended };
 }
 
 /**
