@@ -186,6 +186,8 @@ export class SQLiteBackend implements Backend {
   #failed: { readonly error: unknown; readonly until: number } | undefined;
   #checkAt = 0;
   #reads: Read[] = [];
+  /** Whether there was a read in this turn. */
+  #hasRead = false;
   /** Until when reads may follow each other without the event loop having a turn. */
   #turnEnds = 0;
   #queue: (Write | Job)[] = [];
@@ -267,10 +269,24 @@ export class SQLiteBackend implements Backend {
     if (this.#closing !== undefined) {
       return Promise.reject(new CacheClosedError());
     }
-    return new Promise((resolve, reject) => {
-      if (this.#reads.push({ id, key, resolve, reject }) === 1) {
-        queueMicrotask(this.#flushReads);
+    const session = this.#session;
+    const now = performance.now();
+    if (
+      !this.#hasRead && session !== undefined && now < this.#checkAt &&
+      now < this.#turnEnds
+    ) {
+      // The first read of a turn goes the shortest way: it waits for nothing.
+      try {
+        const row = session.select.row(id, key);
+        this.#expectReads();
+        return Promise.resolve(row === undefined ? undefined : entryOf(row));
+      } catch {
+        // The long way finds the same error, and what to do about it.
       }
+    }
+    return new Promise((resolve, reject) => {
+      this.#reads.push({ id, key, resolve, reject });
+      this.#expectReads();
     });
   }
 
@@ -447,7 +463,7 @@ export class SQLiteBackend implements Backend {
   }
 
   async #close(): Promise<void> {
-    if (this.#reads.length > 0) this.#flushReads();
+    this.#flushReads();
     await this.#draining;
     // What runs may begin more, such as reads that wait for the next turn.
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
@@ -473,13 +489,14 @@ export class SQLiteBackend implements Backend {
 
   /** The open database; opened once, however many ask. */
   #open(): Promise<Session> {
-    if (performance.now() > this.#checkAt && this.#file?.isReplaced()) {
-      this.#drop();
+    const now = performance.now();
+    if (now > this.#checkAt) {
+      if (this.#file?.isReplaced()) this.#drop();
+      this.#checkAt = now + CHECK_MS;
     }
-    this.#checkAt = performance.now() + CHECK_MS;
     if (this.#session !== undefined) return Promise.resolve(this.#session);
     if (this.#opening !== undefined) return this.#opening;
-    if (this.#failed !== undefined && performance.now() < this.#failed.until) {
+    if (this.#failed !== undefined && now < this.#failed.until) {
       return Promise.reject(this.#failed.error);
     }
     return this.#reopen(async () => {});
@@ -605,38 +622,29 @@ export class SQLiteBackend implements Backend {
 
   // Reading
 
+  #expectReads(): void {
+    if (this.#hasRead) return;
+    this.#hasRead = true;
+    queueMicrotask(this.#flushReads);
+  }
+
+  /** Answers the reads of this turn but the first, those of one id together. */
   readonly #flushReads = (): void => {
-    const now = performance.now();
-    if (now > this.#turnEnds) {
+    this.#hasRead = false;
+    if (this.#reads.length === 0) return;
+    if (performance.now() > this.#turnEnds) {
       // Reads settle in microtasks: a loop of hits would keep timers and sockets waiting for ever.
-      this.#turnEnds = Infinity;
+      this.#hasRead = true;
       this.#track(
         nextTurn().then(() => {
           this.#turnEnds = performance.now() + SLICE_MS;
-          if (this.#reads.length > 0) this.#flushReads();
+          this.#flushReads();
         }),
       );
       return;
     }
-    if (this.#turnEnds === Infinity) return;
     const reads = this.#reads;
     this.#reads = [];
-    const [read] = reads;
-    const session = this.#session;
-    // The shortest way for one read on an open database; everything else, errors included, takes
-    // the long one.
-    if (
-      read !== undefined && reads.length === 1 && session !== undefined &&
-      now < this.#checkAt
-    ) {
-      try {
-        const row = session.select.row(read.id, read.key);
-        read.resolve(row === undefined ? undefined : entryOf(row));
-        return;
-      } catch {
-        // The long way finds the same error, and what to do about it.
-      }
-    }
     const groups = new Map<string, Read[]>();
     for (const read of reads) {
       const group = groups.get(read.id);

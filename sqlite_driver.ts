@@ -56,6 +56,7 @@ interface ArrayRows {
   setReturnArrays?: (enabled: boolean) => void;
   value?: (...parameters: Parameter[]) => Row | undefined;
   values?: (...parameters: Parameter[]) => Row[] | null;
+  finalize?: () => void;
 }
 
 /**
@@ -80,19 +81,51 @@ export function prepare(handle: SQLiteHandle, sql: string): Statement {
       run,
     };
   }
-  if (typeof statement.values === "function") {
-    const rows = (...parameters: Parameter[]): Row[] =>
-      statement.values?.(...parameters) ?? [];
-    const row = typeof statement.value === "function"
-      ? (...parameters: Parameter[]) => statement.value?.(...parameters)
-      : (...parameters: Parameter[]) => rows(...parameters)[0];
-    return { row, rows, run };
-  }
+  if (typeof statement.values === "function") return renewed(handle, sql);
   return {
     row: (...parameters) => columns(statement.get(...parameters)),
     rows: (...parameters) =>
       statement.all(...parameters).map((row) => columns(row) ?? []),
     run,
+  };
+}
+
+/**
+ * A statement of `@db/sqlite` or `bun:sqlite`, made anew after an error: `@db/sqlite` does not reset
+ * one that met a lock, and SQLite opens no savepoint while it counts as running.
+ */
+function renewed(handle: SQLiteHandle, sql: string): Statement {
+  let current: (SQLiteHandleStatement & ArrayRows) | undefined;
+  const use = <Result>(
+    work: (statement: SQLiteHandleStatement & ArrayRows) => Result,
+  ): Result => {
+    const statement: SQLiteHandleStatement & ArrayRows = current ??= handle
+      .prepare(sql);
+    try {
+      return work(statement);
+    } catch (error) {
+      current = undefined;
+      try {
+        statement.finalize?.();
+      } catch {
+        // It repeats the error of the statement.
+      }
+      throw error;
+    }
+  };
+  const rows = (...parameters: Parameter[]): Row[] =>
+    use((statement) => statement.values?.(...parameters) ?? []);
+  return {
+    row: (...parameters) =>
+      use((statement) =>
+        typeof statement.value === "function"
+          ? statement.value(...parameters)
+          : statement.values?.(...parameters)?.[0]
+      ),
+    rows,
+    run: (...parameters) => {
+      use((statement) => statement.run(...parameters));
+    },
   };
 }
 
@@ -139,6 +172,7 @@ const NAMES: readonly (readonly [string, number])[] = [
  */
 const SENTENCES: readonly (readonly [RegExp, number])[] = [
   [/database (schema |table )?is locked/, SQLITE.busy],
+  [/SQL statements in progress/, SQLITE.busy],
   [/^(database disk image is |)malformed/, SQLITE.corrupt],
   [/file is not a database/, SQLITE.notADatabase],
   [/attempt to write a readonly database/, SQLITE.readOnly],

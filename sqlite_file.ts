@@ -383,7 +383,7 @@ export class DatabaseFile {
       }
       // No memory map: reading one past the end of a truncated file kills the process.
       handle.exec(
-        "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216",
+        "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216; PRAGMA wal_autocheckpoint = 500",
       );
     }
     await migrate(handle, TRANSACTION, this.#description);

@@ -143,6 +143,12 @@ const KINDS: Record<
   "an open @db/sqlite": () => openDouble(),
 };
 
+const bun: object | undefined = process.getBuiltinModule?.("bun:sqlite");
+if (bun !== undefined) {
+  KINDS["an open bun:sqlite"] = () =>
+    Reflect.construct(Reflect.get(bun, "Database"), [":memory:"]);
+}
+
 for (const [kind, make] of Object.entries(KINDS)) {
   test(`SQLiteBackend on ${kind} keeps every field of awkward entries`, () =>
     inFolder(async (folder) => {
@@ -776,6 +782,30 @@ test("SQLiteBackend waits for a lock of another process while the event loop tur
     await child.ended();
   }));
 
+test("SQLiteBackend waits for a lock with an open database of any driver", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "shared.db");
+    const other = new DatabaseSync(path);
+    const handles = [openDouble(path), new DatabaseSync(path)];
+    if (bun !== undefined) {
+      handles.push(Reflect.construct(Reflect.get(bun, "Database"), [path]));
+    }
+    for (const handle of handles) {
+      handle.exec("PRAGMA busy_timeout = 0");
+      await withBackend(handle, async (backend) => {
+        await backend.set("id", "a", entry("1"));
+        other.exec("BEGIN IMMEDIATE");
+        const write = backend.set("id", "a", entry("2"));
+        // More than one attempt meets the lock.
+        await new Promise((resolve) => setTimeout(resolve, 60));
+        other.exec("COMMIT");
+        await write;
+        assertEquals((await backend.get("id", "a"))?.data, "2");
+      });
+    }
+    other.close();
+  }));
+
 for (const state of ["new", "damaged"]) {
   test(`SQLiteBackend lets 4 processes race to open one ${state} database`, () =>
     inFolder(async (folder) => {
@@ -877,6 +907,10 @@ test("sqliteCode() understands the errors of every driver", () => {
     [error("database is locked", { code: "ERR_SQLITE_ERROR" }), SQLITE.busy],
     [error("database table is locked: a"), SQLITE.busy],
     [error("database schema is locked: main"), SQLITE.busy],
+    [
+      error("cannot open savepoint - SQL statements in progress"),
+      SQLITE.busy,
+    ],
     [error("database disk image is malformed"), SQLITE.corrupt],
     [error("malformed database schema (a)"), SQLITE.corrupt],
     [error("file is not a database"), SQLITE.notADatabase],

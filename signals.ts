@@ -1,0 +1,37 @@
+/**
+ * The abort signals that a call was given: the one place that decides where they are looked for.
+ *
+ * @module
+ */
+
+const NONE: readonly AbortSignal[] = [];
+
+/**
+ * The signals among the arguments of a call: an argument that is an `AbortSignal`, or an object
+ * whose member `signal` is one, such as the second argument of `fetch`.
+ *
+ * @param args The arguments of the call.
+ * @returns The signals, in the order of the arguments; empty when there is none.
+ */
+export function callerSignals(
+  args: readonly unknown[],
+): readonly AbortSignal[] {
+  let found: AbortSignal[] | undefined;
+  for (const argument of args) {
+    if (typeof argument !== "object" || argument === null) continue;
+    const signal = signalOf(argument);
+    if (signal !== undefined) (found ??= []).push(signal);
+  }
+  return found ?? NONE;
+}
+
+function signalOf(argument: object): AbortSignal | undefined {
+  try {
+    if (argument instanceof AbortSignal) return argument;
+    const signal: unknown = Reflect.get(argument, "signal");
+    return signal instanceof AbortSignal ? signal : undefined;
+  } catch {
+    // A getter that throws or a revoked proxy is no signal, and is the function's own affair.
+    return undefined;
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * Tells whether objects are still held, by letting the garbage collector run.
+ *
+ * @module
+ */
+
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { settle } from "./fake_time.ts";
+
+/** What starts a full collection here: each runtime has a way of its own. */
+function collector(): () => void {
+  const bun: unknown = Reflect.get(globalThis, "Bun");
+  if (typeof bun === "object" && bun !== null && "gc" in bun) {
+    const { gc } = bun;
+    if (typeof gc === "function") return () => gc(true);
+  }
+  try {
+    setFlagsFromString("--expose-gc");
+    const gc: unknown = runInNewContext("globalThis.gc");
+    if (typeof gc === "function") return () => gc();
+  } catch {
+    // Where flags cannot be set, large garbage makes the full collector run.
+  }
+  return () => new Array(1_000_000).fill(0);
+}
+
+/** Waits until garbage collection took most of the objects, or gives up. */
+export async function areCollected(
+  references: WeakRef<object>[],
+): Promise<boolean> {
+  const collect = collector();
+  for (let round = 0; round < 20; round++) {
+    // A reference that was looked at is kept until the turn ends.
+    await settle();
+    collect();
+    await settle();
+    const left = references.filter((reference) => reference.deref());
+    if (left.length < references.length / 10) return true;
+  }
+  return false;
+}
