@@ -3,7 +3,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+
+const LONGEST_RUN_MS = 60_000;
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
@@ -70,9 +73,14 @@ export function start(
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text) => stdout += text);
   child.stderr.setEncoding("utf8").on("data", (text) => stderr += text);
+  // A program that hangs fails its test, and does not hang it.
+  const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST_RUN_MS);
   const ended = new Promise<Ended>((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code) => resolve({ code, stdout, stderr }));
+    child.once("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, stdout, stderr });
+    });
   });
   child.stdin.write(stdin);
   if (!keepStdinOpen) child.stdin.end();
@@ -86,6 +94,23 @@ export function start(
 export function interrupt({ child }: Running): void {
   if (child.pid === undefined) throw new Error("the child has not started");
   process.kill(child.pid, "SIGINT");
+}
+
+/**
+ * Waits until something is so while a program runs.
+ *
+ * @throws {Error} If the program ends first, with what it wrote.
+ */
+export async function until(
+  { child, stderr }: Running,
+  isSo: () => boolean | Promise<boolean>,
+): Promise<void> {
+  while (!await isSo()) {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      throw new Error(`The program ended too early: ${stderr()}`);
+    }
+    await delay(10);
+  }
 }
 
 /** Runs an example to its end. */

@@ -2,7 +2,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { setTimeout } from "node:timers/promises";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SQLiteCache } from "../mod.ts";
 import {
@@ -12,6 +11,7 @@ import {
   type Running,
   start,
   temporaryFolder,
+  until,
 } from "./children.ts";
 
 const PERMISSIONS = ["--allow-read", "--allow-write=.cache"];
@@ -63,15 +63,15 @@ async function countStored(cwd: string): Promise<number> {
 /** Waits until some results are kept while the demo runs, and says how many there were. */
 async function storedWhileRunning(
   cwd: string,
-  { child }: Running,
+  running: Running,
   least: number,
 ): Promise<number> {
-  while (true) {
-    const stored = await countStored(cwd);
-    assertEquals(child.exitCode, null, "the demo ended too early to stop it");
-    if (stored >= least) return stored;
-    await setTimeout(20);
-  }
+  let stored = 0;
+  await until(running, async () => {
+    stored = await countStored(cwd);
+    return stored >= least;
+  });
+  return stored;
 }
 
 test("the demo computes each text once, and a changed one again", async () => {
