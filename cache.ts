@@ -131,7 +131,7 @@ export type CacheWrapper<
   Value = unknown,
 > = <F extends AsyncFunction>(
   fn: F,
-  context?: ClassMethodDecoratorContext,
+  context?: ClassMethodDecoratorContext<never>,
 ) => Wrapped<F, Args, Value>;
 
 /**
@@ -216,11 +216,13 @@ export class Cache implements AsyncDisposable {
     options: FunctionOptions<Args, Value, Self> = {},
   ): CacheWrapper<Args, Value> {
     // Inside, arguments and results are unknown: the wrapper's type has checked that they fit.
-    const checked = options as FunctionOptions;
-    const freshness = checkFunctionOptions(checked);
+    const given = options as FunctionOptions;
+    const freshness = checkFunctionOptions(given);
+    // A copy: what the caller changes from now on was never checked.
+    const checked = { ...given };
     return <F extends AsyncFunction>(
       fn: F,
-      context?: ClassMethodDecoratorContext,
+      context?: ClassMethodDecoratorContext<never>,
     ): Wrapped<F, Args, Value> => {
       const method = methodContext("cache a function", fn, context);
       if (

@@ -122,9 +122,13 @@ export class Calls {
       const identity: unknown = Reflect.apply(hashFunc, self, args);
       const bare = this.#version === undefined &&
         typeof this.#options.this !== "function";
-      text = typeof identity === "string" && bare && identity.isWellFormed()
-        ? identity
-        : canonicalValue(identity, "hashFunc(…)");
+      if (typeof identity === "string" && bare && isUnmistakable(identity)) {
+        text = identity;
+      } else {
+        const json = canonicalValue(identity, "hashFunc(…)");
+        // A string is hashed as it is, so whatever else must look like no such string: 1 is not "1".
+        text = bare ? `${HASHED}${json}}` : json;
+      }
       collectSignals(args, signals);
     }
     return digest(keyText({
@@ -180,7 +184,7 @@ export class Calls {
   ): Promise<CacheRead<unknown>> {
     this.#store.assertOpen();
     const { key, signals } = await this.ask(self, args);
-    await this.#state.barrier;
+    while (this.#state.barrier !== undefined) await this.#state.barrier;
     const found = await this.#look(key, signals[0]);
     if (found === undefined || isPast(found.entry.expiresAt, 0)) {
       return { hit: false };
@@ -200,7 +204,9 @@ export class Calls {
         () => backend.deleteId(name),
       );
     } else {
-      const { key } = await this.ask(self, args);
+      // At once where it can be: a call right after this one must find the bust under way.
+      const asked = this.ask(self, args);
+      const { key } = asked instanceof Promise ? await asked : asked;
       await this.#store.bust(
         [this.#state],
         key,
@@ -232,7 +238,8 @@ export class Calls {
   ): Promise<CallDetail<unknown>> {
     const { flights } = this.#state;
     while (true) {
-      if (this.#state.barrier !== undefined) await this.#state.barrier;
+      // Not only the first one: what a flight finds during a bust, later calls must not share.
+      while (this.#state.barrier !== undefined) await this.#state.barrier;
       const aborted = asked.signals.some((signal) => signal.aborted);
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
@@ -270,11 +277,11 @@ export class Calls {
     if (waitsForItself(self, flight)) {
       throw new ReentrantCallError(this.#state.id, asked.key);
     }
-    self.waitsFor.add(flight);
+    self.waitFor(flight);
     try {
       return await flight.wait(asked.signals);
     } finally {
-      self.waitsFor.delete(flight);
+      self.waitNoMore(flight);
     }
   }
 
@@ -289,7 +296,7 @@ export class Calls {
     const detach = (): void => flights.detach(key, flight);
     for (const signal of signals) signal.addEventListener("abort", detach);
     const outer = currentFlight();
-    outer?.waitsFor.add(flight);
+    outer?.waitFor(flight);
     try {
       const result = await this.#result(asked, flight, found);
       // The copies are taken before the leader's caller can change the value.
@@ -301,7 +308,7 @@ export class Calls {
       throw error;
     } finally {
       flights.end(key, flight);
-      outer?.waitsFor.delete(flight);
+      outer?.waitNoMore(flight);
       for (const signal of signals) signal.removeEventListener("abort", detach);
     }
   }
@@ -471,12 +478,17 @@ export class Calls {
     return entry === undefined ? undefined : await this.accept(key, entry);
   }
 
-  /** Reads many keys at once; trouble is reported and all of them are misses. */
+  /**
+   * Reads many keys at once; trouble is reported and all of them are misses.
+   *
+   * @throws {CacheClosedError} After `close()`.
+   */
   async lookMany(
     keys: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<readonly (StoredEntry | undefined)[]> {
-    if (this.#state.barrier !== undefined) await this.#state.barrier;
+    this.#store.assertOpen();
+    while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
       return await this.#store.backend.getMany(this.#state.name, keys, signal);
     } catch (error) {
@@ -592,6 +604,14 @@ async function issuesOf(
   value: unknown,
 ): Promise<readonly unknown[] | undefined> {
   return (await schema["~standard"].validate(value)).issues;
+}
+
+/** How the text begins of what `hashFunc` made and is not hashed as it is. */
+const HASHED = '{"hash":';
+
+/** Whether a string can be hashed as it is and be taken for no other value. */
+function isUnmistakable(text: string): boolean {
+  return text.isWellFormed() && !text.startsWith(HASHED);
 }
 
 /** Finds the signals that a call can be aborted by when its arguments are not hashed. */

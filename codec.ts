@@ -7,9 +7,12 @@
 
 import type { StoredEntry } from "./backend.ts";
 import { crc32 } from "./crc32.ts";
-import { DamagedEntryError } from "./errors.ts";
+import { DamagedEntryError, quote } from "./errors.ts";
 import { isDense, LONG, pack, unpack } from "./packed.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
+
+/** What `encode` writes and `decode` reads. */
+const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
 
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
 export interface Encoded {
@@ -65,10 +68,11 @@ function isExactJson(
       return false;
   }
   if (value === null) return true;
-  if (seen.has(value) || depth > MAX_DEPTH) return false;
+  if (seen.has(value) || depth >= MAX_DEPTH) return false;
   seen.add(value);
   if (Array.isArray(value)) {
     if (!isPlainArray(value) || !isDense(value)) return false;
+    if (Reflect.has(value, "toJSON")) return false;
     let numbers = value.length >= LONG;
     for (const item of value) {
       if (typeof item === "number") {
@@ -80,7 +84,8 @@ function isExactJson(
     }
     return !numbers;
   }
-  if (!isPlain(value)) return false;
+  // JSON.stringify would call a toJSON, even one that is no member.
+  if (!isPlain(value) || typeof value["toJSON"] === "function") return false;
   for (const name of Object.keys(value)) {
     if (!isExactJson(value[name], seen, depth + 1)) return false;
   }
@@ -102,7 +107,7 @@ export function decode({ format, data }: Encoded): unknown {
       return unpack(data);
     default:
       throw new SyntaxError(
-        `format ${JSON.stringify(format.slice(0, 40))} is unknown`,
+        `format ${quote(format)} is unknown`,
       );
   }
 }
@@ -130,18 +135,21 @@ export function isIntact(id: string, key: string, entry: StoredEntry): boolean {
   return checksumOf(id, key, entry) === entry.checksum;
 }
 
-/** Room for the four times of one entry, as the eight bytes each that a double has. */
-const times = new Float64Array(4);
+/** Room for the times of one entry and which of them it has, eight bytes each. */
+const times = new Float64Array(5);
 const timeBytes = new Uint8Array(times.buffer);
 
 /** The checksum covers the place, the format, the times and the value, in this order. */
 function checksumOf(id: string, key: string, entry: StoredEntry): number {
-  // The length keeps apart what a separator inside an id would mix up.
-  let crc = crc32(`${id.length}:${id}${key}:${entry.format}`, 0);
+  const { expiresAt, staleUntil } = entry;
+  // The lengths keep apart what a separator inside an id or a key would mix up.
+  let crc = crc32(`${id.length}:${key.length}:${id}${key}${entry.format}`, 0);
   times[0] = entry.storedAt;
-  times[1] = entry.expiresAt ?? -1;
-  times[2] = entry.staleUntil ?? -1;
-  times[3] = entry.durationMs;
+  times[1] = entry.durationMs;
+  times[2] = expiresAt ?? 0;
+  times[3] = staleUntil ?? 0;
+  // No time stands for "never", so that none can turn into it unseen.
+  times[4] = (expiresAt === null ? 0 : 1) + (staleUntil === null ? 0 : 2);
   crc = crc32(timeBytes, crc);
   return crc32(entry.data, crc);
 }
@@ -155,12 +163,17 @@ export function open(id: string, key: string, entry: StoredEntry): unknown {
   if (!isIntact(id, key, entry)) {
     throw new DamagedEntryError("its checksum does not match", id, key);
   }
+  if (!FORMATS.has(entry.format)) {
+    throw new DamagedEntryError(
+      `its format ${quote(entry.format)} is unknown`,
+      id,
+      key,
+    );
+  }
   try {
     return decode(entry);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new DamagedEntryError(`it cannot be decoded (${reason})`, id, key, {
-      cause,
-    });
+    // What the parsers of the runtime say quotes the value, and no message may.
+    throw new DamagedEntryError("it cannot be decoded", id, key, { cause });
   }
 }

@@ -21,6 +21,7 @@ import { optionMessage } from "./errors.ts";
 import { checkLimiterOptions, Lane, Limiter, requireCount } from "./limiter.ts";
 import type { AsyncFunction } from "./wrap.ts";
 
+export { type Backoff, type Retry, retry, type RetryOptions } from "./retry.ts";
 export type { AsyncFunction, Duration };
 
 /** The options of {@linkcode limitConcurrency}. */

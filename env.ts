@@ -113,7 +113,6 @@ export function readSwitches(): Switches {
 
 /** Writes a line for the user to stderr. */
 export function warn(message: string): void {
-  // deno-lint-ignore no-console
   console.warn(message);
 }
 

@@ -32,8 +32,8 @@ export class Flight<T> {
   outdated = false;
   /** The write of its result, while it is under way. */
   storing: Promise<void> | undefined;
-  /** The flights that this one waits for. */
-  readonly waitsFor: Set<Flight<unknown>> = new Set();
+  /** The flights that this one waits for, and how many of its calls do. */
+  readonly #waitsFor = new Map<Flight<unknown>, number>();
   #waiters: Waiter<T>[] = [];
 
   /** Whether somebody waits for the outcome. */
@@ -56,6 +56,23 @@ export class Flight<T> {
     return promise.finally(() => {
       for (const signal of signals) signal.removeEventListener("abort", leave);
     });
+  }
+
+  /** The flights that this one waits for. */
+  get waitsFor(): Iterable<Flight<unknown>> {
+    return this.#waitsFor.keys();
+  }
+
+  /** Notes that a call of this flight waits for another one. */
+  waitFor(other: Flight<unknown>): void {
+    this.#waitsFor.set(other, (this.#waitsFor.get(other) ?? 0) + 1);
+  }
+
+  /** Notes that one call waits no more; others of this flight may. */
+  waitNoMore(other: Flight<unknown>): void {
+    const left = (this.#waitsFor.get(other) ?? 0) - 1;
+    if (left > 0) this.#waitsFor.set(other, left);
+    else this.#waitsFor.delete(other);
   }
 
   /** Gives every waiter the outcome. */

@@ -49,6 +49,7 @@ import {
   MAX_DEPTH,
   viewName,
 } from "./shape.ts";
+import { sortedCopy } from "./sorted.ts";
 
 export { PanzaError, UnhashableArgumentError } from "./errors.ts";
 
@@ -103,7 +104,7 @@ export function canonicalArguments(
       let pending = "";
       for (let index = 0; index < args.length; index++) {
         walk.steps[0] = index;
-        const part = write(args[index], walk);
+        const part = writeArgument(args[index], walk);
         // What is absent counts only if a later argument is there.
         if (part === undefined) {
           pending += index === 0 ? UNDEFINED : `,${UNDEFINED}`;
@@ -121,8 +122,30 @@ export function canonicalArguments(
 export function canonicalValue(value: unknown, name: string): string {
   return guarded(
     { root: name, around: [], steps: [], signals: [] },
-    (walk) => write(value, walk) ?? UNDEFINED,
+    (walk) => writeArgument(value, walk) ?? UNDEFINED,
   );
+}
+
+/** The text of a whole argument: by the runtime where it is plain JSON data, else by this module. */
+function writeArgument(value: unknown, walk: Walk): string | undefined {
+  if (typeof value === "object" && value !== null) {
+    const copy = plainCopy(value);
+    if (copy !== undefined) {
+      const text = JSON.stringify(copy);
+      // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
+      if (!text.includes("\\ud")) return text;
+    }
+  }
+  return write(value, walk);
+}
+
+/** What throws here throws again where the place is known. */
+function plainCopy(value: object): object | undefined {
+  try {
+    return sortedCopy(value);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Runs a pass so that whatever user code throws on the way names the place. */
@@ -217,7 +240,7 @@ function writeArray(value: readonly unknown[], walk: Walk): string {
   for (let index = 0; index < value.length; index++) {
     const item = value[index];
     if (item === undefined && !(index in value)) {
-      return writeSparse(value, walk);
+      return writeSparse(value, walk, text, index);
     }
     walk.steps[level] = index;
     const part = write(item, walk) ?? UNDEFINED;
@@ -226,16 +249,26 @@ function writeArray(value: readonly unknown[], walk: Walk): string {
   return `[${text}]`;
 }
 
-/** Visits only what is there: an array of a billion holes is written in a moment. */
-function writeSparse(value: readonly unknown[], walk: Walk): string {
+/**
+ * Goes on at the first hole and visits only what is there: an array of a billion holes is written
+ * in a moment. What stands before the hole is not written again, or nesting would double the work
+ * at every level.
+ */
+function writeSparse(
+  value: readonly unknown[],
+  walk: Walk,
+  before: string,
+  firstHole: number,
+): string {
   const level = walk.around.length - 1;
-  const parts: string[] = [];
-  let next = 0;
+  const parts: string[] = before === "" ? [] : [before];
+  let next = firstHole;
   const holesUntil = (index: number): void => {
     if (index > next) parts.push(tagged("hole", `${index - next}`));
   };
   for (const name of Object.keys(value)) {
     const index = Number(name);
+    if (index < firstHole) continue;
     // Named properties come after all indices, and are not elements.
     if (!(index >= next && index < value.length && String(index) === name)) {
       break;
@@ -259,48 +292,32 @@ function writePlain(value: Record<string, unknown>, walk: Walk): string {
       break;
     }
   }
-  let text = "{";
+  const parts: string[] = [];
+  let escaped = false;
   for (let index = 0; index < names.length; index++) {
     const name = names[index]!;
     walk.steps[level] = name;
     const part = write(value[name], walk);
     if (part === undefined) continue;
-    const label = LABELS.get(name) ?? labelOf(name);
-    if (label === "") return writeEscaped(value, names, walk);
-    text += text.length === 1 ? label + part : "," + label + part;
+    // A name that JSON cannot carry, or that would look like a tag, turns all of it into pairs.
+    if (name === "$" || !name.isWellFormed()) escaped = true;
+    parts.push(writeString(name), part);
   }
-  return text + "}";
+  return escaped ? writePairs(parts) : writeMembers(parts);
 }
 
-/** Member names repeat from call to call: a look-up costs a fraction of writing them again. */
-const LABELS = new Map<string, string>();
-
-/** Far more than the names of one program's arguments, and still small. */
-const MAX_LABELS = 1000;
-
-/** A member name with its colon, or "" where it needs the escaped form. */
-function labelOf(name: string): string {
-  if (name === "$" || !name.isWellFormed()) return "";
-  const label = `${JSON.stringify(name)}:`;
-  if (name.length < SHORT) {
-    if (LABELS.size >= MAX_LABELS) LABELS.clear();
-    LABELS.set(name, label);
+function writeMembers(parts: readonly string[]): string {
+  let text = "{";
+  for (let index = 0; index < parts.length; index += 2) {
+    text += `${index === 0 ? "" : ","}${parts[index]!}:${parts[index + 1]!}`;
   }
-  return label;
+  return `${text}}`;
 }
 
-/** An object whose names JSON cannot carry, or that would look like a tag: a list of pairs. */
-function writeEscaped(
-  value: Record<string, unknown>,
-  names: readonly string[],
-  walk: Walk,
-): string {
-  const level = walk.around.length - 1;
+function writePairs(parts: readonly string[]): string {
   const pairs: string[] = [];
-  for (const name of names) {
-    walk.steps[level] = name;
-    const part = write(value[name], walk);
-    if (part !== undefined) pairs.push(`[${writeString(name)},${part}]`);
+  for (let index = 0; index < parts.length; index += 2) {
+    pairs.push(`[${parts[index]!},${parts[index + 1]!}]`);
   }
   return tagged("Object", `[${pairs.join(",")}]`);
 }
@@ -320,9 +337,12 @@ function writeSpecial(value: object, walk: Walk): string | undefined {
     }
     case RegExp.prototype: {
       const { source, flags, lastIndex } = value as RegExp;
+      // Anything can be assigned to `lastIndex`.
+      walk.steps[walk.around.length - 1] = "lastIndex";
+      const start = write(lastIndex, walk) ?? UNDEFINED;
       return tagged(
         "RegExp",
-        `[${writeString(source)},"${flags}",${lastIndex}]`,
+        `[${writeString(source)},${writeString(flags)},${start}]`,
       );
     }
     case URL.prototype:

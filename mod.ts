@@ -31,6 +31,18 @@ export {
   type Wrapped,
 } from "./cache.ts";
 export type { CacheRead, CallDetail, CallStatus } from "./call.ts";
+export {
+  type Backoff,
+  type Limit,
+  limitConcurrency,
+  type LimitConcurrencyOptions,
+  limitRate,
+  type LimitRateOptions,
+  type RateLimit,
+  type Retry,
+  retry,
+  type RetryOptions,
+} from "./concurrency.ts";
 export type { Duration } from "./duration.ts";
 export {
   BackendError,

@@ -13,9 +13,13 @@
  * n-th of them again: so cycles and shared references survive. Nothing in it names code: every
  * tag is looked up in a fixed table.
  *
- * Why not a library: `cbor-x` and `msgpackr` rename a member `__proto__`, drop the cause of an
- * error and the flags of holes, and encode 2 KB of text three to five times slower than the
- * runtime's own JSON, which does most of the work here. `bench/codec_bench.ts` compares them.
+ * Why not a library: with all their options for structured clone, `cbor-x` 1.6.9 and `msgpackr`
+ * 2.1.3 (pure JavaScript, no code generation) lose the sign of -0, holes, lone surrogates, the
+ * `lastIndex` of a RegExp, `URL`, `Float16Array` and further members of an error, and rename a
+ * member `__proto__`; `cbor-x` also loses error classes, `DataView`, `ArrayBuffer` and cycles
+ * through `Map` and `Set`. Both keep cycles of objects, shared parts and long bigints. The
+ * runtime's own JSON, which does most of the work here, is faster on text than either:
+ * `bench/codec_bench.ts` compares them.
  *
  * @module
  */
@@ -36,6 +40,9 @@ export const LONG = 128;
 
 const MAGIC = 0x0a315a50; // "PZ1\n", little-endian
 const HEADER_BYTES = 8;
+
+/** A sparse array up to this length may have a slot for each hole. */
+const FEW_SLOTS = 64;
 
 /** What JSON.parse gives: the skeleton before it is revived. */
 type Json = null | boolean | number | string | Json[] | {
@@ -233,6 +240,14 @@ class Packer {
     return part;
   }
 
+  /** Reads and writes a member, so that a getter that throws is named. */
+  #member(object: object, name: string, step: string | number = name): Json {
+    this.#steps.push(step);
+    const part = this.#write(Reflect.get(object, name));
+    this.#steps.pop();
+    return part;
+  }
+
   #writeArray(value: readonly unknown[]): Json {
     if (value.length >= LONG) {
       const kind = numberKind(value);
@@ -252,9 +267,11 @@ class Packer {
   }
 
   #pairs(value: object, names: readonly string[]): Json[] {
-    return names.flatMap((
-      name,
-    ) => [name, this.#part(name, Reflect.get(value, name))]);
+    return names.flatMap((name) => {
+      const index = Array.isArray(value) ? Number(name) : NaN;
+      const step = String(index) === name && index >= 0 ? index : name;
+      return [name, this.#member(value, name, step)];
+    });
   }
 
   #writePlain(value: Record<string, unknown>): Json {
@@ -264,7 +281,7 @@ class Packer {
     }
     const copy: { [name: string]: Json } = {};
     for (const name of names) {
-      const part = this.#part(name, value[name]);
+      const part = this.#member(value, name);
       // Assigning to this one name would set the prototype.
       if (name === "__proto__") define(copy, name, part, true);
       else copy[name] = part;
@@ -282,6 +299,10 @@ class Packer {
       }
       case RegExp.prototype: {
         const { source, flags, lastIndex } = value as RegExp;
+        // Anything can be assigned to it.
+        if (!Number.isInteger(lastIndex) || Object.is(lastIndex, -0)) {
+          return this.#refuse("a RegExp whose lastIndex is no whole number");
+        }
         return { $: "RegExp", v: [source, flags, lastIndex] };
       }
       case URL.prototype:
@@ -327,16 +348,14 @@ class Packer {
 
   #writeError(value: Error): Json {
     const hidden: Json[] = [];
-    const shown: Json[] = [];
-    for (const name of Object.getOwnPropertyNames(value)) {
+    for (const name of KEPT) {
       const own = Object.getOwnPropertyDescriptor(value, name);
-      const part: unknown = Reflect.get(value, name);
-      if (own?.enumerable) {
-        shown.push(name, this.#part(name, part));
-      } else if (name === "stack" ? typeof part === "string" : KEPT.has(name)) {
-        hidden.push(name, this.#part(name, part));
-      }
+      if (own === undefined || own.enumerable) continue;
+      // What else somebody has put in its place is nothing that an engine makes.
+      if (name === "stack" && typeof value.stack !== "string") continue;
+      hidden.push(name, this.#member(value, name));
     }
+    const shown = this.#pairs(value, Object.keys(value));
     return { $: "Error", v: [className(value), hidden, shown] };
   }
 
@@ -355,13 +374,11 @@ class Packer {
   }
 }
 
-/** Members of an error that are no enumerable properties and still belong to it. */
-const KEPT: ReadonlySet<string> = new Set([
-  "message",
-  "cause",
-  "errors",
-  "name",
-]);
+/**
+ * Members of an error that are no enumerable properties and still belong to it, in the order in
+ * which they are written: that of their making differs between engines.
+ */
+const KEPT = ["message", "name", "stack", "cause", "errors"] as const;
 
 function isKnownError(value: object): value is Error {
   const prototype: unknown = Object.getPrototypeOf(value);
@@ -403,11 +420,21 @@ class Unpacker {
   readonly #objects: object[] = [];
   readonly #bytes: Uint8Array;
   readonly #start: number;
+  /** Where the next segment begins. */
+  #next: number;
   #depth = 0;
 
   constructor(bytes: Uint8Array, start: number) {
     this.#bytes = bytes;
     this.#start = start;
+    this.#next = start;
+  }
+
+  /** The value, once all bytes are used up. */
+  whole(json: Json): unknown {
+    const value = this.revive(json);
+    if (this.#next !== this.#bytes.length) malformed("another length");
+    return value;
   }
 
   revive(json: Json): unknown {
@@ -476,7 +503,7 @@ class Unpacker {
       case "Error":
         return this.#error(listOf(v));
       case "ArrayBuffer":
-        return this.#made(this.#buffer(v, 1));
+        return this.#made(this.#buffer(v));
       case "u8":
       case "i16":
       case "i32":
@@ -537,11 +564,10 @@ class Unpacker {
       malformed("an impossible length");
     }
     const array: unknown[] = this.#made([]);
-    // Far beyond the end first, so that the engine takes a sparse table and not this many slots.
-    if (size > 0) {
-      array[size - 1] = undefined;
-      delete array[size - 1];
-    }
+    // The longest length first makes every engine take a sparse table; set at once, a length of
+    // millions would be as many slots, which a few bytes must not be able to ask for.
+    if (size > FEW_SLOTS) array.length = 2 ** 32 - 1;
+    array.length = size;
     this.#assign(array, pairs, true);
     if (array.length !== size) malformed("an element beyond the length");
     return array;
@@ -577,29 +603,43 @@ class Unpacker {
     return this.#assign(error, listOf(shown), true);
   }
 
-  /** Where the bytes of a segment begin, after checking that they are there. */
+  /**
+   * Where the bytes of a segment begin. Segments stand in the order in which the skeleton names
+   * them: two tags never share one, so that a few bytes cannot ask for much memory.
+   */
   #locate(
     v: Json | undefined,
     width: number,
   ): { begin: number; count: number } {
-    const [offset, count] = listOf(v);
-    const begin = this.#start + numberOf(offset);
-    const size = numberOf(count);
+    const [offset, size] = listOf(v);
+    const begin = this.#next;
+    const count = numberOf(size);
+    if (begin - this.#start !== numberOf(offset)) {
+      malformed("a segment out of order");
+    }
     if (
-      !Number.isInteger(begin) || !Number.isInteger(size) || size < 0 ||
-      begin < this.#start || begin + size * width > this.#bytes.length
+      !Number.isInteger(count) || count < 0 ||
+      begin + count * width > this.#bytes.length
     ) malformed("bytes beyond the end");
-    return { begin, count: size };
+    this.#next = begin + padded(count * width);
+    return { begin, count };
   }
 
-  /** A copy of a segment, which starts at a multiple of 8 whatever the bytes lie in. */
-  #buffer(v: Json | undefined, width: number): ArrayBuffer {
-    const { begin, count } = this.#locate(v, width);
-    return this.#bytes.slice(begin, begin + count * width).buffer;
+  #buffer(v: Json | undefined): ArrayBuffer {
+    const { begin, count } = this.#locate(v, 1);
+    return this.#copy(begin, count);
+  }
+
+  /** A copy of bytes, which starts at a multiple of 8 whatever they lie in. */
+  #copy(begin: number, length: number): ArrayBuffer {
+    const copy = new Uint8Array(length);
+    // Not `slice`: the one of Node's Buffer copies nothing.
+    copy.set(this.#bytes.subarray(begin, begin + length));
+    return copy.buffer;
   }
 
   #view(name: string, v: Json | undefined): ArrayBufferView {
-    const buffer = this.#buffer(v, 1);
+    const buffer = this.#buffer(v);
     if (name === "Buffer") {
       const node = builtin("node:buffer");
       return this.#made(
@@ -620,7 +660,7 @@ class Unpacker {
     const packed: NumberArray =
       at % width === 0 && this.#bytes.buffer instanceof ArrayBuffer
         ? new Numbers(this.#bytes.buffer, at, count)
-        : new Numbers(this.#buffer(v, width));
+        : new Numbers(this.#copy(begin, count * width));
     const numbers: number[] = new Array(count);
     for (let index = 0; index < count; index++) numbers[index] = packed[index]!;
     return numbers;
@@ -658,5 +698,5 @@ export function unpack(bytes: Uint8Array): unknown {
   const text = new TextDecoder("utf-8", { fatal: true }).decode(
     bytes.subarray(HEADER_BYTES, end),
   );
-  return new Unpacker(bytes, padded(end)).revive(JSON.parse(text) as Json);
+  return new Unpacker(bytes, padded(end)).whole(JSON.parse(text) as Json);
 }

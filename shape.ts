@@ -29,9 +29,9 @@ export function isPlainArray(value: readonly unknown[]): boolean {
 /** The name of the class that an object is of. */
 export function className(value: object): string {
   const maker: unknown = Object.getPrototypeOf(value)?.constructor;
-  return typeof maker === "function" && maker.name !== ""
-    ? maker.name
-    : "anonymous";
+  // A class may have a static member `name` of its own, of any type.
+  const name: unknown = typeof maker === "function" ? maker.name : undefined;
+  return typeof name === "string" && name !== "" ? name : "anonymous";
 }
 
 /** The real name of a view's type, which neither a subclass nor a realm can change. */
