@@ -55,7 +55,8 @@ async function run(folder: string): Promise<number> {
     hashFunc: ({ text }: TextFile) => text,
   })(limitConcurrency(WORKERS)(analyseInThread));
 
-  // Only the first Ctrl-C is waited for; the second one ends the process, and loses nothing either.
+  // The first Ctrl-C lets finish what runs; a second one, which `deno task` sends at once, ends the
+  // process and loses no more than that.
   const stop = new AbortController();
   process.once("SIGINT", () => {
     console.error(
