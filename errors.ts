@@ -317,7 +317,7 @@ export class BackendError extends PanzaError {
     cause: unknown,
     advice?: string,
   ) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = cause instanceof Error ? cause.message : quote(cause);
     super(
       `Cannot ${operation} in ${backend}: ${reason}${
         advice === undefined ? "" : `; ${advice}`
@@ -357,7 +357,7 @@ export class DatabaseMovedError extends PanzaError {
    * @param cause What SQLite said of it.
    */
   constructor(path: string, movedTo: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = cause instanceof Error ? cause.message : quote(cause);
     super(
       `Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`,
       { cause },
