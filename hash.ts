@@ -183,15 +183,16 @@ function writeString(value: string): string {
 }
 
 /**
- * What stands directly in the arguments or in a member of one is first tried as plain data, which
- * the runtime writes faster. Deeper down, parts that are no JSON would be tried again and again.
+ * How deep the parts of an argument stand. Where all arguments together are no plain data, these
+ * are tried alone, because the runtime writes them faster; tried at every depth, parts that are no
+ * JSON would cost that many times as much.
  */
 const TRIED = 2;
 
 function writeObject(value: object, walk: Walk): string | undefined {
   const { around } = walk;
   const depth = around.length;
-  if (depth <= TRIED) {
+  if (depth === 0 || depth === TRIED) {
     const text = plainText(value);
     if (text !== undefined) return text;
   }
