@@ -600,8 +600,10 @@ class Unpacker {
         ? new ERRORS[name as keyof typeof ERRORS]()
         : malformed("an unknown error"),
     );
-    // Where the error was made, not where it was read.
-    Reflect.deleteProperty(error, "stack");
+    // Where the error was made, not where it was read: a stack, and in Bun line, column and URL.
+    for (const own of Object.getOwnPropertyNames(error)) {
+      Reflect.deleteProperty(error, own);
+    }
     this.#assign(error, listOf(hidden), false);
     return this.#assign(error, listOf(shown), true);
   }
