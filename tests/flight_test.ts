@@ -22,6 +22,7 @@ import {
   stateOf,
   Warnings,
 } from "./by_hand.ts";
+import { placeless } from "./same_value.ts";
 
 interface Options {
   readonly signal?: AbortSignal;
@@ -122,7 +123,7 @@ for (
     ],
     [
       "an Error",
-      () => Object.assign(new TypeError("bad", { cause: [1] }), { stack: "" }),
+      () => placeless(new TypeError("bad", { cause: [1] })),
       (value: Error) => (value.cause as number[]).push(2),
     ],
   ] as [string, () => unknown, (value: unknown) => void][]
