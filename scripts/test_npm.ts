@@ -1,0 +1,151 @@
+/**
+ * Runs the tests against the built package on Node and Bun: `deno task test:npm [runtime …]`.
+ *
+ * Runtimes come from npm; without arguments it is each of them. The package must have been built.
+ */
+
+// deno-lint-ignore-file no-console -- it tells what it does
+
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import {
+  CACHE,
+  configuration,
+  install,
+  npmVersion,
+  ROOT,
+  run,
+  runtime,
+  RUNTIMES,
+  VERSIONS,
+} from "./tools.ts";
+
+/** Test files that do not run somewhere, and why; every other file of tests/ runs everywhere. */
+const LEFT_OUT: readonly {
+  file: string;
+  runtimes: RegExp;
+  reason: string;
+}[] = [
+  {
+    file: "boundaries_test.ts",
+    runtimes: /./,
+    reason: "it reads the sources, which are the same everywhere",
+  },
+];
+
+/** Installs what tests import, and the built package as it is. */
+function prepare(): void {
+  const { imports, name } = configuration();
+  const fromNpm = Object.entries(imports).filter(([each, specifier]) =>
+    new RegExp(`^npm:${each}@[^/]+$`).test(specifier)
+  );
+  const project = install("project", {
+    ...Object.fromEntries(fromNpm.map(([each]) => [each, npmVersion(each)])),
+    "deno-std": "1.4.0",
+    esbuild: VERSIONS.esbuild,
+  });
+  const place = join(project, "node_modules", name);
+  rmSync(place, { recursive: true, force: true });
+  cpSync(join(ROOT, "npm"), place, { recursive: true });
+
+  // Decorators and `using` are lowered: no runtime but Deno knows both.
+  const sources = ["tests", "examples"].filter((each) =>
+    existsSync(join(ROOT, each))
+  ).flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts")).map((file) => join(folder, file))
+  );
+  const out = join(CACHE, "transpiled");
+  rmSync(out, { recursive: true, force: true });
+  const esbuild = join(project, "node_modules", "esbuild", "bin", "esbuild");
+  run(esbuild, [
+    ...sources,
+    "--target=es2022",
+    "--format=esm",
+    "--sourcemap=inline",
+    "--sources-content=false",
+    `--outdir=${out}`,
+    "--outbase=.",
+    "--log-level=warning",
+  ]);
+}
+
+/** What a run of all test files said. */
+interface Result {
+  readonly passed: number;
+  readonly failed: number;
+  readonly output: string;
+}
+
+function count(output: string, pattern: RegExp): number {
+  return [...output.matchAll(pattern)]
+    .reduce((sum, [, number]) => sum + Number(number), 0);
+}
+
+/** Runs test files on one runtime. */
+function test(name: string, files: readonly string[]): Result {
+  const hooks = pathToFileURL(join(ROOT, "tests", "runtimes")).href;
+  const parameters = name === "bun"
+    ? ["test", "--timeout=120000"]
+    : [`--import=${hooks}/node.mjs`, "--test", "--test-reporter=tap"];
+  const { stdout, stderr, status, signal } = spawnSync(runtime(name), [
+    ...parameters,
+    ...files.map((file) => `./tests/${file}`),
+  ], {
+    cwd: ROOT,
+    // Processes that tests start need the hooks as well; Node passes on its arguments.
+    env: {
+      ...process.env,
+      BUN_OPTIONS: `--no-install --preload=${ROOT}tests/runtimes/bun.mjs`,
+    },
+    encoding: "utf8",
+    timeout: 600_000,
+    maxBuffer: 2 ** 28,
+  });
+  const output = stdout + stderr;
+  const passed = count(
+    output,
+    name === "bun" ? /^ *(\d+) pass$/gm : /^# pass (\d+)$/gm,
+  );
+  const failed = name === "bun"
+    ? count(output, /^ *(\d+) (?:fail|skip|todo)$/gm)
+    : count(output, /^# (?:fail|cancelled|skipped|todo) (\d+)$/gm);
+  // A runner that died has failed, whatever it had counted until then.
+  const broken = (status !== 0 || signal !== null) && failed === 0;
+  return { passed, failed: failed + (broken ? 1 : 0), output };
+}
+
+/** The lines of the output that tell what failed. */
+function failures(output: string): string {
+  const lines = output.split("\n");
+  return lines.filter((line, index) =>
+    lines.slice(Math.max(0, index - 30), index + 1)
+      .some((each) => /^\s*(not ok|\(fail\)|error:)/.test(each))
+  ).join("\n");
+}
+
+prepare();
+const wanted = process.argv.slice(2);
+const files = readdirSync(join(ROOT, "tests"))
+  .filter((file) => file.endsWith("_test.ts")).sort();
+let failed = 0;
+for (const name of wanted.length > 0 ? wanted : Object.keys(RUNTIMES)) {
+  const version = run(runtime(name), ["--version"]).trim();
+  const left = LEFT_OUT.filter(({ runtimes }) => runtimes.test(name));
+  for (const { file, reason } of left) {
+    console.log(`${name}: without ${file}: ${reason}`);
+  }
+  const result = test(
+    name,
+    files.filter((file) => !left.some((each) => each.file === file)),
+  );
+  if (result.failed > 0) console.log(failures(result.output) || result.output);
+  console.log(
+    `${name} (${version}): ${result.passed} passed, ${result.failed} failed`,
+  );
+  failed += result.failed;
+}
+if (failed > 0) process.exit(1);
