@@ -19,7 +19,7 @@
  * @module
  */
 
-import type { Backend, EntryInfo } from "./backend.ts";
+import type { Backend, EntryInfo, Pruned } from "./backend.ts";
 import { Batch, type MapOptions } from "./batch.ts";
 import { type CacheRead, type CallDetail, Calls } from "./call.ts";
 import { encode, open, seal } from "./codec.ts";
@@ -37,6 +37,7 @@ import {
   checkFunctionOptions,
   type FunctionOptions,
 } from "./options.ts";
+import { prune, type PruneOptions, pruneRule } from "./prune.ts";
 import { type FunctionState, type Stats, Store } from "./store.ts";
 import { type AsyncFunction, dress, methodContext } from "./wrap.ts";
 
@@ -398,6 +399,36 @@ export class Cache implements AsyncDisposable {
     } catch (error) {
       throw this.#store.wrap("list", error);
     }
+  }
+
+  /**
+   * Deletes what is old, expired or too much, direct keys included, in steps that keep the event
+   * loop free. An entry that is stored again while it runs may go too.
+   *
+   * @param options Which entries go; at least one rule.
+   * @returns How many entries and bytes were deleted.
+   * @throws {TypeError} If there is no rule, or an option is unknown or of the wrong shape.
+   * @throws {RangeError} If a duration is not above 0, or a bound is no positive integer.
+   * @throws {PanzaError} If the store, or any tier or page of it, failed.
+   *
+   * @example Keep the newest thousand
+   * ```ts
+   * import { MemoryCache } from "@panza/panza";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using cache = new MemoryCache();
+   * await cache.set("answer", 42);
+   * assertEquals(await cache.prune({ maxEntries: 1000 }), { entries: 0, bytes: 0 });
+   * ```
+   */
+  async prune(options: PruneOptions): Promise<Pruned> {
+    this.#store.assertOpen();
+    const rule = pruneRule(options, Date.now());
+    const { backend } = this;
+    return await this.#store.guard(
+      "prune",
+      () => backend.prune?.(rule) ?? prune(backend, rule),
+    );
   }
 
   /**

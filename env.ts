@@ -56,7 +56,7 @@ export function mayAccess(access: "read" | "write", path: string): boolean {
 }
 
 /** The value of a variable; unset, forbidden, or no environment at all is `undefined`. */
-function variable(name: string): string | undefined {
+export function variable(name: string): string | undefined {
   if (!permitted({ name: "env", variable: name })) return undefined;
   return globalThis.process?.env?.[name];
 }

@@ -330,6 +330,48 @@ export class BackendError extends PanzaError {
 }
 
 /**
+ * An operation met a bucket that does not exist: like every failure of a store, it is reported for
+ * reads and writes of a function, and thrown for explicit deletes and for direct keys.
+ *
+ * @example The message says the way out
+ * ```ts
+ * import { BackendError, BucketNotFoundError } from "@panza/panza";
+ * import { assert, assertStringIncludes } from "@std/assert";
+ *
+ * const error = new BucketNotFoundError("S3 results/batch", "write", "results");
+ * assert(error instanceof BackendError);
+ * assertStringIncludes(error.message, "autoCreateBucket: true");
+ * ```
+ */
+export class BucketNotFoundError extends BackendError {
+  /** The literal name of this class. */
+  override readonly name = "BucketNotFoundError";
+  /** The name of the bucket. */
+  readonly bucket: string;
+
+  /**
+   * @param backend Which store.
+   * @param operation What was asked of it.
+   * @param bucket The name of the bucket.
+   * @param cause What S3 said of it, where it was asked.
+   */
+  constructor(
+    backend: string,
+    operation: string,
+    bucket: string,
+    cause?: unknown,
+  ) {
+    super(
+      backend,
+      operation,
+      new Error(`there is no bucket ${quote(bucket)}`, { cause }),
+      "create it, correct the name, or set autoCreateBucket: true",
+    );
+    this.bucket = bucket;
+  }
+}
+
+/**
  * Reported when a database file was damaged or no database: it was renamed and a new one started.
  *
  * @example The old file keeps its bytes under another name

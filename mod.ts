@@ -19,7 +19,14 @@
  * @module
  */
 
-export type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+export type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoredEntry,
+} from "./backend.ts";
 export { Batch, type MapOptions, type MapResult } from "./batch.ts";
 export type { BatchProgress } from "./batch_progress.ts";
 export {
@@ -79,5 +86,6 @@ export {
   type SQLiteCacheOptions,
   type SQLiteHandle,
 } from "./sqlite.ts";
+export type { PruneOptions } from "./prune.ts";
 export type { Stats } from "./store.ts";
 export type { AsyncFunction } from "./wrap.ts";

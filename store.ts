@@ -8,7 +8,7 @@
 import type { Backend } from "./backend.ts";
 import { readSwitches, type Switches, warn } from "./env.ts";
 import { BackendError, CacheClosedError, PanzaError, quote } from "./errors.ts";
-import { Flights } from "./flight.ts";
+import { type Flight, Flights } from "./flight.ts";
 import { escapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 import type { Encoded } from "./codec.ts";
@@ -59,13 +59,20 @@ function newCounters(): Counters {
 /** What a call came to, as far as those that waited for it need it. */
 export interface Outcome {
   /** How the leader got it. */
-  readonly status: "hit" | "miss" | "stale";
+  readonly status: "hit" | "miss" | "shared" | "stale";
   /** The value, from which every waiter decodes its own; `undefined` when it cannot be copied. */
   readonly encoded: Encoded | undefined;
   /** When it was stored; `null` when it was not. */
   readonly storedAt: number | null;
   /** What the run took that made it, in milliseconds. */
   readonly durationMs: number;
+}
+
+/** A run that renews a stale result. */
+export interface Renewal {
+  readonly flight: Flight<Outcome>;
+  /** Resolves when it has ended, well or badly. */
+  readonly ended: Promise<void>;
 }
 
 /** What belongs to an id, however many functions were wrapped with it. */
@@ -75,8 +82,10 @@ export class FunctionState {
   /** The id as backends know it. */
   readonly name: string;
   readonly flights: Flights<Outcome> = new Flights();
-  /** The keys that are being refreshed in the background. */
-  readonly refreshing: Set<string> = new Set();
+  /** The runs that renew a stale result, by key. */
+  readonly renewals: Map<string, Renewal> = new Map();
+  /** Are told each key that was stored or is busted; `undefined` is all of them. */
+  readonly watchers: Set<(key: string | undefined) => void> = new Set();
   readonly counters: Counters = newCounters();
   /** Settles when no bust of this id is under way; calls wait for it before they read. */
   barrier: Promise<void> | undefined;
@@ -84,6 +93,11 @@ export class FunctionState {
   constructor(id: string) {
     this.id = id;
     this.name = escapeName(id);
+  }
+
+  /** Tells that a key was stored or is busted; `undefined` is all of them. */
+  changed(key: string | undefined): void {
+    for (const tell of this.watchers) tell(key);
   }
 }
 
@@ -223,6 +237,7 @@ export class Store {
   ): Promise<void> {
     this.assertOpen();
     const writes = states.flatMap((state) => state.flights.outdate(key));
+    for (const state of states) state.changed(key);
     const done = Promise.allSettled(writes).then(deletion);
     for (const state of states) {
       const barrier: Promise<void> = Promise.allSettled([state.barrier, done])
