@@ -350,6 +350,8 @@ export class BucketNotFoundError extends BackendError {
   readonly bucket: string;
 
   /**
+   * Names the store, the operation and the bucket.
+   *
    * @param backend Which store.
    * @param operation What was asked of it.
    * @param bucket The name of the bucket.

@@ -19,6 +19,7 @@
  */
 
 import type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+import { Cache } from "./cache.ts";
 import {
   BackendError,
   BucketNotFoundError,
@@ -26,6 +27,7 @@ import {
   DamagedEntryError,
   PanzaError,
 } from "./errors.ts";
+import { type CacheOptions, splitCacheOptions } from "./options.ts";
 import {
   BrokenBodyError,
   Bucket,
@@ -93,7 +95,7 @@ export class S3Backend implements Backend {
   readonly #writes = new Set<Write>();
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
-  #report: Report = () => {};
+  readonly #reports: Report[] = [];
 
   /**
    * Checks everything and opens nothing: the first request is that of the first operation.
@@ -118,7 +120,7 @@ export class S3Backend implements Backend {
    * @param report Called with each of them.
    */
   connect(report: Report): void {
-    this.#report = report;
+    this.#reports.push(report);
   }
 
   /**
@@ -165,7 +167,7 @@ export class S3Backend implements Backend {
           return await this.#fetchEntry(id, key, both);
         } catch (error) {
           if (!(error instanceof DamagedEntryError)) throw error;
-          this.#report(error);
+          for (const report of this.#reports) report(error);
           return undefined;
         }
       });
@@ -445,4 +447,43 @@ export class S3Backend implements Backend {
 /** Whether two writes touch a common id, or key; absent means all. */
 function meet(one: string | undefined, other: string | undefined): boolean {
   return one === undefined || other === undefined || one === other;
+}
+
+/** Options of {@linkcode S3Cache}. */
+export interface S3CacheOptions extends S3Options, CacheOptions {}
+
+/**
+ * A cache in an S3 bucket: for jobs that run on many machines.
+ *
+ * @example A cache of one team
+ * ```ts
+ * import { S3Cache } from "@panza/panza/s3";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using cache = new S3Cache("s3://results/batch-1", { region: "eu-central-1" });
+ * const double = cache.cache({ id: "double" })(
+ *   async (n: number): Promise<number> => await Promise.resolve(2 * n),
+ * );
+ * assertEquals(double.id, "double");
+ * ```
+ */
+export class S3Cache extends Cache {
+  /**
+   * Opens nothing: the first request is that of the first call.
+   *
+   * @param location `bucket`, `bucket/prefix` or `s3://bucket/prefix`; the prefix at most 512 bytes.
+   * @param options How to reach it, and what every cache takes.
+   * @throws {TypeError} If the location is malformed or an option unknown or of the wrong shape.
+   */
+  constructor(location: string, options: S3CacheOptions = {}) {
+    const [own, shared] = splitCacheOptions("open a cache", options, [
+      "region",
+      "endpoint",
+      "credentials",
+      "forcePathStyle",
+      "autoCreateBucket",
+      "client",
+    ]);
+    super(new S3Backend(location, own), shared);
+  }
 }

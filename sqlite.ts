@@ -4,7 +4,14 @@
  * @module
  */
 
-import type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoredEntry,
+} from "./backend.ts";
 import { Cache } from "./cache.ts";
 import {
   BackendError,
@@ -30,15 +37,7 @@ import {
   time,
   utf8Length,
 } from "./sqlite_session.ts";
-import {
-  cull,
-  prune,
-  type Pruned,
-  type PruneRule,
-  shrink,
-  sweep,
-  sweepId,
-} from "./sqlite_sweep.ts";
+import { cull, prune, shrink, sweep, sweepId } from "./sqlite_sweep.ts";
 
 export type { Backend, EntryInfo, Report, StoredEntry };
 export type { Pruned, PruneRule, SQLiteHandle };
