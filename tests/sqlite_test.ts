@@ -13,7 +13,6 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -22,7 +21,6 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
@@ -38,6 +36,7 @@ import { SQLiteBackend } from "../sqlite.ts";
 import { isDamage, SQLITE, sqliteCode } from "../sqlite_driver.ts";
 import { DatabaseFile } from "../sqlite_file.ts";
 import { start } from "./child.ts";
+import { temporaryFolder } from "./temp.ts";
 import { openDouble } from "./fixtures/db_sqlite_double.ts";
 
 function entry(
@@ -60,7 +59,7 @@ function entry(
 async function inFolder(
   use: (folder: string) => Promise<void>,
 ): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "panza-"));
+  const folder = temporaryFolder();
   try {
     await use(folder);
   } finally {
