@@ -7,6 +7,7 @@ import * as exported from "../mod.ts";
 const VALUES: readonly string[] = [
   "BackendError",
   "Batch",
+  "BucketNotFoundError",
   "Cache",
   "CacheClosedError",
   "CacheMissError",
@@ -19,6 +20,8 @@ const VALUES: readonly string[] = [
   "PanzaError",
   "QueueFullError",
   "ReentrantCallError",
+  "S3Backend",
+  "S3Cache",
   "SQLiteBackend",
   "SQLiteCache",
   "UncacheableValueError",
