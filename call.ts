@@ -239,10 +239,7 @@ export class Calls {
     const { flights } = this.#state;
     while (true) {
       // Not only the first one: what a flight finds during a bust, later calls must not share.
-      while (this.#state.barrier !== undefined) {
-        await this.#state.barrier;
-        found = null;
-      }
+      while (this.#state.barrier !== undefined) await this.#state.barrier;
       const aborted = asked.signals.some((signal) => signal.aborted);
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
