@@ -168,12 +168,14 @@ export class Cache implements AsyncDisposable {
    * @throws {TypeError} If an option is unknown or of the wrong shape.
    */
   constructor(backend: Backend, options: CacheOptions = {}) {
-    if (typeof backend?.get !== "function") {
-      throw new TypeError(
-        optionMessage("open a cache", "backend", "a Backend", backend),
-      );
+    const action = "open a cache";
+    for (const method of BACKEND_METHODS) {
+      if (typeof backend?.[method] !== "function") {
+        const rule = `a Backend, with a method ${method}`;
+        throw new TypeError(optionMessage(action, "backend", rule, backend));
+      }
     }
-    checkCacheOptions("open a cache", options);
+    checkCacheOptions(action, options);
     this.backend = backend;
     this.#store = new Store(backend, options);
     this.#direct = this.#store.state(DIRECT);
@@ -323,7 +325,10 @@ export class Cache implements AsyncDisposable {
       durationMs: 0,
     });
     await this.#direct.barrier;
-    await this.#store.guard("write", this.backend.set(DIRECT, name, entry));
+    await this.#store.guard(
+      "write",
+      () => this.backend.set(DIRECT, name, entry),
+    );
   }
 
   /**
@@ -335,7 +340,7 @@ export class Cache implements AsyncDisposable {
   async delete(key: string): Promise<void> {
     this.#store.assertOpen();
     const name = directName("delete", key);
-    await this.#store.guard("delete", this.backend.delete(DIRECT, name));
+    await this.#store.guard("delete", () => this.backend.delete(DIRECT, name));
   }
 
   /**
@@ -423,7 +428,7 @@ export class Cache implements AsyncDisposable {
     const { backend } = this;
     return await this.#store.guard(
       "prune",
-      backend.prune === undefined ? prune(backend, rule) : backend.prune(rule),
+      () => backend.prune?.(rule) ?? prune(backend, rule),
     );
   }
 
@@ -458,9 +463,12 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
     return (await calls.call(this, args)).value;
   }
   dress(cached, fn);
-  // As a method of the function itself, `this` says nothing about an instance.
+  // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
+  // is one, for its static methods.
   const instance = (self: unknown): unknown =>
-    typeof self === "function" ? undefined : self;
+    typeof self === "function" && Reflect.get(self, "key") === methods.key
+      ? undefined
+      : self;
   const methods = {
     id,
     async readCache(this: unknown, ...args: unknown[]) {
@@ -501,6 +509,18 @@ function directName(action: string, key: unknown): string {
   }
   return key === "" ? EMPTY_KEY : escapeName(key);
 }
+
+const BACKEND_METHODS = [
+  "connect",
+  "get",
+  "getMany",
+  "set",
+  "delete",
+  "deleteId",
+  "clear",
+  "entries",
+  "close",
+] as const satisfies readonly (keyof Backend)[];
 
 /** Backends take no empty key; a single backslash is what no other key is escaped to. */
 const EMPTY_KEY = "\\";

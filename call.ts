@@ -516,6 +516,8 @@ export class Calls {
     try {
       entry = await this.#store.backend.get(name, key, signal);
     } catch (error) {
+      // An abort is what the caller wanted, and no trouble of the store.
+      if (signal?.aborted === true) return undefined;
       const kind = error instanceof DamagedEntryError ? "damaged" : "read";
       this.#store.report(
         this.#store.wrap("read", error),
@@ -556,14 +558,17 @@ export class Calls {
     entry: StoredEntry,
   ): Found | undefined | Promise<Found | undefined> {
     const { id, name } = this.#state;
-    if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
-      return undefined;
-    }
     let value: unknown;
     try {
       value = open(name, key, entry);
-    } catch (error) {
+    } catch (cause) {
+      const error = cause instanceof DamagedEntryError
+        ? cause
+        : new DamagedEntryError("it is no entry", id, key, { cause });
       this.#store.report(error, "damaged", this.#state, key);
+      return undefined;
+    }
+    if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
       return undefined;
     }
     this.#state.counters.bytesRead += entry.data.length;

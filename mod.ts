@@ -53,6 +53,7 @@ export {
 export type { Duration } from "./duration.ts";
 export {
   BackendError,
+  BucketNotFoundError,
   CacheClosedError,
   CacheMissError,
   CacheOnlyError,
@@ -80,11 +81,21 @@ export type {
   Schema,
 } from "./options.ts";
 export {
+  S3Backend,
+  S3Cache,
+  type S3CacheOptions,
+  type S3ClientLike,
+  type S3Credentials,
+  type S3Options,
+} from "./s3.ts";
+export {
+  type Parameter,
   SQLiteBackend,
   type SQLiteBackendOptions,
   SQLiteCache,
   type SQLiteCacheOptions,
   type SQLiteHandle,
+  type SQLiteHandleStatement,
 } from "./sqlite.ts";
 export type { PruneOptions } from "./prune.ts";
 export type { Stats } from "./store.ts";

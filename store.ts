@@ -13,6 +13,13 @@ import { escapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 import type { Encoded } from "./codec.ts";
 
+/** What is told of trouble in the caller's own code: what that says itself may hold arguments. */
+const OWN_CODE: { readonly [Kind in ErrorKind]?: string } = {
+  refused: "a result was not stored: shouldCache or schema refused it",
+  refresh: "the function failed, and a stale result was served",
+  progress: "onProgress failed",
+};
+
 /** What the calls of one function, or of a whole cache, came to since it was opened. */
 export interface Stats {
   /** Calls that were answered from the store. */
@@ -182,22 +189,32 @@ export class Store {
     else state.counters.errors++;
     const known = error instanceof Error
       ? error
-      : new Error(String(error), { cause: error });
-    try {
-      if (this.#onError !== undefined) {
-        this.#onError(known, { kind, id: state?.id, key });
-        return;
-      }
-    } catch (failure) {
-      // Trouble in onError is told like any other, and changes no outcome either.
-      this.#tell("onError", `onError failed: ${String(failure)}`);
+      : new Error(quote(error), { cause: error });
+    const tell = (): void => {
+      const where = state === undefined || state.id === ""
+        ? ""
+        : `${state.id}: `;
+      const own = OWN_CODE[kind];
+      const what = own === undefined ? known.message : `${own} (${known.name})`;
+      this.#tell(`${kind}:${state?.id ?? ""}`, `${where}${what}`);
+    };
+    // Trouble in onError is told like any other, and changes no outcome either.
+    const fail = (failure: unknown): void => {
+      const name = failure instanceof Error ? failure.name : quote(failure);
+      this.#tell("onError", `onError failed (${name})`);
+      tell();
+    };
+    if (this.#onError === undefined) {
+      tell();
+      return;
     }
-    this.#tell(
-      `${kind}:${state?.id ?? ""}`,
-      `${
-        state === undefined || state.id === "" ? "" : `${state.id}: `
-      }${known.message}`,
-    );
+    try {
+      const done: unknown = this.#onError(known, { kind, id: state?.id, key });
+      // An async function passes as one that returns nothing.
+      if (done instanceof Promise) done.catch(fail);
+    } catch (failure) {
+      fail(failure);
+    }
   }
 
   #tell(once: string, message: string): void {
@@ -234,13 +251,13 @@ export class Store {
         });
       state.barrier = barrier;
     }
-    await this.guard("delete", done);
+    await this.guard("delete", () => done);
   }
 
   /** Waits for a backend; what it throws reaches the caller as one of the library's errors. */
-  async guard<T>(operation: string, work: Promise<T>): Promise<T> {
+  async guard<T>(operation: string, work: () => Promise<T>): Promise<T> {
     try {
-      return await work;
+      return await work();
     } catch (error) {
       throw this.wrap(operation, error);
     }
@@ -273,7 +290,7 @@ export class Store {
       while (this.#background.size > 0) {
         await Promise.allSettled(this.#background);
       }
-      await this.guard("close", this.backend.close());
+      await this.guard("close", () => this.backend.close());
     })();
   }
 }
