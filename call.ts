@@ -239,10 +239,7 @@ export class Calls {
     const { flights } = this.#state;
     while (true) {
       // Not only the first one: what a flight finds during a bust, later calls must not share.
-      while (this.#state.barrier !== undefined) {
-        await this.#state.barrier;
-        found = null;
-      }
+      while (this.#state.barrier !== undefined) await this.#state.barrier;
       const aborted = asked.signals.some((signal) => signal.aborted);
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
@@ -333,17 +330,43 @@ export class Calls {
       return resultOf(found, status);
     }
     if (cacheOnly) throw new CacheOnlyError(id, asked.key);
-    if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
     try {
+      const renewed = await this.#renewed(asked, flight);
+      if (renewed !== undefined) return renewed;
+      if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
       return await this.#run(asked, flight);
     } catch (error) {
       if (
         found === undefined ||
-        isPast(found.entry.expiresAt, this.#freshness.staleIfError)
+        isPast(found.entry.expiresAt, this.#freshness.staleIfError) ||
+        asked.signals.some((signal) => signal.aborted)
       ) throw error;
       this.#store.report(error, "refresh", this.#state, asked.key);
       return resultOf(found, "stale");
     }
+  }
+
+  /** What a run comes to that renews this key already: past its windows, a call waits for it. */
+  async #renewed(
+    asked: Asked,
+    flight: Flight<Outcome>,
+  ): Promise<Result | undefined> {
+    const renewal = this.#state.renewals.get(asked.key)?.flight;
+    if (renewal === undefined || renewal.outdated || !this.#singleFlight) {
+      return undefined;
+    }
+    // As part of the flight, so that a renewal that waits for itself is noticed.
+    const landing = await runInFlight(
+      flight,
+      () => this.#follow(asked, renewal),
+    );
+    if (!landing.landed) return undefined;
+    const { encoded } = landing.outcome;
+    if (encoded === undefined) return undefined;
+    return {
+      value: decode(encoded),
+      outcome: { ...landing.outcome, status: "shared" },
+    };
   }
 
   /** Runs the function and keeps what it returns. */
@@ -440,26 +463,30 @@ export class Calls {
 
   /** Renews a stale result while its callers go on with the old one: one run for each key. */
   renew(asked: Asked): Promise<void> {
+    const { switches, isClosed } = this.#store;
+    if (switches.cacheOnly || isClosed) return Promise.resolve();
     const { renewals, flights } = this.#state;
-    const { key } = asked;
-    if (this.#store.switches.cacheOnly) return Promise.resolve();
-    let renewal = renewals.get(key);
+    let renewal = renewals.get(asked.key);
     if (renewal === undefined) {
-      const flight = flights.begin(key, false);
-      const ended = this.#run(asked, flight).then(
-        () => {},
-        (error: unknown) => {
-          this.#store.report(error, "refresh", this.#state, key);
-        },
-      ).finally(() => {
-        flights.end(key, flight);
-        renewals.delete(key);
-      });
-      renewal = { flight, ended };
-      renewals.set(key, renewal);
-      this.#store.inBackground(ended);
+      const flight = flights.begin(asked.key, false);
+      renewal = { flight, ended: this.#renew(asked, flight) };
+      renewals.set(asked.key, renewal);
+      this.#store.inBackground(renewal.ended);
     }
     return renewal.ended;
+  }
+
+  async #renew(asked: Asked, flight: Flight<Outcome>): Promise<void> {
+    try {
+      const result = await this.#run(asked, flight);
+      if (flight.shared) flight.land(shareable(result));
+    } catch (error) {
+      flight.crash(error);
+      this.#store.report(error, "refresh", this.#state, asked.key);
+    } finally {
+      this.#state.flights.end(asked.key, flight);
+      this.#state.renewals.delete(asked.key);
+    }
   }
 
   /** What a found result can be served as; `undefined` when the function has to run. */

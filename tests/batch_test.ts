@@ -11,16 +11,18 @@ import {
   assertThrows,
 } from "@std/assert";
 import type { StoredEntry } from "../backend.ts";
-import type { Batch, MapResult } from "../batch.ts";
+import { Batch, type MapResult } from "../batch.ts";
 import type { BatchProgress } from "../batch_progress.ts";
 import { Cache } from "../cache.ts";
+import { Calls } from "../call.ts";
 import {
   CacheClosedError,
   CacheOnlyError,
   UnhashableArgumentError,
 } from "../errors.ts";
 import { MemoryBackend, MemoryCache } from "../memory.ts";
-import type { ErrorContext } from "../options.ts";
+import { checkFunctionOptions, type ErrorContext } from "../options.ts";
+import { Store } from "../store.ts";
 import { FaultyBackend } from "../testing.ts";
 import { settle } from "./fake_time.ts";
 
@@ -1228,4 +1230,33 @@ test("fn.map() prints hits too where debug is asked for", async () => {
     "shared",
     "hit",
   ]);
+});
+
+test("fn.map() goes on through more equal inputs than it holds at a time", async () => {
+  await using cache = new MemoryCache();
+  let runs = 0;
+  const fn = cache.cache({ id: "f" })(async (n: number) => {
+    runs++;
+    await settle();
+    return n;
+  });
+  const inputs = range(6000).map((n) => n >> 1);
+  const batch = fn.map(inputs, { concurrency: 50 });
+  assertEquals((await batch.values()).length, 6000);
+  assertEquals(runs, 3000);
+});
+
+test("Batch leaves nothing behind that would be told of every later store", async () => {
+  const store = new Store(new MemoryBackend(), {});
+  const state = store.state("f");
+  const calls = new Calls(store, state, double, {}, checkFunctionOptions({}));
+  const batch = () =>
+    new Batch<number, number>(calls, undefined, [1, 2], { concurrency: 1 });
+  await batch().values();
+  for await (const _ of batch()) {
+    assertEquals(state.watchers.size, 1);
+    break;
+  }
+  assertEquals(state.watchers.size, 0);
+  await store.close();
 });

@@ -103,13 +103,3 @@ export function difference(
   }
   return undefined;
 }
-
-/** An error that does not tell where it was made: `stack`, and in Bun line, column and URL. */
-export function placeless<Made extends Error>(error: Made): Made {
-  for (const name of Object.getOwnPropertyNames(error)) {
-    if (!["message", "cause"].includes(name)) {
-      Reflect.deleteProperty(error, name);
-    }
-  }
-  return error;
-}
