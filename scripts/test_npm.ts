@@ -90,15 +90,16 @@ function test(name: string, files: readonly string[]): Result {
   const hooks = pathToFileURL(join(ROOT, "tests", "runtimes")).href;
   const parameters = name === "bun"
     ? ["test", "--timeout=120000"]
-    : [`--import=${hooks}/node.mjs`, "--test", "--test-reporter=tap"];
+    : ["--test", "--test-reporter=tap"];
   const { stdout, stderr, status, signal } = spawnSync(runtime(name), [
     ...parameters,
     ...files.map((file) => `./tests/${file}`),
   ], {
     cwd: ROOT,
-    // Processes that tests start need the hooks as well; Node passes on its arguments.
+    // In the environment, because processes that tests start need the hooks as well.
     env: {
       ...process.env,
+      NODE_OPTIONS: `--import=${hooks}/node.mjs`,
       BUN_OPTIONS: `--no-install --preload=${ROOT}tests/runtimes/bun.mjs`,
     },
     encoding: "utf8",
