@@ -599,8 +599,13 @@ class Source<Input> {
     this.#over = true;
     try {
       const left = Promise.resolve(this.#iterator?.return?.());
+      left.catch(() => {});
       // An async generator answers only after its pending step, which may never come.
-      await (this.#pending === undefined ? left : Promise.race([left, soon()]));
+      if (this.#pending !== undefined) {
+        const step = this.#pending.then(() => true, () => true);
+        if (await Promise.race([step, soon()]) === undefined) return;
+      }
+      await left;
     } catch {
       // What a source does when it is left is not the batch's business.
     }

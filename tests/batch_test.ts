@@ -24,6 +24,7 @@ import { MemoryBackend, MemoryCache } from "../memory.ts";
 import { checkFunctionOptions, type ErrorContext } from "../options.ts";
 import { Store } from "../store.ts";
 import { FaultyBackend } from "../testing.ts";
+import { collector } from "./collected.ts";
 import { settle } from "./fake_time.ts";
 
 /** Inputs that are looked up at a time; `batch.ts` says why. */
@@ -279,11 +280,12 @@ test("fn.map() runs equal inputs of one chunk once", async () => {
 });
 
 test("fn.map() lets an input of a later chunk wait for the run of an equal one", async () => {
-  await using cache = new MemoryCache();
+  const { backend, cache } = countingCache();
   const runs = new Runs<number, string>();
   const fn = cache.cache({ id: "f" })(runs.fn);
   const inputs = [...range(CHUNK), 0, 0];
   const watched = watch(fn.map(inputs, { concurrency: Infinity }));
+  await until(() => backend.calls("getMany") === 2);
   await settle();
   for (const n of range(CHUNK)) await runs.end(n, `${n}`);
   assertEquals(watched.results.length, CHUNK + 2);
@@ -455,17 +457,22 @@ test("fn.map() over 1,000,000 inputs keeps a bounded number in memory", async ()
   let ahead = 0;
   let most = 0;
   let done = 0;
+  const collect = collector();
+  collect();
   const before = memoryUsage().heapUsed;
   for await (const { ok } of fn.map(inputs(), { concurrency: 8 })) {
     assert(ok);
     done++;
     ahead = Math.max(ahead, read - done);
-    if (done % 10_000 === 0) most = Math.max(most, memoryUsage().heapUsed);
+    if (done % 100_000 === 0) {
+      collect();
+      most = Math.max(most, memoryUsage().heapUsed);
+    }
   }
   assertEquals(done, 1_000_000);
   assert(ahead <= 16 * CHUNK, `${ahead} inputs read ahead`);
-  // A million results take more than 100 MB; garbage that is not collected yet takes some.
-  assert(most - before < 80e6, `${(most - before) / 1e6} MB`);
+  // A million results take more than 100 MB.
+  assert(most - before < 15e6, `${(most - before) / 1e6} MB`);
 });
 
 test("fn.map() gives what a slow source has at once", async () => {
