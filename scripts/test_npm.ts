@@ -119,13 +119,17 @@ function test(name: string, files: readonly string[]): Result {
   return { passed, failed: failed + (broken ? 1 : 0), output };
 }
 
-/** The lines of the output that tell what failed. */
+/** The lines of the output around each failure: Node tells the reason after it, Bun before. */
 function failures(output: string): string {
   const lines = output.split("\n");
-  return lines.filter((line, index) =>
-    lines.slice(Math.max(0, index - 30), index + 1)
-      .some((each) => /^\s*(not ok|\(fail\)|error:)/.test(each))
-  ).join("\n");
+  const shown = new Set<number>();
+  for (const [index, line] of lines.entries()) {
+    const node = /^\s*not ok/.test(line);
+    if (!node && !/^(\(fail\)|error:)/.test(line)) continue;
+    const first = node ? index : Math.max(0, index - 30);
+    for (let at = first; at <= first + 30; at++) shown.add(at);
+  }
+  return lines.filter((_, index) => shown.has(index)).join("\n");
 }
 
 prepare();

@@ -9,9 +9,13 @@ const project = fileURLToPath(PROJECT);
 function locate(specifier, from) {
   const to = map(specifier, from);
   if (to === undefined) return specifier;
-  return to.startsWith("file:")
-    ? fileURLToPath(to)
-    : Bun.resolveSync(to, project);
+  if (to.startsWith("file:")) return fileURLToPath(to);
+  try {
+    return Bun.resolveSync(to, project);
+  } catch {
+    // What merely looks like an import, in a text.
+    return specifier;
+  }
 }
 
 Bun.plugin({
