@@ -84,7 +84,10 @@ export function run(
 }
 
 /** Runs npm: the one that is installed, else the one that Deno gets from npm itself. */
-export function npm(parameters: readonly string[], options?: RunOptions) {
+export function npm(
+  parameters: readonly string[],
+  options?: RunOptions,
+): string {
   const installed = process.platform === "win32"
     ? ["cmd", "/c", "npm"]
     : ["npm"];
