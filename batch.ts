@@ -375,7 +375,7 @@ class BatchRun<Input, Value> {
     const keys = asked.map(({ call }) => call.key);
     const entries = await this.#calls.lookMany(keys, this.#options.signal);
     for (const [position, { task, call }] of asked.entries()) {
-      const entry: StoredEntry | undefined = entries[position];
+      const entry: StoredEntry | undefined = entries?.[position];
       let found: Found | undefined;
       if (entry !== undefined) {
         const accepted = this.#calls.accept(call.key, entry);
@@ -384,7 +384,8 @@ class BatchRun<Input, Value> {
       if (this.#stopped) return;
       const status = found && this.#calls.statusOf(found);
       if (found === undefined || status === undefined) {
-        this.#enqueue({ ...task, asked: call, found, equals: [] });
+        const known = entries === undefined ? null : found;
+        this.#enqueue({ ...task, asked: call, found: known, equals: [] });
         continue;
       }
       const { durationMs } = found.entry;

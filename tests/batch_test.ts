@@ -242,12 +242,30 @@ test("fn.map() runs as many misses as asked for and never more", async () => {
     const watched = watch(fn.map(range(count), { concurrency }));
     await settle();
     for (let ended = 0; ended < count; ended++) {
-      assertEquals(runs.active, Math.min(concurrency, count - ended));
+      const most = Math.min(concurrency, count - ended);
+      await until(() => runs.active >= most);
       await runs.end(runs.started[ended]!, 0);
     }
+    await until(() => watched.ended);
     assertEquals(runs.mostActive, concurrency);
     assertEquals([watched.ended, watched.results.length], [true, count]);
   }
+});
+
+test("fn.map() looks each key up alone where the bulk look-up fails", async () => {
+  const { backend, cache, errors } = countingCache();
+  let runs = 0;
+  const fn = cache.cache({ id: "f" })(async (n: number) => {
+    runs++;
+    return await Promise.resolve(2 * n);
+  });
+  await fn.map(range(100), { concurrency: 10 }).values();
+  backend.fail("getMany");
+  const batch = fn.map(range(101), { concurrency: 10 });
+  assertEquals(await batch.values(), [...range(101)].map((n) => 2 * n));
+  assertEquals(runs, 101, "what is stored is not computed again");
+  assertEquals([batch.summary.hits, batch.summary.misses], [100, 1]);
+  assertEquals(errors.map(({ context }) => context.kind), ["read"]);
 });
 
 test("fn.map() with endless concurrency starts every miss", async () => {
