@@ -565,14 +565,15 @@ export class Calls {
   }
 
   /**
-   * Reads many keys at once; trouble is reported and all of them are misses.
+   * Reads many keys at once; `undefined` after trouble, which is reported: one key that cannot be
+   * read says nothing about the others, so each is looked up alone then.
    *
    * @throws {CacheClosedError} After `close()`.
    */
   async lookMany(
     keys: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<readonly (StoredEntry | undefined)[]> {
+  ): Promise<readonly (StoredEntry | undefined)[] | undefined> {
     this.#store.assertOpen();
     while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
@@ -582,7 +583,7 @@ export class Calls {
       this.#store.assertOpen();
       signal?.throwIfAborted();
       this.#store.report(this.#store.wrap("read", error), "read", this.#state);
-      return [];
+      return undefined;
     }
   }
 

@@ -28,5 +28,3 @@ testBackend(
   },
   { again: ({ path }) => new SQLiteBackend(path) },
 );
-
-// Further backends follow here, one call each.
