@@ -80,4 +80,10 @@ export {
   type SQLiteHandle,
 } from "./sqlite.ts";
 export type { Stats } from "./store.ts";
+export {
+  TieredBackend,
+  TieredCache,
+  type TieredCacheOptions,
+  type TieredOptions,
+} from "./tiered.ts";
 export type { AsyncFunction } from "./wrap.ts";
