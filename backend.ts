@@ -26,6 +26,9 @@
  *     operation rejects with `CacheClosedError`.
  * 13. The backend keeps no reference to bytes that it was given or has returned: changing them
  *     changes no entry, and no two results share bytes.
+ * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
+ *     never holds up the event loop for more than 20 ms, and tells what it deleted. Where it is
+ *     left out, a cache does the same through `entries` and `delete`.
  *
  * A bounded backend may drop entries to stay within its bounds.
  *
@@ -66,6 +69,26 @@ export interface EntryInfo {
   readonly staleUntil: number | null;
 }
 
+/** Which entries a prune deletes: those that any of these names. */
+export interface PruneRule {
+  /** Entries stored before this time, in milliseconds since the Unix epoch. */
+  readonly storedBefore?: number;
+  /** Entries whose `staleUntil` is before this time, in milliseconds since the Unix epoch. */
+  readonly expiredBefore?: number;
+  /** What is past so many bytes of values, counted from the newest entry back. */
+  readonly maxBytes?: number;
+  /** What is past so many entries, counted from the newest back. */
+  readonly maxEntries?: number;
+}
+
+/** What a prune deleted. */
+export interface Pruned {
+  /** How many entries. */
+  readonly entries: number;
+  /** The sum of their sizes, in bytes. */
+  readonly bytes: number;
+}
+
 /** Takes notice of trouble that made no operation fail, such as a tier that was skipped. */
 export type Report = (error: Error) => void;
 
@@ -104,6 +127,8 @@ export interface Backend {
   clear(): Promise<void>;
   /** Clause 9. */
   entries(id?: string): AsyncIterable<EntryInfo>;
+  /** Clause 14. */
+  prune?(rule: PruneRule): Promise<Pruned>;
   /** Clause 12: waits for writes that were accepted, then releases everything. */
   close(): Promise<void>;
 }

@@ -7,15 +7,10 @@
 
 import type { StoredEntry } from "./backend.ts";
 import type { BatchProgress } from "./batch_progress.ts";
-import {
-  type Asked,
-  type Calls,
-  type CallStatus,
-  type Found,
-  isPast,
-} from "./call.ts";
+import type { Asked, Calls, CallStatus, Found, Known } from "./call.ts";
 import { decode, encode, type Encoded } from "./codec.ts";
 import { optionMessage, refuseUnknownOptions } from "./errors.ts";
+import { nextTurn } from "./turn.ts";
 
 /** Options of `fn.map(inputs, options)`. */
 export interface MapOptions<
@@ -73,6 +68,12 @@ const CHUNK = 128;
 /** How many inputs may be between the reader and the consumer, running ones not counted. */
 const WINDOW = 8 * CHUNK;
 
+/**
+ * For how long hits may follow each other without a turn of the event loop, in milliseconds: a
+ * store that answers at once would keep timers, signals and the terminal waiting to the end.
+ */
+const TURN_MS = 10;
+
 /** What the function was asked for one input. */
 interface Task<Input> {
   readonly index: number;
@@ -82,7 +83,8 @@ interface Task<Input> {
 /** A task whose key is known and that is not stored. */
 interface Miss<Input> extends Task<Input> {
   readonly asked: Asked;
-  readonly found: Found | undefined;
+  /** What the look-up found; `null` once it may be out of date. */
+  found: Known;
   /** Equal inputs that came later: they take what comes of this one. */
   readonly equals: Miss<Input>[];
 }
@@ -198,19 +200,28 @@ class BatchRun<Input, Value> {
   #ready: MapResult<Input, Value>[] = [];
   /** Results that wait for an earlier one, by index: only in order. */
   readonly #early = new Map<number, MapResult<Input, Value>>();
-  #waiting: Miss<Input>[] = [];
+  /** Runs that wait for a place. */
+  #waiting: (() => Promise<void>)[] = [];
   /** The misses that wait or run, by key. */
   readonly #open = new Map<string, Miss<Input>>();
+  /** The keys whose stale results wait to be renewed, or are. */
+  readonly #renewing = new Set<string>();
+  /** The keys that were stored or busted since the last look-up began; `undefined` is all. */
+  readonly #changed = new Set<string | undefined>();
   /** How many inputs wait for an equal one. */
   #equals = 0;
   #nextIndex = 0;
   #nextOut = 0;
-  #reading = false;
+  /** What the reader waits for. */
+  #reading: "nothing" | "source" | "store" = "nothing";
   /** Set once nothing more is read: the inputs ended, threw, or nobody wants them. */
   #ended = false;
+  /** Set once nothing more is begun. */
+  #stopped = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
   #start = 0;
+  #lastTurn = 0;
 
   constructor(
     calls: Calls,
@@ -241,9 +252,10 @@ class BatchRun<Input, Value> {
   async *results(): AsyncGenerator<MapResult<Input, Value>, void, void> {
     const { signal } = this.#options;
     const abort = (): void => this.#stop({ error: signal?.reason });
-    this.#start = performance.now();
+    this.#start = this.#lastTurn = performance.now();
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort);
+    const unwatch = this.#calls.watch((key) => this.#forget(key));
     try {
       while (true) {
         this.#advance();
@@ -255,7 +267,7 @@ class BatchRun<Input, Value> {
             this.#report(result);
             yield result;
           }
-        } else if (this.#isOver()) {
+        } else if (this.#ended && !this.#isBusy() && !this.#waiting.length) {
           break;
         } else {
           await new Promise<void>((resolve) => this.#wake = resolve);
@@ -265,66 +277,86 @@ class BatchRun<Input, Value> {
       this.#stop(this.#failure);
       signal?.removeEventListener("abort", abort);
       // Nothing runs on unseen: also when the consumer has left.
-      while (this.progress.running > 0) {
+      while (this.#isBusy()) {
         await new Promise<void>((resolve) => this.#wake = resolve);
       }
+      unwatch();
+      await this.#source.leave();
       this.#notify(true);
     }
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
-  #isOver(): boolean {
-    return this.#ended && !this.#reading && this.#waiting.length === 0 &&
-      this.progress.running === 0;
+  /** Whether something is under way that ends by itself; a source may never answer. */
+  #isBusy(): boolean {
+    return this.progress.running > 0 || this.#reading === "store";
   }
 
   /** Takes no further input and starts nothing more. */
   #stop(failure: { readonly error: unknown } | undefined): void {
     this.#failure ??= failure;
     this.#ended = true;
-    // A source that never answers must not keep the batch from ending.
-    this.#reading = false;
+    this.#stopped = true;
     this.#waiting = [];
-    this.#source.close();
+    void this.#source.leave();
     this.#wake?.();
   }
 
-  /** Does whatever can be done now: starts misses, reads on. */
+  /** Takes notice that a key was stored or busted, or all were busted: look again before a run. */
+  #forget(key: string | undefined): void {
+    this.#changed.add(key);
+    const misses = key === undefined
+      ? this.#open.values()
+      : [this.#open.get(key)];
+    for (const miss of misses) if (miss !== undefined) miss.found = null;
+  }
+
+  /** Does whatever can be done now: starts runs, reads on. */
   #advance(): void {
-    const { concurrency } = this.#options;
-    let started = 0;
-    while (
-      this.progress.running < concurrency && started < this.#waiting.length
-    ) {
-      void this.#compute(this.#waiting[started]!);
-      started++;
+    const free = this.#options.concurrency - this.progress.running;
+    if (free > 0 && this.#waiting.length > 0) {
+      for (const run of this.#waiting.splice(0, free)) void this.#occupy(run);
     }
-    if (started > 0) this.#waiting.splice(0, started);
     const held = this.#ready.length + this.#early.size + this.#waiting.length +
       this.#equals;
-    if (!this.#ended && !this.#reading && held < WINDOW) {
-      this.#reading = true;
-      void this.#read();
-    }
+    if (
+      !this.#ended && this.#reading === "nothing" && held < WINDOW &&
+      this.#ready.length < CHUNK
+    ) void this.#read();
+  }
+
+  /** Takes the place of one run while it runs. */
+  async #occupy(run: () => Promise<void>): Promise<void> {
+    this.progress.running++;
+    await run();
+    this.progress.running--;
+    this.#advance();
+    this.#wake?.();
   }
 
   async #read(): Promise<void> {
     try {
-      const inputs = await this.#source.take(CHUNK);
+      this.#reading = "source";
+      if (performance.now() - this.#lastTurn > TURN_MS) {
+        await nextTurn();
+        this.#lastTurn = performance.now();
+      }
+      const inputs = this.#ended ? [] : await this.#source.take(CHUNK);
       // Stopped in the meantime: what comes now is not wanted any more.
-      if (!this.#reading) return;
+      if (this.#stopped) return;
+      this.#reading = "store";
       if (inputs.length === 0) this.#ended = true;
       else await this.#lookUp(inputs);
     } catch (error) {
       this.#failure ??= { error };
       this.#ended = true;
     }
-    this.#reading = false;
+    this.#reading = "nothing";
     this.#advance();
     this.#wake?.();
   }
 
-  /** Looks a chunk up, gives out the hits and queues the rest. */
+  /** Looks a chunk up, gives out what is stored and queues the rest. */
   async #lookUp(inputs: readonly Input[]): Promise<void> {
     const asked: { task: Task<Input>; call: Asked }[] = [];
     for (const input of inputs) {
@@ -337,6 +369,7 @@ class BatchRun<Input, Value> {
         this.#finish({ ...task, ok: false, error, status: "failed" });
       }
     }
+    this.#changed.clear();
     const keys = asked.map(({ call }) => call.key);
     const entries = await this.#calls.lookMany(keys, this.#options.signal);
     for (const [position, { task, call }] of asked.entries()) {
@@ -346,33 +379,49 @@ class BatchRun<Input, Value> {
         const accepted = this.#calls.accept(call.key, entry);
         found = accepted instanceof Promise ? await accepted : accepted;
       }
-      if (found === undefined || isPast(found.entry.expiresAt, 0)) {
+      if (this.#stopped) return;
+      const status = found && this.#calls.statusOf(found);
+      if (found === undefined || status === undefined) {
         this.#enqueue({ ...task, asked: call, found, equals: [] });
         continue;
       }
-      this.#calls.count("hit", found.entry.durationMs);
-      this.#computed(task, found.value, {
-        status: "hit",
-        durationMs: found.entry.durationMs,
-      });
+      const { durationMs } = found.entry;
+      this.#calls.count(status, durationMs, call);
+      this.#computed(task, found.value, { status, durationMs });
+      if (status === "stale") this.#renew(call);
     }
   }
 
   #enqueue(miss: Miss<Input>): void {
-    if (this.#ended) return;
-    const equal = this.#open.get(miss.asked.key);
-    if (equal === undefined) {
-      this.#open.set(miss.asked.key, miss);
-      this.#waiting.push(miss);
-    } else {
+    if (this.#stopped) return;
+    const { key } = miss.asked;
+    const equal = this.#open.get(key);
+    if (equal !== undefined) {
       equal.equals.push(miss);
       this.#equals++;
+      return;
     }
+    if (this.#changed.has(key) || this.#changed.has(undefined)) {
+      miss.found = null;
+    }
+    this.#open.set(key, miss);
+    this.#waiting.push(() => this.#compute(miss));
+  }
+
+  /** Renews a stale result that was given out, in the place of a run. */
+  #renew(asked: Asked): void {
+    const { key } = asked;
+    // Renewed while it was looked up, or about to be.
+    if (this.#changed.has(key) || this.#renewing.has(key)) return;
+    this.#renewing.add(key);
+    this.#waiting.push(async () => {
+      await this.#calls.renew(asked);
+      this.#renewing.delete(key);
+    });
   }
 
   async #compute(miss: Miss<Input>): Promise<void> {
     const { index, input, asked, found, equals } = miss;
-    this.progress.running++;
     try {
       const detail = await this.#calls.fly(asked, found);
       // The copies are taken before the consumer can change the value.
@@ -385,7 +434,7 @@ class BatchRun<Input, Value> {
           continue;
         }
         const status = detail.status === "miss" ? "shared" : detail.status;
-        this.#calls.count(status, detail.durationMs);
+        this.#calls.count(status, detail.durationMs, equal.asked);
         this.#computed(equal, decode(copies), { ...detail, status });
       }
     } catch (error) {
@@ -394,9 +443,6 @@ class BatchRun<Input, Value> {
         this.#finish({ index, input, ok: false, error, status: "failed" });
       }
     }
-    this.progress.running--;
-    this.#advance();
-    this.#wake?.();
   }
 
   #computed(
@@ -460,7 +506,10 @@ class BatchRun<Input, Value> {
     progress.durationMs = performance.now() - this.#start;
     progress.finished = finished;
     try {
-      this.#options.onProgress?.(progress);
+      const told: unknown = this.#options.onProgress?.(progress);
+      if (told instanceof Promise) {
+        told.catch((error: unknown) => this.#calls.reportProgress(error));
+      }
     } catch (error) {
       this.#calls.reportProgress(error);
     }
@@ -473,36 +522,52 @@ class Source<Input> {
   #iterator: Iterator<Input> | AsyncIterator<Input> | undefined;
   /** An answer of an async source that has not come yet. */
   #pending: Promise<IteratorResult<Input>> | undefined;
-  #closed = false;
+  /** Set once it is not asked again: it ended, threw, or was left. */
+  #over = false;
+  #failure: { readonly error: unknown } | undefined;
+  #leaving: Promise<void> | undefined;
 
   constructor(inputs: Iterable<Input> | AsyncIterable<Input>) {
     this.#inputs = inputs;
   }
 
-  /** The next inputs, at most `count`; none when they have ended. */
+  /**
+   * The next inputs, at most `count`; none when they have ended.
+   *
+   * @throws {unknown} What the source threw, after the inputs that came before it.
+   */
   async take(count: number): Promise<Input[]> {
     const inputs: Input[] = [];
-    if (this.#closed) return inputs;
-    if (Symbol.asyncIterator in this.#inputs) {
-      this.#iterator ??= this.#inputs[Symbol.asyncIterator]();
-      await this.#takeAsync(
-        this.#iterator as AsyncIterator<Input>,
-        inputs,
-        count,
-      );
-      return inputs;
-    }
-    this.#iterator ??= this.#inputs[Symbol.iterator]();
-    const iterator = this.#iterator as Iterator<Input>;
-    while (inputs.length < count) {
-      const next = iterator.next();
-      if (next.done === true) {
-        this.#closed = true;
-        break;
+    try {
+      if (Symbol.asyncIterator in this.#inputs) {
+        this.#iterator ??= this.#inputs[Symbol.asyncIterator]();
+        await this.#takeAsync(
+          this.#iterator as AsyncIterator<Input>,
+          inputs,
+          count,
+        );
+      } else {
+        this.#iterator ??= this.#inputs[Symbol.iterator]();
+        this.#takeSync(this.#iterator as Iterator<Input>, inputs, count);
       }
-      inputs.push(next.value);
+    } catch (error) {
+      this.#over = true;
+      this.#failure = { error };
+    }
+    if (inputs.length === 0 && this.#failure !== undefined) {
+      throw this.#failure.error;
     }
     return inputs;
+  }
+
+  #takeSync(iterator: Iterator<Input>, inputs: Input[], count: number): void {
+    while (inputs.length < count && !this.#over) {
+      const next = iterator.next();
+      // Left in the middle of its own step, when it could not take notice.
+      if (this.#leaving !== undefined) iterator.return?.();
+      else if (next.done === true) this.#over = true;
+      else inputs.push(next.value);
+    }
   }
 
   /** Waits for the first input, and goes on with what there is when the next one is not there. */
@@ -511,35 +576,38 @@ class Source<Input> {
     inputs: Input[],
     count: number,
   ): Promise<void> {
-    while (inputs.length < count) {
+    let end: Promise<undefined> | undefined;
+    while (inputs.length < count && !this.#over) {
       const pending = this.#pending ??= iterator.next();
       const next = inputs.length === 0
         ? await pending
-        : await Promise.race([pending, soon()]);
+        : await Promise.race([pending, end ??= soon()]);
       if (next === undefined) return;
       this.#pending = undefined;
-      if (next.done === true) {
-        this.#closed = true;
-        return;
-      }
-      inputs.push(next.value);
+      if (next.done === true) this.#over = true;
+      else inputs.push(next.value);
     }
   }
 
-  /** Tells the source that nothing more is wanted; waits for nothing. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+  /** Tells the source that nothing more is wanted, and waits for it unless it hangs in a step. */
+  leave(): Promise<void> {
+    return this.#leaving ??= this.#leave();
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#over) return;
+    this.#over = true;
     try {
+      const left = Promise.resolve(this.#iterator?.return?.());
       // An async generator answers only after its pending step, which may never come.
-      Promise.resolve(this.#iterator?.return?.()).catch(() => {});
+      await (this.#pending === undefined ? left : Promise.race([left, soon()]));
     } catch {
       // What a source does when it is left is not the batch's business.
     }
   }
 }
 
-/** Settles after the promises that are settled already have been told. */
+/** Settles in a millisecond or so. */
 function soon(): Promise<undefined> {
   return new Promise((resolve) => setTimeout(resolve, 0, undefined));
 }

@@ -19,7 +19,7 @@
  * @module
  */
 
-import type { Backend, EntryInfo } from "./backend.ts";
+import type { Backend, EntryInfo, Pruned } from "./backend.ts";
 import { Batch, type MapOptions } from "./batch.ts";
 import { type CacheRead, type CallDetail, Calls } from "./call.ts";
 import { encode, open, seal } from "./codec.ts";
@@ -37,6 +37,7 @@ import {
   checkFunctionOptions,
   type FunctionOptions,
 } from "./options.ts";
+import { prune, type PruneOptions, pruneRule } from "./prune.ts";
 import { type FunctionState, type Stats, Store } from "./store.ts";
 import { type AsyncFunction, dress, methodContext } from "./wrap.ts";
 
@@ -167,12 +168,14 @@ export class Cache implements AsyncDisposable {
    * @throws {TypeError} If an option is unknown or of the wrong shape.
    */
   constructor(backend: Backend, options: CacheOptions = {}) {
-    if (typeof backend?.get !== "function") {
-      throw new TypeError(
-        optionMessage("open a cache", "backend", "a Backend", backend),
-      );
+    const action = "open a cache";
+    for (const method of BACKEND_METHODS) {
+      if (typeof backend?.[method] !== "function") {
+        const rule = `a Backend, with a method ${method}`;
+        throw new TypeError(optionMessage(action, "backend", rule, backend));
+      }
     }
-    checkCacheOptions("open a cache", options);
+    checkCacheOptions(action, options);
     this.backend = backend;
     this.#store = new Store(backend, options);
     this.#direct = this.#store.state(DIRECT);
@@ -322,7 +325,10 @@ export class Cache implements AsyncDisposable {
       durationMs: 0,
     });
     await this.#direct.barrier;
-    await this.#store.guard("write", this.backend.set(DIRECT, name, entry));
+    await this.#store.guard(
+      "write",
+      () => this.backend.set(DIRECT, name, entry),
+    );
   }
 
   /**
@@ -334,7 +340,7 @@ export class Cache implements AsyncDisposable {
   async delete(key: string): Promise<void> {
     this.#store.assertOpen();
     const name = directName("delete", key);
-    await this.#store.guard("delete", this.backend.delete(DIRECT, name));
+    await this.#store.guard("delete", () => this.backend.delete(DIRECT, name));
   }
 
   /**
@@ -397,6 +403,36 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
+   * Deletes what is old, expired or too much, direct keys included, in steps that keep the event
+   * loop free. An entry that is stored again while it runs may go too.
+   *
+   * @param options Which entries go; at least one rule.
+   * @returns How many entries and bytes were deleted.
+   * @throws {TypeError} If there is no rule, or an option is unknown or of the wrong shape.
+   * @throws {RangeError} If a duration is not above 0, or a bound is no positive integer.
+   * @throws {PanzaError} If the store, or any tier or page of it, failed.
+   *
+   * @example Keep the newest thousand
+   * ```ts
+   * import { MemoryCache } from "@panza/panza";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using cache = new MemoryCache();
+   * await cache.set("answer", 42);
+   * assertEquals(await cache.prune({ maxEntries: 1000 }), { entries: 0, bytes: 0 });
+   * ```
+   */
+  async prune(options: PruneOptions): Promise<Pruned> {
+    this.#store.assertOpen();
+    const rule = pruneRule(options, Date.now());
+    const { backend } = this;
+    return await this.#store.guard(
+      "prune",
+      () => backend.prune?.(rule) ?? prune(backend, rule),
+    );
+  }
+
+  /**
    * What the calls came to since this cache was opened, in this process.
    *
    * @param options `{ id }` counts one function only.
@@ -427,9 +463,12 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
     return (await calls.call(this, args)).value;
   }
   dress(cached, fn);
-  // As a method of the function itself, `this` says nothing about an instance.
+  // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
+  // is one, for its static methods.
   const instance = (self: unknown): unknown =>
-    typeof self === "function" ? undefined : self;
+    typeof self === "function" && Reflect.get(self, "key") === methods.key
+      ? undefined
+      : self;
   const methods = {
     id,
     async readCache(this: unknown, ...args: unknown[]) {
@@ -470,6 +509,18 @@ function directName(action: string, key: unknown): string {
   }
   return key === "" ? EMPTY_KEY : escapeName(key);
 }
+
+const BACKEND_METHODS = [
+  "connect",
+  "get",
+  "getMany",
+  "set",
+  "delete",
+  "deleteId",
+  "clear",
+  "entries",
+  "close",
+] as const satisfies readonly (keyof Backend)[];
 
 /** Backends take no empty key; a single backslash is what no other key is escaped to. */
 const EMPTY_KEY = "\\";

@@ -225,9 +225,9 @@ export class Calls {
     asked: Asked,
     found: Known,
   ): Promise<CallDetail<unknown>> {
+    this.#store.assertOpen();
     const detail = await this.#join(asked, found);
-    this.count(detail.status, detail.durationMs);
-    if (this.#options.debug === true) this.#print(detail, asked.args);
+    this.count(detail.status, detail.durationMs, asked);
     return detail;
   }
 
@@ -239,7 +239,10 @@ export class Calls {
     const { flights } = this.#state;
     while (true) {
       // Not only the first one: what a flight finds during a bust, later calls must not share.
-      while (this.#state.barrier !== undefined) await this.#state.barrier;
+      while (this.#state.barrier !== undefined) {
+        await this.#state.barrier;
+        found = null;
+      }
       const aborted = asked.signals.some((signal) => signal.aborted);
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
@@ -324,17 +327,10 @@ export class Calls {
     const found = known === null
       ? await this.#look(asked.key, asked.signals[0])
       : known;
-    if (found !== undefined) {
-      const { expiresAt } = found.entry;
-      const { staleWhileRevalidate, staleIfError } = this.#freshness;
-      if (!isPast(expiresAt, 0)) return resultOf(found, "hit");
-      if (!isPast(expiresAt, staleWhileRevalidate)) {
-        if (!cacheOnly) this.#refresh(asked);
-        return resultOf(found, "stale");
-      }
-      if (cacheOnly && !isPast(expiresAt, staleIfError)) {
-        return resultOf(found, "stale");
-      }
+    const status = found && this.statusOf(found);
+    if (found !== undefined && status !== undefined) {
+      if (status === "stale") void this.renew(asked);
+      return resultOf(found, status);
     }
     if (cacheOnly) throw new CacheOnlyError(id, asked.key);
     if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
@@ -438,22 +434,49 @@ export class Calls {
       return unstored;
     }
     this.#state.counters.bytesWritten += encoded.data.length;
+    this.#state.changed(asked.key);
     return { encoded, storedAt };
   }
 
-  /** Renews a stale result while its callers go on with the old one. */
-  #refresh(asked: Asked): void {
-    const { refreshing, flights } = this.#state;
-    if (refreshing.has(asked.key)) return;
-    refreshing.add(asked.key);
-    const flight = flights.begin(asked.key, false);
-    const work = this.#run(asked, flight).then(() => {}, (error: unknown) => {
-      this.#store.report(error, "refresh", this.#state, asked.key);
-    }).finally(() => {
-      flights.end(asked.key, flight);
-      refreshing.delete(asked.key);
-    });
-    this.#store.inBackground(work);
+  /** Renews a stale result while its callers go on with the old one: one run for each key. */
+  renew(asked: Asked): Promise<void> {
+    const { renewals, flights } = this.#state;
+    const { key } = asked;
+    if (this.#store.switches.cacheOnly) return Promise.resolve();
+    let renewal = renewals.get(key);
+    if (renewal === undefined) {
+      const flight = flights.begin(key, false);
+      const ended = this.#run(asked, flight).then(
+        () => {},
+        (error: unknown) => {
+          this.#store.report(error, "refresh", this.#state, key);
+        },
+      ).finally(() => {
+        flights.end(key, flight);
+        renewals.delete(key);
+      });
+      renewal = { flight, ended };
+      renewals.set(key, renewal);
+      this.#store.inBackground(ended);
+    }
+    return renewal.ended;
+  }
+
+  /** What a found result can be served as; `undefined` when the function has to run. */
+  statusOf({ entry: { expiresAt } }: Found): "hit" | "stale" | undefined {
+    if (!isPast(expiresAt, 0)) return "hit";
+    const { staleWhileRevalidate, staleIfError } = this.#freshness;
+    if (!isPast(expiresAt, staleWhileRevalidate)) return "stale";
+    return this.#store.switches.cacheOnly && !isPast(expiresAt, staleIfError)
+      ? "stale"
+      : undefined;
+  }
+
+  /** Calls back with each key that was stored or is busted, until the returned function is called. */
+  watch(tell: (key: string | undefined) => void): () => void {
+    const { watchers } = this.#state;
+    watchers.add(tell);
+    return () => watchers.delete(tell);
   }
 
   /** What is stored and still counts, stale or not; trouble is reported and is a miss. */
@@ -466,6 +489,8 @@ export class Calls {
     try {
       entry = await this.#store.backend.get(name, key, signal);
     } catch (error) {
+      // An abort is what the caller wanted, and no trouble of the store.
+      if (signal?.aborted === true) return undefined;
       const kind = error instanceof DamagedEntryError ? "damaged" : "read";
       this.#store.report(
         this.#store.wrap("read", error),
@@ -492,6 +517,9 @@ export class Calls {
     try {
       return await this.#store.backend.getMany(this.#state.name, keys, signal);
     } catch (error) {
+      // Nobody asks any more: this is no trouble of the store.
+      this.#store.assertOpen();
+      signal?.throwIfAborted();
       this.#store.report(this.#store.wrap("read", error), "read", this.#state);
       return [];
     }
@@ -503,14 +531,17 @@ export class Calls {
     entry: StoredEntry,
   ): Found | undefined | Promise<Found | undefined> {
     const { id, name } = this.#state;
-    if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
-      return undefined;
-    }
     let value: unknown;
     try {
       value = open(name, key, entry);
-    } catch (error) {
+    } catch (cause) {
+      const error = cause instanceof DamagedEntryError
+        ? cause
+        : new DamagedEntryError("it is no entry", id, key, { cause });
       this.#store.report(error, "damaged", this.#state, key);
+      return undefined;
+    }
+    if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
       return undefined;
     }
     this.#state.counters.bytesRead += entry.data.length;
@@ -539,20 +570,18 @@ export class Calls {
     this.#store.report(error, "progress", this.#state);
   }
 
-  /** Counts how a call came to its value. */
-  count(status: CallStatus, durationMs: number): void {
+  /** Counts how a call came to its value, and prints it if asked to. */
+  count(status: CallStatus, durationMs: number, asked: Asked): void {
     const { counters } = this.#state;
-    if (status === "miss") {
-      counters.misses++;
-      return;
-    }
     if (status === "hit") counters.hits++;
+    else if (status === "miss") counters.misses++;
     else if (status === "shared") counters.shared++;
     else counters.stale++;
-    counters.savedMs += durationMs;
+    if (status !== "miss") counters.savedMs += durationMs;
+    if (this.#options.debug === true) this.#print(status, asked);
   }
 
-  #print({ status, key }: CallDetail<unknown>, args: readonly unknown[]): void {
+  #print(status: CallStatus, { key, args }: Asked): void {
     let text: string;
     try {
       text = canonicalArguments(args, []);

@@ -8,7 +8,7 @@
 import type { StoredEntry } from "./backend.ts";
 import { crc32 } from "./crc32.ts";
 import { DamagedEntryError, quote } from "./errors.ts";
-import { isDense, LONG, pack, unpack } from "./packed.ts";
+import { isDense, LONG, numberKind, pack, unpack } from "./packed.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
 
 /** What `encode` writes and `decode` reads. */
@@ -71,18 +71,14 @@ function isExactJson(
   if (seen.has(value) || depth >= MAX_DEPTH) return false;
   seen.add(value);
   if (Array.isArray(value)) {
-    if (!isPlainArray(value) || !isDense(value)) return false;
-    if (Reflect.has(value, "toJSON")) return false;
-    let numbers = value.length >= LONG;
+    if (!isPlainArray(value)) return false;
+    // Asked first, because naming every index of a long array costs more than all the rest.
+    if (value.length >= LONG && numberKind(value) !== undefined) return false;
+    if (!isDense(value) || Reflect.has(value, "toJSON")) return false;
     for (const item of value) {
-      if (typeof item === "number") {
-        if (!Number.isFinite(item) || Object.is(item, -0)) return false;
-      } else {
-        numbers = false;
-        if (!isExactJson(item, seen, depth + 1)) return false;
-      }
+      if (!isExactJson(item, seen, depth + 1)) return false;
     }
-    return !numbers;
+    return true;
   }
   // JSON.stringify would call a toJSON, even one that is no member.
   if (!isPlain(value) || typeof value["toJSON"] === "function") return false;

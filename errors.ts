@@ -317,7 +317,7 @@ export class BackendError extends PanzaError {
     cause: unknown,
     advice?: string,
   ) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = cause instanceof Error ? cause.message : quote(cause);
     super(
       `Cannot ${operation} in ${backend}: ${reason}${
         advice === undefined ? "" : `; ${advice}`
@@ -326,6 +326,50 @@ export class BackendError extends PanzaError {
     );
     this.backend = backend;
     this.operation = operation;
+  }
+}
+
+/**
+ * An operation met a bucket that does not exist: like every failure of a store, it is reported for
+ * reads and writes of a function, and thrown for explicit deletes and for direct keys.
+ *
+ * @example The message says the way out
+ * ```ts
+ * import { BackendError, BucketNotFoundError } from "@panza/panza";
+ * import { assert, assertStringIncludes } from "@std/assert";
+ *
+ * const error = new BucketNotFoundError("S3 results/batch", "write", "results");
+ * assert(error instanceof BackendError);
+ * assertStringIncludes(error.message, "autoCreateBucket: true");
+ * ```
+ */
+export class BucketNotFoundError extends BackendError {
+  /** The literal name of this class. */
+  override readonly name = "BucketNotFoundError";
+  /** The name of the bucket. */
+  readonly bucket: string;
+
+  /**
+   * Names the store, the operation and the bucket.
+   *
+   * @param backend Which store.
+   * @param operation What was asked of it.
+   * @param bucket The name of the bucket.
+   * @param cause What S3 said of it, where it was asked.
+   */
+  constructor(
+    backend: string,
+    operation: string,
+    bucket: string,
+    cause?: unknown,
+  ) {
+    super(
+      backend,
+      operation,
+      new Error(`there is no bucket ${quote(bucket)}`, { cause }),
+      "create it, correct the name, or set autoCreateBucket: true",
+    );
+    this.bucket = bucket;
   }
 }
 
@@ -357,7 +401,7 @@ export class DatabaseMovedError extends PanzaError {
    * @param cause What SQLite said of it.
    */
   constructor(path: string, movedTo: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = cause instanceof Error ? cause.message : quote(cause);
     super(
       `Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`,
       { cause },

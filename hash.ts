@@ -100,11 +100,13 @@ export function canonicalArguments(
   return guarded(
     { root: "args", around: [args], steps: [0], signals },
     (walk) => {
+      const whole = plainText(args);
+      if (whole !== undefined) return whole;
       let text = "";
       let pending = "";
       for (let index = 0; index < args.length; index++) {
         walk.steps[0] = index;
-        const part = writeArgument(args[index], walk);
+        const part = write(args[index], walk);
         // What is absent counts only if a later argument is there.
         if (part === undefined) {
           pending += index === 0 ? UNDEFINED : `,${UNDEFINED}`;
@@ -122,30 +124,8 @@ export function canonicalArguments(
 export function canonicalValue(value: unknown, name: string): string {
   return guarded(
     { root: name, around: [], steps: [], signals: [] },
-    (walk) => writeArgument(value, walk) ?? UNDEFINED,
+    (walk) => write(value, walk) ?? UNDEFINED,
   );
-}
-
-/** The text of a whole argument: by the runtime where it is plain JSON data, else by this module. */
-function writeArgument(value: unknown, walk: Walk): string | undefined {
-  if (typeof value === "object" && value !== null) {
-    const copy = plainCopy(value);
-    if (copy !== undefined) {
-      const text = JSON.stringify(copy);
-      // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
-      if (!text.includes("\\ud")) return text;
-    }
-  }
-  return write(value, walk);
-}
-
-/** What throws here throws again where the place is known. */
-function plainCopy(value: object): object | undefined {
-  try {
-    return sortedCopy(value);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Runs a pass so that whatever user code throws on the way names the place. */
@@ -202,9 +182,20 @@ function writeString(value: string): string {
   return value.isWellFormed() ? json : tagged("string", json);
 }
 
+/**
+ * How deep the parts of an argument stand. Where all arguments together are no plain data, these
+ * are tried alone, because the runtime writes them faster; tried at every depth, parts that are no
+ * JSON would cost that many times as much.
+ */
+const TRIED = 2;
+
 function writeObject(value: object, walk: Walk): string | undefined {
   const { around } = walk;
   const depth = around.length;
+  if (depth === 0 || depth === TRIED) {
+    const text = plainText(value);
+    if (text !== undefined) return text;
+  }
   for (let index = 0; index < depth; index++) {
     if (around[index] === value) {
       return refuse(walk, "a cycle: it contains itself");
@@ -218,6 +209,20 @@ function writeObject(value: object, walk: Walk): string | undefined {
   around.length = depth;
   walk.steps.length = depth;
   return text;
+}
+
+/** The text of plain JSON data; `undefined` for everything else. */
+function plainText(value: object): string | undefined {
+  let copy: object | undefined;
+  try {
+    copy = sortedCopy(value);
+  } catch {
+    // What throws here throws again where the place is known.
+  }
+  if (copy === undefined) return undefined;
+  const text = JSON.stringify(copy);
+  // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
+  return text.includes("\\ud") ? undefined : text;
 }
 
 function writeContent(value: object, walk: Walk): string | undefined {

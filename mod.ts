@@ -19,7 +19,14 @@
  * @module
  */
 
-export type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+export type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoredEntry,
+} from "./backend.ts";
 export { Batch, type MapOptions, type MapResult } from "./batch.ts";
 export type { BatchProgress } from "./batch_progress.ts";
 export {
@@ -46,6 +53,7 @@ export {
 export type { Duration } from "./duration.ts";
 export {
   BackendError,
+  BucketNotFoundError,
   CacheClosedError,
   CacheMissError,
   CacheOnlyError,
@@ -73,12 +81,23 @@ export type {
   Schema,
 } from "./options.ts";
 export {
+  S3Backend,
+  S3Cache,
+  type S3CacheOptions,
+  type S3ClientLike,
+  type S3Credentials,
+  type S3Options,
+} from "./s3.ts";
+export {
+  type Parameter,
   SQLiteBackend,
   type SQLiteBackendOptions,
   SQLiteCache,
   type SQLiteCacheOptions,
   type SQLiteHandle,
+  type SQLiteHandleStatement,
 } from "./sqlite.ts";
+export type { PruneOptions } from "./prune.ts";
 export type { Stats } from "./store.ts";
 export {
   TieredBackend,

@@ -4,7 +4,14 @@
  * @module
  */
 
-import type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoredEntry,
+} from "./backend.ts";
 import { Cache } from "./cache.ts";
 import {
   BackendError,
@@ -16,40 +23,21 @@ import { type CacheOptions, splitCacheOptions } from "./options.ts";
 import { builtin } from "./runtime.ts";
 import {
   isBusy,
-  isDamage,
   isHandle,
   nextTurn,
   type Parameter,
-  prepare,
-  type Row,
-  SQLITE,
-  sqliteCode,
   type SQLiteHandle,
-  type Statement,
-  waitForLock,
 } from "./sqlite_driver.ts";
+import { rollBack } from "./sqlite_file.ts";
 import {
-  advise,
-  DatabaseFile,
-  migrate,
-  type OpenDatabase,
-  rollBack,
-  SAVEPOINT,
-  transact,
-  TRANSACTION,
-  type TransactionWords,
-} from "./sqlite_file.ts";
-import {
-  cull,
-  prune,
-  type Pruned,
-  type PruneRule,
-  type RunStep,
-  shrink,
-  sweep,
-  sweepId,
-  type SweepSession,
-} from "./sqlite_sweep.ts";
+  Connection,
+  entryOf,
+  many,
+  type Session,
+  time,
+  utf8Length,
+} from "./sqlite_session.ts";
+import { cull, prune, shrink, sweep, sweepId } from "./sqlite_sweep.ts";
 
 export type { Backend, EntryInfo, Report, StoredEntry };
 export type { Pruned, PruneRule, SQLiteHandle };
@@ -68,61 +56,6 @@ export interface SQLiteBackendOptions {
 const SLICE_MS = 8;
 /** How many entries are read with one statement, and listed in one step. */
 const CHUNK = 128;
-/** How often a path is checked for another file, in milliseconds. */
-const CHECK_MS = 250;
-/** For how long a failed opening answers for the next ones, in milliseconds. */
-const BACK_OFF_MS = 20;
-
-const COLUMNS =
-  "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
-
-/** An open database and its prepared statements. */
-class Session implements SweepSession {
-  readonly #statements = new Map<string, Statement>();
-  readonly database: OpenDatabase;
-  readonly words: TransactionWords;
-  readonly select: Statement;
-  readonly selectMany: Statement;
-  readonly insert: Statement;
-  readonly remove: Statement;
-  readonly begin: Statement;
-  readonly commit: Statement;
-
-  constructor(database: OpenDatabase, words: TransactionWords) {
-    this.database = database;
-    this.words = words;
-    this.select = this.statement(
-      `SELECT ${COLUMNS} FROM panza_entries e WHERE id = ? AND e.key = ?`,
-    );
-    // 3.3 µs a key with 100 keys, against 3.6 for `IN` and 4.3 one by one in a transaction.
-    this.selectMany = this.statement(
-      `SELECT ${COLUMNS}, j.key FROM json_each(?) j CROSS JOIN panza_entries e
-       ON e.id = ? AND e.key = j.value`,
-    );
-    // A replaced entry gets a new rowid, so that rowids tell the order of storing: see the schema.
-    this.insert = this.statement(
-      `INSERT OR REPLACE INTO panza_entries (id, key, format, checksum, stored_at, expires_at,
-       stale_until, duration_ms, size, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
-    this.remove = this.statement(
-      "DELETE FROM panza_entries WHERE id = ? AND key = ?",
-    );
-    this.begin = this.statement(words.begin);
-    this.commit = this.statement(words.commit);
-  }
-
-  statement(sql: string): Statement {
-    const known = this.#statements.get(sql);
-    if (known !== undefined) return known;
-    const made = prepare(this.database.handle, sql);
-    this.#statements.set(sql, made);
-    return made;
-  }
-
-  transact<Result>(work: () => Result): Result {
-    return transact(this.database.handle, this.words, work);
-  }
-}
 
 /** A read that waits for the end of its turn. */
 interface Read {
@@ -176,20 +109,17 @@ interface Job {
 export class SQLiteBackend implements Backend {
   /** What it is and where: `SQLite cache.db`. */
   readonly description: string;
-  readonly #file: DatabaseFile | undefined;
-  readonly #handle: SQLiteHandle | undefined;
-  readonly #path: string;
+  readonly #connection: Connection;
   readonly #maxBytes: number;
   readonly #reports: Report[] = [];
-  #session: Session | undefined;
-  #opening: Promise<Session> | undefined;
-  #failed: { readonly error: unknown; readonly until: number } | undefined;
-  #checkAt = 0;
+  /**
+   * When reads let the event loop turn. Reads that find their entry settle without leaving the
+   * turn, so a loop of them would keep timers and sockets waiting for ever.
+   */
+  #pauseAt = 0;
   #reads: Read[] = [];
   /** Whether there was a read in this turn. */
   #hasRead = false;
-  /** Until when reads may follow each other without the event loop having a turn. */
-  #turnEnds = 0;
   #queue: (Write | Job)[] = [];
   #draining: Promise<void> | undefined;
   /** How many writes of the next ones go one by one, because one of them failed. */
@@ -227,24 +157,21 @@ export class SQLiteBackend implements Backend {
       );
     }
     this.#maxBytes = maxBytes;
-    if (isHandle(database)) {
-      if (maxBytes !== Infinity) {
-        throw new TypeError(
-          `Cannot ${action}: maxBytes is for a path; use prune for an open database`,
-        );
-      }
-      this.#handle = database;
-      this.#path = "";
-      this.description = "SQLite, an open database";
-    } else {
-      this.#path = pathOf(action, database);
-      this.description = `SQLite ${this.#path}`;
-      this.#file = new DatabaseFile(
-        this.#path,
-        this.description,
-        (error) => this.#reports.forEach((report) => report(error)),
+    if (isHandle(database) && maxBytes !== Infinity) {
+      throw new TypeError(
+        `Cannot ${action}: maxBytes is for a path; use prune for an open database`,
       );
     }
+    const source = isHandle(database) ? database : pathOf(action, database);
+    this.description = typeof source === "string"
+      ? `SQLite ${source}`
+      : "SQLite, an open database";
+    this.#connection = new Connection(
+      source,
+      this.description,
+      maxBytes !== Infinity,
+      (error) => this.#reports.forEach((report) => report(error)),
+    );
   }
 
   /**
@@ -269,11 +196,10 @@ export class SQLiteBackend implements Backend {
     if (this.#closing !== undefined) {
       return Promise.reject(new CacheClosedError());
     }
-    const session = this.#session;
-    const now = performance.now();
+    const session = this.#connection.session;
     if (
-      !this.#hasRead && session !== undefined && now < this.#checkAt &&
-      now < this.#turnEnds
+      !this.#hasRead && session !== undefined &&
+      performance.now() < this.#pauseAt
     ) {
       // The first read of a turn goes the shortest way: it waits for nothing.
       try {
@@ -365,7 +291,7 @@ export class SQLiteBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   deleteId(id: string): Promise<void> {
-    return this.#enqueueJob(() => sweepId(this.#step("delete"), id));
+    return this.#enqueueJob(() => sweepId(this.#connection.step("delete"), id));
   }
 
   /**
@@ -377,7 +303,7 @@ export class SQLiteBackend implements Backend {
    */
   clear(): Promise<void> {
     return this.#enqueueJob(async () => {
-      await sweep(this.#step("delete"), "TRUE", []);
+      await sweep(this.#connection.step("delete"), "TRUE", []);
     });
   }
 
@@ -405,9 +331,9 @@ export class SQLiteBackend implements Backend {
    */
   prune(rule: PruneRule): Promise<Pruned> {
     return this.#enqueueJob(async () => {
-      const step = this.#step("delete");
+      const step = this.#connection.step("delete");
       const pruned = await prune(step, rule);
-      if (this.#session?.database.own === true) await shrink(step);
+      if (this.#connection.session?.database.own === true) await shrink(step);
       return pruned;
     });
   }
@@ -422,8 +348,9 @@ export class SQLiteBackend implements Backend {
    */
   async *entries(id?: string): AsyncIterable<EntryInfo> {
     let last: readonly [string, string] | undefined;
-    const step = this.#step("list");
+    const step = this.#connection.step("list");
     for (;;) {
+      await this.#pause();
       if (this.#closing !== undefined) throw new CacheClosedError();
       // By key and not by rowid, because a replaced entry gets a new rowid and would come twice.
       // The last one is asked for again, and dropped: the first key may be the empty string.
@@ -465,16 +392,8 @@ export class SQLiteBackend implements Backend {
   async #close(): Promise<void> {
     this.#flushReads();
     await this.#draining;
-    // What runs may begin more, such as reads that wait for the next turn.
-    while (this.#running.size > 0) await Promise.allSettled(this.#running);
-    await this.#opening?.catch(() => {});
-    const session = this.#session;
-    this.#session = undefined;
-    try {
-      session?.database.close();
-    } catch (error) {
-      throw this.#failure("close", error);
-    }
+    await Promise.allSettled(this.#running);
+    await this.#connection.close();
   }
 
   /** Makes `close` wait for something. */
@@ -483,141 +402,6 @@ export class SQLiteBackend implements Backend {
     const settled = () => this.#running.delete(promise);
     promise.then(settled, settled);
     return promise;
-  }
-
-  // Opening
-
-  /** The open database; opened once, however many ask. */
-  #open(): Promise<Session> {
-    const now = performance.now();
-    if (now > this.#checkAt) {
-      if (this.#file?.isReplaced()) this.#drop();
-      this.#checkAt = now + CHECK_MS;
-    }
-    if (this.#session !== undefined) return Promise.resolve(this.#session);
-    if (this.#opening !== undefined) return this.#opening;
-    if (this.#failed !== undefined && now < this.#failed.until) {
-      return Promise.reject(this.#failed.error);
-    }
-    return this.#reopen(async () => {});
-  }
-
-  /** Opens the database after something else was done. */
-  #reopen(before: () => Promise<void>): Promise<Session> {
-    this.#drop();
-    const opening = (async () => {
-      try {
-        await before();
-        this.#session = await this.#openDatabase();
-        this.#failed = undefined;
-        return this.#session;
-      } catch (error) {
-        const failure = this.#failure("open", error);
-        const until = performance.now() + BACK_OFF_MS;
-        this.#failed = { error: failure, until };
-        throw failure;
-      } finally {
-        this.#opening = undefined;
-      }
-    })();
-    return this.#opening = opening;
-  }
-
-  async #openDatabase(): Promise<Session> {
-    const handle = this.#handle;
-    if (handle !== undefined) {
-      await migrate(handle, SAVEPOINT, this.description);
-      return new Session({ handle, own: false, close: () => {} }, SAVEPOINT);
-    }
-    const database = await this.#file?.open();
-    if (database === undefined) throw new TypeError("there is no database");
-    if (!database.own && this.#maxBytes !== Infinity) {
-      database.close();
-      throw new BackendError(
-        this.description,
-        "open",
-        "maxBytes is set and the file holds more than the cache",
-        "give the cache a file of its own, or leave maxBytes out",
-      );
-    }
-    return new Session(database, TRANSACTION);
-  }
-
-  /** Closes the database, to be opened again by the next use. */
-  #drop(): void {
-    const session = this.#session;
-    this.#session = undefined;
-    try {
-      session?.database.close();
-    } catch {
-      // It is given up because it is damaged or gone; closing it can say nothing new.
-    }
-  }
-
-  /**
-   * Does something with the open database, as soon as no lock is in its way, and once more on a new
-   * one when the file turns out to be damaged or gone.
-   */
-  async #run<Result>(
-    operation: string,
-    work: (session: Session) => Result,
-  ): Promise<Result> {
-    const start = performance.now();
-    for (let attempt = 1;;) {
-      const session = await this.#open();
-      try {
-        return work(session);
-      } catch (error) {
-        if (await waitForLock(error, start)) continue;
-        if (attempt++ > 2 || !this.#recover(session, error, attempt)) {
-          throw this.#failure(operation, error);
-        }
-      }
-    }
-  }
-
-  /** Starts whatever may help after an error; false when nothing does. */
-  #recover(session: Session, error: unknown, attempt: number): boolean {
-    // Somebody else met the same error first.
-    if (session !== this.#session) return true;
-    const file = this.#file;
-    if (file === undefined || this.#path === ":memory:") return false;
-    if (file.isReplaced()) {
-      this.#drop();
-      return true;
-    }
-    const code = sqliteCode(error);
-    const isMislabelled = code === SQLITE.readOnly && attempt > 2 &&
-      file.isWritable();
-    if (isDamage(error) || isMislabelled) {
-      if (!session.database.own) return false;
-      this.#reopen(() => file.moveAside(error)).catch(() => {});
-      return true;
-    }
-    // The tables were dropped, the log was cut short, or the file was replaced in place.
-    if (
-      code === SQLITE.error || code === SQLITE.ioError ||
-      code === SQLITE.readOnly || code === SQLITE.cannotOpen
-    ) {
-      this.#drop();
-      return true;
-    }
-    return false;
-  }
-
-  #step(operation: string): RunStep {
-    return (work) => this.#run(operation, work);
-  }
-
-  #failure(operation: string, error: unknown): Error {
-    return error instanceof BackendError ? error : new BackendError(
-      this.description,
-      operation,
-      error,
-      this.#handle === undefined
-        ? advise(error, this.#path)
-        : "keep the database open and usable until the cache is closed",
-    );
   }
 
   // Reading
@@ -631,19 +415,8 @@ export class SQLiteBackend implements Backend {
   /** Answers the reads of this turn but the first, those of one id together. */
   readonly #flushReads = (): void => {
     this.#hasRead = false;
-    if (this.#reads.length === 0) return;
-    if (performance.now() > this.#turnEnds) {
-      // Reads settle in microtasks: a loop of hits would keep timers and sockets waiting for ever.
-      this.#hasRead = true;
-      this.#track(
-        nextTurn().then(() => {
-          this.#turnEnds = performance.now() + SLICE_MS;
-          this.#flushReads();
-        }),
-      );
-      return;
-    }
     const reads = this.#reads;
+    if (reads.length === 0) return;
     this.#reads = [];
     const groups = new Map<string, Read[]>();
     for (const read of reads) {
@@ -676,9 +449,10 @@ export class SQLiteBackend implements Backend {
     const entries: (StoredEntry | undefined)[] = [];
     let size = CHUNK;
     while (entries.length < keys.length) {
+      await this.#pause();
       const start = performance.now();
       const chunk = keys.slice(entries.length, entries.length + size);
-      const read = await this.#run(
+      const read = await this.#connection.run(
         "read",
         (session) => many(session, id, chunk),
       );
@@ -686,11 +460,16 @@ export class SQLiteBackend implements Backend {
         found?.(entries.length, entry);
         entries.push(entry);
       }
-      if (entries.length === keys.length) break;
       if (performance.now() - start > SLICE_MS) size = Math.max(1, size >> 1);
-      await nextTurn();
     }
     return entries;
+  }
+
+  /** Lets the event loop turn when reads have kept it for a slice of time. */
+  async #pause(): Promise<void> {
+    if (performance.now() < this.#pauseAt) return;
+    await nextTurn();
+    this.#pauseAt = performance.now() + SLICE_MS;
   }
 
   // Writing
@@ -733,17 +512,17 @@ export class SQLiteBackend implements Backend {
   /** Commits the first writes of the queue, as many as fit into a slice of time. */
   async #flush(): Promise<void> {
     const queue = this.#queue;
-    let done = 0;
+    let taken = 0;
     try {
-      await this.#run("write", (session) => {
-        done = 0;
+      await this.#connection.run("write", (session) => {
+        taken = 0;
         const start = performance.now();
         session.begin.run();
         try {
           for (const write of queue) {
             if (write.kind === "job") break;
+            taken++;
             write.apply(session);
-            done++;
             if (this.#singly > 0 || performance.now() - start > SLICE_MS) break;
           }
           session.commit.run();
@@ -753,11 +532,11 @@ export class SQLiteBackend implements Backend {
         }
       });
     } catch (error) {
-      this.#fail(error, done);
+      this.#fail(error, taken);
       return;
     }
     this.#singly = Math.max(0, this.#singly - 1);
-    for (const write of queue.splice(0, done)) {
+    for (const write of queue.splice(0, taken)) {
       if (write.kind === "write") {
         this.#unchecked += write.bytes;
         write.resolve();
@@ -767,12 +546,12 @@ export class SQLiteBackend implements Backend {
   }
 
   /** Finds the write that is to blame for a failed transaction, so that its neighbours do not pay. */
-  #fail(error: unknown, done: number): void {
+  #fail(error: unknown, taken: number): void {
     const queue = this.#queue;
     const cause = error instanceof BackendError ? error.cause : error;
-    const isHopeless = this.#session === undefined || isBusy(cause);
-    if (!isHopeless && done > 0) {
-      this.#singly = done + 1;
+    const isHopeless = this.#connection.session === undefined || isBusy(cause);
+    if (!isHopeless && taken > 1) {
+      this.#singly = taken;
       return;
     }
     const end = queue.findIndex((task) => task.kind === "job");
@@ -782,12 +561,7 @@ export class SQLiteBackend implements Backend {
       if (write.kind !== "write") continue;
       write.reject(
         error instanceof BackendError && error.operation === "write"
-          ? new BackendError(
-            this.description,
-            write.operation,
-            error.cause,
-            advise(error.cause, this.#path),
-          )
+          ? this.#connection.failure(write.operation, error.cause)
           : error,
       );
     }
@@ -802,10 +576,10 @@ export class SQLiteBackend implements Backend {
     ) return;
     this.#unchecked = 0;
     try {
-      await cull(this.#step("delete"), limit);
+      await cull(this.#connection.step("delete"), limit);
     } catch (error) {
       // No call failed, so there is nobody else to tell.
-      const failure = this.#failure("delete", error);
+      const failure = this.#connection.failure("delete", error);
       for (const report of this.#reports) report(failure);
     }
   }
@@ -831,52 +605,6 @@ function pathOf(action: string, database: unknown): string {
     );
   }
   return path;
-}
-
-function utf8Length(text: string): number {
-  return builtin("node:buffer")?.Buffer.byteLength(text) ??
-    new TextEncoder().encode(text).byteLength;
-}
-
-function time(value: unknown): number | null {
-  return value === null ? null : Number(value);
-}
-
-/** Reads entries of one id with one statement. */
-function many(
-  session: Session,
-  id: string,
-  keys: readonly string[],
-): (StoredEntry | undefined)[] {
-  const entries: (StoredEntry | undefined)[] = Array(keys.length).fill(
-    undefined,
-  );
-  if (keys.length === 1) {
-    const row = session.select.row(id, keys[0] ?? "");
-    if (row !== undefined) entries[0] = entryOf(row);
-    return entries;
-  }
-  for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
-    entries[Number(row[7])] = entryOf(row);
-  }
-  return entries;
-}
-
-/** The entry of a row. */
-function entryOf(row: Row): StoredEntry {
-  const data = row[6];
-  if (typeof data !== "string" && !(data instanceof Uint8Array)) {
-    throw new TypeError("the stored value is neither text nor bytes");
-  }
-  return {
-    data,
-    format: String(row[0]),
-    checksum: Number(row[1]) >>> 0,
-    storedAt: Number(row[2]),
-    expiresAt: time(row[3]),
-    staleUntil: time(row[4]),
-    durationMs: Number(row[5]),
-  };
 }
 
 /** Options of {@linkcode SQLiteCache}. */

@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { Pruned, PruneRule } from "./backend.ts";
 import { nextTurn, type Parameter, type Statement } from "./sqlite_driver.ts";
 
 /** What one step of a sweep works with. */
@@ -22,26 +23,6 @@ export interface SweepSession {
 export type RunStep = <Result>(
   work: (session: SweepSession) => Result,
 ) => Promise<Result>;
-
-/** What a deletion freed. */
-export interface Pruned {
-  /** How many entries were deleted. */
-  readonly entries: number;
-  /** The sum of their sizes, in bytes. */
-  readonly bytes: number;
-}
-
-/** Which entries a prune deletes; each bound that is given is kept. */
-export interface PruneRule {
-  /** Entries stored before this time go, in milliseconds since the Unix epoch. */
-  readonly storedBefore?: number;
-  /** Entries that could be served, stale or not, only until before this time go. */
-  readonly expiredBefore?: number;
-  /** How many bytes of values may stay, the last stored first. */
-  readonly maxBytes?: number;
-  /** How many entries may stay, the last stored first. */
-  readonly maxEntries?: number;
-}
 
 /** How long one step should take, in milliseconds: half of what a caller may notice. */
 const STEP_MS = 8;

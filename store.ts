@@ -8,10 +8,17 @@
 import type { Backend } from "./backend.ts";
 import { readSwitches, type Switches, warn } from "./env.ts";
 import { BackendError, CacheClosedError, PanzaError, quote } from "./errors.ts";
-import { Flights } from "./flight.ts";
+import { type Flight, Flights } from "./flight.ts";
 import { escapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 import type { Encoded } from "./codec.ts";
+
+/** What is told of trouble in the caller's own code: what that says itself may hold arguments. */
+const OWN_CODE: { readonly [Kind in ErrorKind]?: string } = {
+  refused: "a result was not stored: shouldCache or schema refused it",
+  refresh: "the function failed, and a stale result was served",
+  progress: "onProgress failed",
+};
 
 /** What the calls of one function, or of a whole cache, came to since it was opened. */
 export interface Stats {
@@ -52,13 +59,20 @@ function newCounters(): Counters {
 /** What a call came to, as far as those that waited for it need it. */
 export interface Outcome {
   /** How the leader got it. */
-  readonly status: "hit" | "miss" | "stale";
+  readonly status: "hit" | "miss" | "shared" | "stale";
   /** The value, from which every waiter decodes its own; `undefined` when it cannot be copied. */
   readonly encoded: Encoded | undefined;
   /** When it was stored; `null` when it was not. */
   readonly storedAt: number | null;
   /** What the run took that made it, in milliseconds. */
   readonly durationMs: number;
+}
+
+/** A run that renews a stale result. */
+export interface Renewal {
+  readonly flight: Flight<Outcome>;
+  /** Resolves when it has ended, well or badly. */
+  readonly ended: Promise<void>;
 }
 
 /** What belongs to an id, however many functions were wrapped with it. */
@@ -68,8 +82,10 @@ export class FunctionState {
   /** The id as backends know it. */
   readonly name: string;
   readonly flights: Flights<Outcome> = new Flights();
-  /** The keys that are being refreshed in the background. */
-  readonly refreshing: Set<string> = new Set();
+  /** The runs that renew a stale result, by key. */
+  readonly renewals: Map<string, Renewal> = new Map();
+  /** Are told each key that was stored or is busted; `undefined` is all of them. */
+  readonly watchers: Set<(key: string | undefined) => void> = new Set();
   readonly counters: Counters = newCounters();
   /** Settles when no bust of this id is under way; calls wait for it before they read. */
   barrier: Promise<void> | undefined;
@@ -77,6 +93,11 @@ export class FunctionState {
   constructor(id: string) {
     this.id = id;
     this.name = escapeName(id);
+  }
+
+  /** Tells that a key was stored or is busted; `undefined` is all of them. */
+  changed(key: string | undefined): void {
+    for (const tell of this.watchers) tell(key);
   }
 }
 
@@ -163,22 +184,32 @@ export class Store {
     else state.counters.errors++;
     const known = error instanceof Error
       ? error
-      : new Error(String(error), { cause: error });
-    try {
-      if (this.#onError !== undefined) {
-        this.#onError(known, { kind, id: state?.id, key });
-        return;
-      }
-    } catch (failure) {
-      // Trouble in onError is told like any other, and changes no outcome either.
-      this.#tell("onError", `onError failed: ${String(failure)}`);
+      : new Error(quote(error), { cause: error });
+    const tell = (): void => {
+      const where = state === undefined || state.id === ""
+        ? ""
+        : `${state.id}: `;
+      const own = OWN_CODE[kind];
+      const what = own === undefined ? known.message : `${own} (${known.name})`;
+      this.#tell(`${kind}:${state?.id ?? ""}`, `${where}${what}`);
+    };
+    // Trouble in onError is told like any other, and changes no outcome either.
+    const fail = (failure: unknown): void => {
+      const name = failure instanceof Error ? failure.name : quote(failure);
+      this.#tell("onError", `onError failed (${name})`);
+      tell();
+    };
+    if (this.#onError === undefined) {
+      tell();
+      return;
     }
-    this.#tell(
-      `${kind}:${state?.id ?? ""}`,
-      `${
-        state === undefined || state.id === "" ? "" : `${state.id}: `
-      }${known.message}`,
-    );
+    try {
+      const done: unknown = this.#onError(known, { kind, id: state?.id, key });
+      // An async function passes as one that returns nothing.
+      if (done instanceof Promise) done.catch(fail);
+    } catch (failure) {
+      fail(failure);
+    }
   }
 
   #tell(once: string, message: string): void {
@@ -206,6 +237,7 @@ export class Store {
   ): Promise<void> {
     this.assertOpen();
     const writes = states.flatMap((state) => state.flights.outdate(key));
+    for (const state of states) state.changed(key);
     const done = Promise.allSettled(writes).then(deletion);
     for (const state of states) {
       const barrier: Promise<void> = Promise.allSettled([state.barrier, done])
@@ -214,13 +246,13 @@ export class Store {
         });
       state.barrier = barrier;
     }
-    await this.guard("delete", done);
+    await this.guard("delete", () => done);
   }
 
   /** Waits for a backend; what it throws reaches the caller as one of the library's errors. */
-  async guard<T>(operation: string, work: Promise<T>): Promise<T> {
+  async guard<T>(operation: string, work: () => Promise<T>): Promise<T> {
     try {
-      return await work;
+      return await work();
     } catch (error) {
       throw this.wrap(operation, error);
     }
@@ -253,7 +285,7 @@ export class Store {
       while (this.#background.size > 0) {
         await Promise.allSettled(this.#background);
       }
-      await this.guard("close", this.backend.close());
+      await this.guard("close", () => this.backend.close());
     })();
   }
 }

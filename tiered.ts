@@ -17,7 +17,14 @@
  * @module
  */
 
-import type { Backend, EntryInfo, Report, StoredEntry } from "./backend.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoredEntry,
+} from "./backend.ts";
 import { Cache } from "./cache.ts";
 import { isIntact } from "./codec.ts";
 import { type Duration, parseDuration } from "./duration.ts";
@@ -29,12 +36,14 @@ import {
   refuseUnknownOptions,
 } from "./errors.ts";
 import { type CacheOptions, splitCacheOptions } from "./options.ts";
+import { prune } from "./prune.ts";
 import { type Answer, Tier } from "./tier.ts";
 import { type Found, Lookup } from "./tiered_lookup.ts";
 import { Order, Places } from "./tiered_order.ts";
 import { stamp } from "./tiered_stamp.ts";
+import { nextTurn } from "./turn.ts";
 
-export type { Backend, EntryInfo, Report, StoredEntry };
+export type { Backend, EntryInfo, Pruned, PruneRule, Report, StoredEntry };
 
 /** Options of {@linkcode TieredBackend}. */
 export interface TieredOptions {
@@ -51,6 +60,9 @@ const MAX_PROMOTIONS = 1_000;
 
 /** How many entries are brought to a tier at once that missed them. */
 const CATCH_UP_AT_ONCE = 16;
+
+/** For how long reads may keep a change waiting, in milliseconds. */
+const SLICE_MS = 8;
 
 const ACTION = "join tiers";
 
@@ -84,7 +96,11 @@ export class TieredBackend implements Backend {
   readonly #order = new Order();
   readonly #reports: Report[] = [];
   readonly #catchingUp = new Map<Tier, Promise<void>>();
-  #promotions = 0;
+  readonly #promotions = new Set<Promise<void>>();
+  /** How many prunes are under way. */
+  #pruning = 0;
+  /** Until when reads may follow each other while a change waits for the event loop. */
+  #turnEnds = 0;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -202,6 +218,12 @@ export class TieredBackend implements Backend {
     many: boolean,
     signal?: AbortSignal,
   ): Promise<void> {
+    if (this.#order.busy && performance.now() > this.#turnEnds) {
+      // Hits in memory settle in microtasks: a loop of them would keep a change in another tier
+      // waiting for ever.
+      await nextTurn();
+      this.#turnEnds = performance.now() + SLICE_MS;
+    }
     let open = lookups;
     try {
       for (const [index, tier] of tiers.entries()) {
@@ -261,21 +283,16 @@ export class TieredBackend implements Backend {
   #promote({ id, key, fresh, search, lacking }: Lookup): void {
     if (
       fresh === undefined || search === undefined || search.outdated ||
-      lacking.length === 0 || this.#closed || this.#promotions >= MAX_PROMOTIONS
+      lacking.length === 0 || this.#closed || this.#pruning > 0 ||
+      this.#promotions.size >= MAX_PROMOTIONS
     ) return;
-    this.#promotions++;
     // Deletes and later writes of the entry wait for it. A tier that fails reports it, and has
     // missed nothing: what it held before counts no more than it did.
-    void this.#order.write(
-      id,
-      key,
-      async () => {
-        await Promise.all(
-          lacking.map((tier) => this.#put(tier, id, key, fresh)),
-        );
-        this.#promotions--;
-      },
-    );
+    const promotion: Promise<void> = this.#order.write(id, key, async () => {
+      await Promise.all(lacking.map((tier) => this.#put(tier, id, key, fresh)));
+      this.#promotions.delete(promotion);
+    });
+    this.#promotions.add(promotion);
   }
 
   /** Writes an entry to one tier. */
@@ -450,6 +467,46 @@ export class TieredBackend implements Backend {
   }
 
   /**
+   * Prunes each tier by itself: a bound holds for what each of them keeps.
+   *
+   * @param rule Which entries to delete.
+   * @returns What the tier deleted that deleted most: an entry of several tiers is one.
+   * @throws {BackendError} If a tier failed; the others are pruned.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async prune(rule: PruneRule): Promise<Pruned> {
+    this.#assertOpen();
+    // A copy on its way inwards would bring back what is deleted further out.
+    this.#pruning++;
+    try {
+      await Promise.all(this.#promotions);
+      const answers = await Promise.all(
+        this.#tiers.map((tier) =>
+          tier.ask(
+            "prune",
+            async () =>
+              await (tier.backend.prune?.(rule) ?? prune(tier.backend, rule)),
+            { forced: true },
+          )
+        ),
+      );
+      this.#assertDone("prune", answers);
+      let most: Pruned = { entries: 0, bytes: 0 };
+      for (const answer of answers) {
+        if (
+          answer.state === "answered" && answer.value.entries > most.entries
+        ) {
+          most = answer.value;
+        }
+      }
+      return most;
+    } finally {
+      this.#order.outdate(undefined);
+      this.#pruning--;
+    }
+  }
+
+  /**
    * Waits for writes and copies under way, brings tiers what they missed where they answer, and
    * closes every tier, also those that came as part of a cache. Can be called again.
    *
@@ -546,7 +603,7 @@ export class TieredBackend implements Backend {
     if (this.#closed) throw new CacheClosedError();
   }
 
-  #assertDone(operation: string, answers: readonly Answer<void>[]): void {
+  #assertDone(operation: string, answers: readonly Answer<unknown>[]): void {
     const errors = errorsOf(answers);
     if (errors.length > 0) throw this.#failure(operation, errors);
   }

@@ -90,6 +90,13 @@ export class Order {
     if (searches?.size === 0) this.#searches.delete(id, key);
   }
 
+  /** Lets no search under way copy what it finds; of an id, or all there are. */
+  outdate(id: string | undefined): void {
+    for (const [, , searches] of this.#searches.of(id)) {
+      for (const search of searches) search.outdated = true;
+    }
+  }
+
   /** Changes one entry, at once where nothing is before it. */
   write<T>(id: string, key: string, work: () => Promise<T>): Promise<T> {
     for (const search of this.#searches.get(id, key) ?? []) {
@@ -105,9 +112,7 @@ export class Order {
 
   /** Changes every entry of an id, or all there are. */
   sweep<T>(id: string | undefined, work: () => Promise<T>): Promise<T> {
-    for (const [, , searches] of this.#searches.of(id)) {
-      for (const search of searches) search.outdated = true;
-    }
+    this.outdate(id);
     const writes = [...this.#writes.of(id)].map(([, , write]) => write);
     const sweeps = [...this.#sweeps].filter(([other]) =>
       id === undefined || other === undefined || other === id
@@ -120,9 +125,14 @@ export class Order {
     return result;
   }
 
+  /** Whether a change is under way. */
+  get busy(): boolean {
+    return this.#writes.size + this.#sweeps.size > 0;
+  }
+
   /** Waits until no change is under way. */
   async idle(): Promise<void> {
-    while (this.#writes.size + this.#sweeps.size > 0) {
+    while (this.busy) {
       const writes = [...this.#writes.of(undefined)].map(([, , write]) =>
         write
       );

@@ -8,7 +8,7 @@
 import { optionMessage } from "./errors.ts";
 
 /** Any function that returns a promise, whatever its arguments and its `this`. */
-export type AsyncFunction = (this: never, ...args: never[]) => Promise<unknown>;
+export type AsyncFunction = (this: never, ...args: never) => Promise<unknown>;
 
 /** What a decorator is told of the method it decorates; `undefined` for a plain function. */
 export type MethodContext = ClassMethodDecoratorContext | undefined;

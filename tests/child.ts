@@ -11,6 +11,8 @@ export interface Child {
   said(line: string): Promise<void>;
   /** Resolves with all lines when the script has ended; rejects when it failed. */
   ended(): Promise<string[]>;
+  /** What it has written to stderr so far. */
+  errors(): string;
   /** Ends it at once (SIGKILL), and resolves with the lines printed until then. */
   kill(): Promise<string[]>;
 }
@@ -21,11 +23,13 @@ export interface Child {
  * @param script Its path, relative to this folder.
  * @param parameters Its arguments.
  * @param flags What Deno may do; other runtimes know no permissions.
+ * @param variables What its environment has beside that of the tests.
  */
 export function start(
   script: string,
   parameters: readonly string[],
   flags: readonly string[] = ["-A"],
+  variables: Readonly<Record<string, string>> = {},
 ): Child {
   const path = fileURLToPath(new URL(script, import.meta.url));
   const runtime = "Deno" in globalThis
@@ -33,6 +37,7 @@ export function start(
     : process.execArgv;
   const child = spawn(process.execPath, [...runtime, path, ...parameters], {
     stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, ...variables },
   });
   let text = "";
   let errors = "";
@@ -65,6 +70,7 @@ export function start(
       if (code !== 0) throw new Error(`it ended with ${code}: ${errors}`);
       return lines();
     },
+    errors: () => errors,
     kill: async () => {
       child.kill("SIGKILL");
       await closed;

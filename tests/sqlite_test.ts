@@ -13,7 +13,6 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -22,7 +21,6 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
@@ -36,7 +34,9 @@ import {
 } from "../errors.ts";
 import { SQLiteBackend } from "../sqlite.ts";
 import { isDamage, SQLITE, sqliteCode } from "../sqlite_driver.ts";
+import { DatabaseFile } from "../sqlite_file.ts";
 import { start } from "./child.ts";
+import { temporaryFolder } from "./temp.ts";
 import { openDouble } from "./fixtures/db_sqlite_double.ts";
 
 function entry(
@@ -59,7 +59,7 @@ function entry(
 async function inFolder(
   use: (folder: string) => Promise<void>,
 ): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "panza-"));
+  const folder = temporaryFolder();
   try {
     await use(folder);
   } finally {
@@ -327,6 +327,34 @@ test("SQLiteBackend.set() fails alone when its neighbours in the transaction are
     assertEquals(await keysOf(backend), ["after"]);
   }).then(() => {}));
 
+test("SQLiteBackend.set() rejects when the commit fails, alone or with others", async () => {
+  const database = new DatabaseSync(":memory:");
+  await withBackend(database, async (backend) => {
+    await backend.set("id", "kept", entry("1"));
+    // The foreign key is checked by the commit, so each statement before it succeeds.
+    database.exec(`PRAGMA foreign_keys = ON;
+      CREATE TABLE parents (id INTEGER PRIMARY KEY);
+      CREATE TABLE children (id REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+      CREATE TRIGGER full AFTER INSERT ON panza_entries WHEN NEW.key LIKE 'bad%'
+      BEGIN INSERT INTO children VALUES (1); END`);
+    await assertRejects(
+      () => backend.set("id", "bad", entry("1")),
+      BackendError,
+    );
+    const results = await Promise.allSettled(
+      ["a", "bad", "b", "bad2"].map((key) =>
+        backend.set("id", key, entry("1"))
+      ),
+    );
+    assertEquals(
+      results.map((result) => result.status),
+      ["fulfilled", "rejected", "fulfilled", "rejected"],
+    );
+    assertEquals(await keysOf(backend), ["a", "b", "kept"]);
+  });
+  database.close();
+});
+
 test("SQLiteBackend.set() is seen by a backend on the same file once it resolves", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");
@@ -401,6 +429,21 @@ test("SQLiteBackend.entries() yields each entry once while entries are replaced"
     }
     assertEquals(seen, keys);
   }).then(() => {}));
+
+test("SQLiteBackend lets timers run in a loop that only finds and lists entries", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fill(path);
+    await withBackend(path, async (backend) => {
+      const gap = await longestGap(async () => {
+        const end = performance.now() + 300;
+        while (performance.now() < end) await backend.get("id", "key1");
+        const later = performance.now() + 300;
+        while (performance.now() < later) await keysOf(backend);
+      });
+      assert(gap < 150, `the loop was held up for ${gap} ms`);
+    });
+  }));
 
 test("SQLiteBackend.deleteId() deletes many entries without holding up the event loop", () =>
   inFolder(async (folder) => {
@@ -679,6 +722,31 @@ test("SQLiteBackend moves a file aside that gets damaged while it is open", () =
     assertEquals(reports.map((report) => report.name), ["DatabaseMovedError"]);
   }));
 
+test("DatabaseFile.moveAside() moves a damaged file once when two find the damage", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fill(path);
+    const reports: Error[] = [];
+    const files = [0, 1].map(() =>
+      new DatabaseFile(path, "SQLite cache.db", (error) => reports.push(error))
+    );
+    for (
+      const database of await Promise.all(files.map((file) => file.open()))
+    ) {
+      database.close();
+    }
+    const bytes = readFileSync(path);
+    const [first, second] = files;
+    await first?.moveAside(new Error("damaged"));
+    await fill(path, 1);
+    const healthy = readFileSync(path);
+    await second?.moveAside(new Error("damaged"));
+    assertEquals(readFileSync(path), healthy);
+    assertEquals(reports.length, 1);
+    assertInstanceOf(reports[0], DatabaseMovedError);
+    assertEquals(readFileSync(reports[0].movedTo), bytes);
+  }));
+
 test("SQLiteBackend never moves somebody else's database", () =>
   inFolder(async (folder) => {
     const path = join(folder, "users.db");
@@ -827,7 +895,7 @@ for (const state of ["new", "damaged"]) {
         assertEquals(moved.length, 1);
       } else {
         assertEquals(reports, []);
-        assertEquals(moved, []);
+        assertEquals(readdirSync(folder), ["cache.db"]);
       }
       await withBackend(path, async (backend) => {
         for (const name of names) {

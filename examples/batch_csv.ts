@@ -1,0 +1,139 @@
+/**
+ * A CSV of prompts in, a CSV of answers out. Killed half-way and run again, it asks only for the
+ * answers that it does not have.
+ *
+ *     deno run --allow-env --allow-net --allow-read --allow-write=. \
+ *       examples/batch_csv.ts prompts.csv answers.csv [--column prompt]
+ *
+ * Every row comes out with two more columns: `answer`, and `error` where there is none.
+ */
+// deno-lint-ignore-file no-console
+import { SQLiteCache } from "@panza/panza";
+import { progressBar } from "@panza/panza/progress";
+import { parse } from "csv-parse";
+import { createReadStream } from "node:fs";
+import { open, rename } from "node:fs/promises";
+import process from "node:process";
+import { pipeline } from "node:stream";
+import { parseArgs } from "node:util";
+import {
+  CONCURRENCY,
+  openChat,
+  type Question,
+  readSettings,
+  type Settings,
+  stopOnInterrupt,
+} from "./openai.ts";
+
+const USAGE = "batch_csv.ts prompts.csv answers.csv [--column prompt]";
+
+type Row = Readonly<Record<string, string>>;
+
+/** The rows of a file, read as they are needed. */
+async function* readRows(path: string, column: string): AsyncGenerator<Row> {
+  const parser = parse({
+    bom: true,
+    skip_empty_lines: true,
+    columns: (header: string[]) => {
+      if (header.includes(column)) return header;
+      throw new Error(`no column ${column}, only ${header.join(", ")}`);
+    },
+  });
+  // What goes wrong reaches the loop over the parser as well.
+  pipeline(createReadStream(path), parser, () => {});
+  for await (const row of parser) yield row as Row;
+}
+
+/** A line as RFC 4180 has it. */
+function csvLine(fields: Iterable<string>): string {
+  const quoted = Array.from(
+    fields,
+    (field) =>
+      /[",\r\n]|^\s|\s$/.test(field)
+        ? `"${field.replaceAll('"', '""')}"`
+        : field,
+  );
+  return `${quoted.join(",")}\r\n`;
+}
+
+interface Job {
+  readonly input: string;
+  readonly output: string;
+  readonly column: string;
+}
+
+function readJob(): Job {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { column: { type: "string", default: "prompt" } },
+  });
+  const [input, output, ...more] = positionals;
+  if (input === undefined || output === undefined || more.length > 0) {
+    throw new TypeError(`usage: ${USAGE}`);
+  }
+  return { input, output, column: values.column };
+}
+
+async function run(
+  { input, output, column }: Job,
+  settings: Settings,
+): Promise<number> {
+  await using cache = new SQLiteCache(".cache/batch_csv.db");
+  const stop = stopOnInterrupt();
+  const chat = openChat(cache, settings, stop);
+
+  /** The rows whose answers have not come out yet, in the order in which they will. */
+  const rows: Row[] = [];
+  async function* questions(): AsyncGenerator<Question> {
+    for await (const row of readRows(input, column)) {
+      rows.push(row);
+      yield { model: settings.model, prompt: row[column] ?? "" };
+    }
+  }
+
+  const batch = chat.map(questions(), {
+    concurrency: CONCURRENCY,
+    ordered: true,
+    signal: stop,
+    onProgress: progressBar(),
+  });
+  // Under another name until it is whole: an interrupted run leaves an older output alone.
+  const unfinished = `${output}.part`;
+  try {
+    await using file = await open(unfinished, "w");
+    for await (const result of batch) {
+      const row = {
+        ...rows.shift(),
+        answer: result.ok ? result.value : "",
+        error: result.ok ? "" : String(result.error),
+      };
+      if (result.index === 0) await file.write(csvLine(Object.keys(row)));
+      await file.write(csvLine(Object.values(row)));
+    }
+  } catch (error) {
+    if (stop.aborted) return 130;
+    const reason = (error as Error).message;
+    console.error(`batch_csv: ${reason}; every answer that came is kept`);
+    return 1;
+  }
+  await rename(unfinished, output);
+
+  const { done, failed } = batch.summary;
+  console.log(`${output}: ${done} rows, ${failed} without an answer`);
+  return failed === 0 ? 0 : 1;
+}
+
+async function main(): Promise<number> {
+  let job;
+  let settings;
+  try {
+    job = readJob();
+    settings = readSettings();
+  } catch (error) {
+    console.error(`batch_csv: ${(error as Error).message}`);
+    return 2;
+  }
+  return await run(job, settings);
+}
+
+process.exitCode = await main();

@@ -1,0 +1,390 @@
+/** The examples that ask a language model, against a small server on this machine. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { parse } from "csv-parse/sync";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import {
+  interrupt,
+  run,
+  type Start,
+  start,
+  temporaryFolder,
+  until,
+} from "./children.ts";
+
+const KEY = "sk-secret-123";
+
+/** What the server answers to a prompt: nothing special is an answer. */
+type Answer = { readonly status: number; readonly body: string } | undefined;
+
+/** A chat server: it upper-cases prompts, and counts what it is asked. */
+class ChatServer implements AsyncDisposable {
+  /** The prompts, one for each request. */
+  readonly asked: string[] = [];
+  /** What it says instead of an answer. */
+  answer: (prompt: string) => Answer | Promise<Answer> = () => undefined;
+  readonly #server: Server;
+
+  constructor() {
+    this.#server = createServer(async (request, response) => {
+      const { model, messages } = JSON.parse(await textOf(request));
+      const prompt: string = messages[0].content;
+      this.asked.push(prompt);
+      assertEquals(request.method, "POST");
+      assertEquals(request.url, "/v1/chat/completions");
+      assertEquals(request.headers.authorization, `Bearer ${KEY}`);
+      const special = await this.answer(prompt);
+      const content = `${model}: ${prompt.toUpperCase()}`;
+      response.writeHead(special?.status ?? 200, {
+        "content-type": "application/json",
+        "retry-after": "0",
+      });
+      response.end(
+        special?.body ??
+          JSON.stringify({ choices: [{ message: { content } }] }),
+      );
+    });
+  }
+
+  async listen(): Promise<this> {
+    await new Promise<void>((resolve) =>
+      this.#server.listen(0, "127.0.0.1", resolve)
+    );
+    return this;
+  }
+
+  /** How an example is started that asks this server. */
+  start(cwd: string, options: Partial<Start> = {}): Start {
+    const { port } = this.#server.address() as AddressInfo;
+    return {
+      cwd,
+      permissions: [
+        "--allow-env",
+        "--allow-net=127.0.0.1",
+        "--allow-read",
+        "--allow-write=.",
+      ],
+      ...options,
+      env: {
+        OPENAI_BASE_URL: `http://127.0.0.1:${port}/v1/`,
+        OPENAI_API_KEY: KEY,
+        OPENAI_MODEL: "echo",
+        ...options.env,
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const chunk of request.setEncoding("utf8")) text += chunk;
+  return text;
+}
+
+/** An error as OpenAI's API writes one. */
+function refusal(status: number, message: string): Answer {
+  return { status, body: JSON.stringify({ error: { message } }) };
+}
+
+test("llm.ts asks each prompt once, and never again", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  const options = server.start(folder.path);
+  const answers = "> one\necho: ONE\n\n> two\necho: TWO\n\n";
+
+  const fresh = await run("llm.ts", ["one", "two"], options);
+  assertEquals([fresh.code, fresh.stdout], [0, answers], fresh.stderr);
+  assertEquals(server.asked.toSorted(), ["one", "two"]);
+  assertMatch(fresh.stderr, /hits 0, misses 2/);
+
+  const again = await run("llm.ts", [], { ...options, stdin: "one\n\ntwo\n" });
+  assertEquals([again.code, again.stdout], [0, answers], again.stderr);
+  assertEquals(server.asked.length, 2, "no request the second time");
+
+  const env = { ...options.env, OPENAI_MODEL: "other" };
+  const other = await run("llm.ts", ["one"], { ...options, env });
+  assertEquals(other.stdout, "> one\nother: ONE\n\n", "a model of its own");
+});
+
+test("llm.ts tries again after a passing error, and stores what it got", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  let failures = 2;
+  server.answer = (prompt) =>
+    prompt === "one" && failures-- > 0 ? refusal(500, "busy") : undefined;
+  const { code, stdout, stderr } = await run(
+    "llm.ts",
+    ["one", "two"],
+    server.start(folder.path),
+  );
+  // In the order of the prompts, although the first answer comes last.
+  assertEquals(stdout, "> one\necho: ONE\n\n> two\necho: TWO\n\n", stderr);
+  assertEquals(code, 0);
+  assertEquals(server.asked.toSorted(), ["one", "one", "one", "two"]);
+});
+
+test("llm.ts reports a lasting error, stores the others, and asks for the missing one next time", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  const options = server.start(folder.path);
+  server.answer = (prompt) =>
+    prompt === "two" ? refusal(503, "overloaded") : undefined;
+  const failed = await run("llm.ts", ["one", "two", "three"], options);
+  assertEquals(failed.code, 1);
+  assertEquals(failed.stdout, "> one\necho: ONE\n\n> three\necho: THREE\n\n");
+  assertMatch(
+    failed.stderr,
+    /^ChatError: .*completions answered 503: overloaded$/m,
+  );
+
+  server.answer = () => undefined;
+  server.asked.length = 0;
+  const again = await run("llm.ts", ["one", "two", "three"], options);
+  assertEquals([again.code, server.asked], [0, ["two"]], again.stderr);
+});
+
+test("llm.ts does not repeat what is refused, and never prints the key", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  server.answer = () => refusal(401, `Incorrect API key: ${KEY}`);
+  const { code, stdout, stderr } = await run(
+    "llm.ts",
+    ["one"],
+    server.start(folder.path),
+  );
+  assertEquals([code, stdout, server.asked], [1, "", ["one"]]);
+  assertMatch(stderr, /answered 401: Incorrect API key: \(the key\)/);
+  assert(!stderr.includes(KEY));
+});
+
+test("llm.ts says what is wrong with an answer that is none", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  const bodies: Record<string, Answer> = {
+    html: { status: 200, body: "<html>" },
+    empty: { status: 200, body: "{}" },
+    nothing: { status: 200, body: "null" },
+    plain: { status: 400, body: "too long" },
+  };
+  server.answer = (prompt) => bodies[prompt];
+  const { code, stderr } = await run(
+    "llm.ts",
+    Object.keys(bodies),
+    server.start(folder.path),
+  );
+  assertEquals(code, 1);
+  for (const prompt of ["html", "empty", "nothing"]) {
+    assertMatch(
+      stderr,
+      new RegExp(`> ${prompt}\n.*answered without a message`),
+    );
+  }
+  assertMatch(stderr, /> plain\n.*answered 400: too long/);
+});
+
+test("llm.ts names the setting that is missing or wrong", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  const { env, ...options } = server.start(folder.path);
+  const wrong: Record<string, string[]> = {
+    OPENAI_BASE_URL: ["nonsense", "ftp://127.0.0.1", "http://me:pw@127.0.0.1"],
+    OPENAI_API_KEY: ["", "sk secret\n123"],
+    OPENAI_MODEL: [""],
+  };
+  for (const [name, values] of Object.entries(wrong)) {
+    for (const value of values) {
+      const { code, stderr } = await run("llm.ts", ["one"], {
+        ...options,
+        env: { ...env, [name]: value },
+      });
+      assertEquals(code, 2, stderr);
+      assertMatch(stderr, new RegExp(`^llm: ${name} must be .*\n$`));
+      assert(!stderr.includes("123"), "the key is not printed");
+    }
+  }
+  assertEquals(server.asked, []);
+});
+
+test("llm.ts keeps what is under way on Ctrl-C, and asks for the rest next time", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  const options = server.start(folder.path);
+  const prompts = Array.from({ length: 20 }, (_, index) => `prompt ${index}`);
+  const { promise: held, resolve: release } = Promise.withResolvers<
+    undefined
+  >();
+  server.answer = () => held;
+  const running = start("llm.ts", prompts, options);
+  await until(running, () => server.asked.length === 8);
+  interrupt(running);
+  await until(running, () => running.stderr().includes("Interrupted."));
+  release(undefined);
+  const { code, stdout, stderr } = await running.ended;
+  assertEquals(code, 130, stderr);
+  const paid = [...server.asked];
+  assertEquals(paid.length, 8, "nothing more was asked");
+  for (const prompt of paid) assertStringIncludes(stdout, `> ${prompt}\n`);
+
+  server.asked.length = 0;
+  const again = await run("llm.ts", prompts, options);
+  assertEquals(again.code, 0, again.stderr);
+  const rest = prompts.filter((prompt) => !paid.includes(prompt));
+  assertEquals(server.asked.toSorted(), rest.toSorted());
+});
+
+test("llm.ts ends on Ctrl-C while it waits for a prompt", async () => {
+  using folder = temporaryFolder("llm");
+  await using server = await new ChatServer().listen();
+  const options = server.start(folder.path);
+  const running = start("llm.ts", [], {
+    ...options,
+    stdin: "one\n",
+    keepStdinOpen: true,
+  });
+  await until(running, () => server.asked.length === 1);
+  interrupt(running);
+  const { code, stderr } = await running.ended;
+  assertEquals(code, 130, stderr);
+  const { stdout } = await run("llm.ts", ["one"], options);
+  assertEquals(stdout, "> one\necho: ONE\n\n");
+  assertEquals(server.asked, ["one"]);
+});
+
+/** Reads the CSV that an example wrote. */
+function readCsv(path: string): Record<string, string>[] {
+  return parse(readFileSync(path), { columns: true });
+}
+
+test("batch_csv.ts answers every row, whatever its fields hold", async () => {
+  using folder = temporaryFolder("csv");
+  await using server = await new ChatServer().listen();
+  const { path: cwd } = folder;
+  writeFileSync(
+    join(cwd, "in.csv"),
+    '\ufeffid,question\r\n1,plain\r\n2,"a ""quoted"", one"\r\n3,"two\r\nlines"\r\n\r\n4, spaced \r\n5,\r\n',
+  );
+  const csv = ["in.csv", "out.csv", "--column", "question"];
+  const fresh = await run("batch_csv.ts", csv, server.start(cwd));
+  assertEquals(fresh.code, 0, fresh.stderr);
+  assertEquals(fresh.stdout, "out.csv: 5 rows, 0 without an answer\n");
+  const questions = [
+    "plain",
+    'a "quoted", one',
+    "two\r\nlines",
+    " spaced ",
+    "",
+  ];
+  assertEquals(
+    readCsv(join(cwd, "out.csv")),
+    questions.map((question, index) => ({
+      id: String(index + 1),
+      question,
+      answer: `echo: ${question.toUpperCase()}`,
+      error: "",
+    })),
+  );
+  const first = readFileSync(join(cwd, "out.csv"), "utf8");
+  assertMatch(first, /^id,question,answer,error\r\n1,plain,echo: PLAIN,\r\n/);
+
+  await run("batch_csv.ts", csv, server.start(cwd));
+  assertEquals(server.asked.length, 5, "no request the second time");
+  assertEquals(readFileSync(join(cwd, "out.csv"), "utf8"), first);
+});
+
+test("batch_csv.ts puts a failure into its row and ends with 1", async () => {
+  using folder = temporaryFolder("csv");
+  await using server = await new ChatServer().listen();
+  const { path: cwd } = folder;
+  server.answer = (prompt) =>
+    prompt === "b" ? refusal(400, "not that") : undefined;
+  writeFileSync(join(cwd, "in.csv"), "prompt\na\nb\nc\n");
+  const { code, stdout } = await run(
+    "batch_csv.ts",
+    ["in.csv", "out.csv"],
+    server.start(cwd),
+  );
+  assertEquals([code, stdout], [1, "out.csv: 3 rows, 1 without an answer\n"]);
+  const rows = readCsv(join(cwd, "out.csv"));
+  assertEquals(rows.map(({ answer }) => answer), ["echo: A", "", "echo: C"]);
+  assertMatch(
+    rows[1]?.["error"] ?? "",
+    /^ChatError: .* answered 400: not that$/,
+  );
+});
+
+test("batch_csv.ts goes on after kill -9 with every answer that was stored", async () => {
+  using folder = temporaryFolder("csv");
+  await using server = await new ChatServer().listen();
+  const { path: cwd } = folder;
+  const prompts = Array.from({ length: 40 }, (_, index) => `prompt ${index}`);
+  writeFileSync(join(cwd, "in.csv"), `prompt\n${prompts.join("\n")}\n`);
+  writeFileSync(join(cwd, "out.csv"), "an older output");
+  const held = new Promise<undefined>(() => {});
+  // The first 20 are answered, the others never.
+  server.answer = () => server.asked.length > 20 ? held : undefined;
+  const running = start(
+    "batch_csv.ts",
+    ["in.csv", "out.csv"],
+    server.start(cwd),
+  );
+  // As many are asked as run at once, and are held: all others have been stored.
+  await until(running, () => server.asked.length === 28);
+  running.child.kill("SIGKILL");
+  await running.ended;
+  assertEquals(readFileSync(join(cwd, "out.csv"), "utf8"), "an older output");
+
+  server.asked.length = 0;
+  server.answer = () => undefined;
+  const again = await run(
+    "batch_csv.ts",
+    ["in.csv", "out.csv"],
+    server.start(cwd),
+  );
+  assertEquals(again.code, 0, again.stderr);
+  assertEquals(server.asked.length, 20, "the 20 that had no answer");
+  assertEquals(
+    readCsv(join(cwd, "out.csv")).map(({ answer }) => answer),
+    prompts.map((prompt) => `echo: ${prompt.toUpperCase()}`),
+  );
+});
+
+test("batch_csv.ts refuses what it cannot read in one line", async () => {
+  using folder = temporaryFolder("csv");
+  await using server = await new ChatServer().listen();
+  const { path: cwd } = folder;
+  writeFileSync(join(cwd, "other.csv"), "a,b\n1,2\n");
+  writeFileSync(join(cwd, "ragged.csv"), "prompt,b\n1,2\n1,2,3\n");
+  const bad: [string[], number, RegExp][] = [
+    [["in.csv"], 2, /usage: batch_csv\.ts prompts\.csv/],
+    [["in.csv", "out.csv", "--colum", "x"], 2, /--colum/],
+    [["absent.csv", "out.csv"], 1, /absent\.csv/],
+    [["other.csv", "out.csv"], 1, /no column prompt, only a, b/],
+    [["ragged.csv", "out.csv"], 1, /line 3/],
+  ];
+  for (const [programArguments, expected, message] of bad) {
+    const { code, stdout, stderr } = await run(
+      "batch_csv.ts",
+      programArguments,
+      server.start(cwd),
+    );
+    assertEquals([code, stdout], [expected, ""], stderr);
+    const lines = stderr.split("\n").filter((line) =>
+      line.startsWith("batch_csv: ")
+    );
+    assertEquals(lines.length, 1, stderr);
+    assertMatch(lines[0] ?? "", message);
+  }
+});
