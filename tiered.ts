@@ -176,6 +176,7 @@ export class TieredBackend implements Backend {
     signal?: AbortSignal,
   ): Promise<StoredEntry | undefined> {
     this.#assertOpen();
+    if (this.#owesTurn) await this.#giveWay();
     const lookup = new Lookup(id, key, this.#innerTtl);
     await this.#look(this.#tiers, id, [lookup], false, signal);
     const result = this.#resultOf(lookup);
@@ -199,6 +200,7 @@ export class TieredBackend implements Backend {
     signal?: AbortSignal,
   ): Promise<(StoredEntry | undefined)[]> {
     this.#assertOpen();
+    if (this.#owesTurn) await this.#giveWay();
     const lookups = keys.map((key) => new Lookup(id, key, this.#innerTtl));
     await this.#look(this.#tiers, id, lookups, true, signal);
     return lookups.map((lookup) => {
@@ -210,6 +212,20 @@ export class TieredBackend implements Backend {
     });
   }
 
+  /**
+   * Lets changes go on: hits in memory settle in microtasks, and a loop of them would keep a change
+   * in another tier waiting for ever.
+   */
+  async #giveWay(): Promise<void> {
+    await nextTurn();
+    this.#turnEnds = performance.now() + SLICE_MS;
+  }
+
+  /** Whether reads have kept a change waiting for long enough. */
+  get #owesTurn(): boolean {
+    return this.#order.busy && performance.now() > this.#turnEnds;
+  }
+
   /** Asks one tier after the other until everything is found. */
   async #look(
     tiers: readonly Tier[],
@@ -218,12 +234,6 @@ export class TieredBackend implements Backend {
     many: boolean,
     signal?: AbortSignal,
   ): Promise<void> {
-    if (this.#order.busy && performance.now() > this.#turnEnds) {
-      // Hits in memory settle in microtasks: a loop of them would keep a change in another tier
-      // waiting for ever.
-      await nextTurn();
-      this.#turnEnds = performance.now() + SLICE_MS;
-    }
     let open = lookups;
     try {
       for (const [index, tier] of tiers.entries()) {
