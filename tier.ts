@@ -62,8 +62,10 @@ export class Tier {
   readonly #missed = new Places<Missed>();
   /** Ids whose deletion failed. */
   readonly #ids = new Set<string>();
-  /** Whether it answers nothing, because clearing it failed or it missed more than can be kept. */
+  /** Whether nothing counts that it holds: clearing it failed, or it missed more than can be kept. */
   #blind = false;
+  /** What was written since to places that it would not answer for. */
+  readonly #renewed = new Places<true>();
 
   constructor(backend: Backend, inner: boolean, listener: Listener) {
     this.backend = backend;
@@ -140,13 +142,21 @@ export class Tier {
 
   /** Whether what it holds there may be outdated: then it must not answer. */
   distrusts(id: string, key: string): boolean {
-    return this.#blind || this.#ids.has(id) ||
-      this.#missed.get(id, key) !== undefined;
+    return this.#missed.get(id, key) !== undefined ||
+      this.#isClosed(id) && this.#renewed.get(id, key) === undefined;
+  }
+
+  /** Whether nothing of the id counts but what was written since. */
+  #isClosed(id: string): boolean {
+    return this.#blind || this.#ids.has(id);
   }
 
   /** A write or delete of the entry succeeded. */
   trust(id: string, key: string): void {
     this.#missed.delete(id, key);
+    if (this.#isClosed(id) && this.#renewed.size < MAX_MARKS) {
+      this.#renewed.set(id, key, true);
+    }
   }
 
   /** The deletion of an id, or of everything, succeeded. */
@@ -156,10 +166,12 @@ export class Tier {
       this.#ids.clear();
       this.#blind = false;
     } else this.#ids.delete(id);
+    if (!this.#blind) this.#renewed.deleteAll(id);
   }
 
   /** A write or delete of the entry failed. */
   distrust(id: string, key: string, missed: Missed): void {
+    this.#renewed.delete(id, key);
     if (this.#blind) return;
     this.#missed.set(id, key, missed);
     if (this.#missed.size > MAX_MARKS) this.#goBlind();
@@ -169,6 +181,7 @@ export class Tier {
   distrustAll(id: string | undefined): void {
     // Whatever it missed before was to be deleted too.
     this.#missed.deleteAll(id);
+    this.#renewed.deleteAll(id);
     if (id === undefined) this.#blind = true;
     else if (!this.#blind) this.#ids.add(id);
     if (this.#ids.size > MAX_MARKS) this.#goBlind();
@@ -184,7 +197,7 @@ export class Tier {
         this.backend.description,
         "read",
         cause,
-        "this process asks it no more until everything is busted",
+        "this process reads from it only what it stores from now on, until everything is busted",
       ),
     );
   }

@@ -626,6 +626,102 @@ test("TieredBackend.prune() lets no copy bring back what it deletes", async () =
   assertEquals(await listOf(tiers), []);
 });
 
+test("TieredBackend.prune() lets no read during it copy what it deletes", async () => {
+  const { tiers, faulty, stores } = bench(2);
+  await at(stores, 1).set("i", "a", entryOf("a", 1, { storedAt: 1 }));
+  at(faulty, 1).hold("entries");
+  const pruned = tiers.prune({ storedBefore: 2 });
+  await quiet();
+  assertEquals(await valueIn(tiers, "a"), 1);
+  at(faulty, 1).release("entries");
+  await pruned;
+  await quiet();
+  assertEquals(await listOf(tiers), []);
+});
+
+test("TieredBackend.set() makes a tier count again for what it failed to delete", async () => {
+  const { tiers, faulty } = bench(2);
+  await tiers.set("i", "a", entryOf("a", 1));
+  at(faulty, 0).fail("delete", { times: 1 });
+  await assertRejects(() => tiers.delete("i", "a"), BackendError);
+  // It answers, so that it is asked to store.
+  await tiers.deleteId("other");
+  await tiers.set("i", "a", entryOf("a", 2));
+  const before = at(faulty, 1).calls("get");
+  assertEquals(await valueIn(tiers, "a"), 2);
+  assertEquals(at(faulty, 1).calls("get"), before);
+});
+
+test("TieredBackend goes on with what is stored after a bust that failed everywhere", async () => {
+  using time = new FakeTime();
+  for (const name of ["deleteId", "clear"] as const) {
+    const { tiers, faulty, stores } = bench(2);
+    await tiers.set("i", "a", entryOf("a", "busted"));
+    await tiers.set("i", "b", entryOf("b", "busted"));
+    for (const tier of faulty) tier.fail(name, { times: 1 });
+    await assertRejects(
+      () => name === "clear" ? tiers.clear() : tiers.deleteId("i"),
+      BackendError,
+    );
+    await time.tick(1000);
+    assertEquals(await tiers.get("i", "a"), undefined);
+    await tiers.set("i", "a", entryOf("a", "new"));
+    assertEquals(await valueIn(tiers, "a"), "new");
+    assertEquals(await tiers.get("i", "b"), undefined);
+    assertEquals(await listOf(tiers), ["i/a"]);
+    assertEquals((await listOf(at(stores, 0))).length, 2);
+  }
+});
+
+test("TieredBackend ends no outage with an answer to what was asked before", async () => {
+  const { tiers, faulty, reports } = bench(2);
+  at(faulty, 1).hold("get");
+  const read = tiers.get("i", "absent");
+  await quiet();
+  at(faulty, 1).fail("set");
+  await tiers.set("i", "a", entryOf("a", 1));
+  at(faulty, 1).release("get");
+  assertEquals(await read, undefined);
+  await tiers.set("i", "b", entryOf("b", 1));
+  assertEquals(at(faulty, 1).calls("set"), 1);
+  assertEquals(reports.length, 1);
+});
+
+test("TieredBackend.set() keeps the bytes it was given though it has to wait", async () => {
+  const { tiers, faulty, stores } = bench(2);
+  at(faulty, 0).hold("set");
+  const first = tiers.set("i", "a", entryOf("a", 1));
+  const entry = entryOf("a", new Uint8Array([1, 2, 3]));
+  const second = tiers.set("i", "a", entry);
+  if (typeof entry.data !== "string") entry.data.fill(0);
+  at(faulty, 0).release("set");
+  await Promise.all([first, second]);
+  for (const store of stores) {
+    assertEquals(await valueIn(store, "a"), new Uint8Array([1, 2, 3]));
+  }
+});
+
+test("TieredBackend takes nothing old from a tier that missed too much, until all is busted", async () => {
+  const { tiers, faulty, stores, reports } = bench(2);
+  at(faulty, 1).fail("set");
+  const entry = entryOf("a", 1);
+  for (let n = 0; n <= 100_000; n++) await tiers.set("i", `${n}`, entry);
+  assertEquals(reports.length, 2);
+  assertStringIncludes(at(reports, 1).message, "100000");
+  at(faulty, 1).heal();
+  await at(stores, 1).set("i", "a", entry);
+  assertEquals(await tiers.get("i", "a"), undefined);
+  await tiers.deleteId("i");
+  await at(stores, 1).set("i", "a", entry);
+  assertEquals(await tiers.get("i", "a"), undefined);
+  await tiers.set("i", "a", entry);
+  await at(stores, 0).clear();
+  assertEquals(await valueIn(tiers, "a"), 1, "it was stored since");
+  await tiers.clear();
+  await at(stores, 1).set("i", "b", entryOf("b", 2));
+  assertEquals(await valueIn(tiers, "b"), 2, "all is trusted again");
+});
+
 test("TieredOptions.innerTtl bounds how long another machine's bust stays unseen", async () => {
   using time = new FakeTime();
   const { tiers, faulty, stores } = bench(3, { innerTtl: "10s" });
