@@ -362,8 +362,8 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
         await finish([tiers.close()]);
       },
     ),
-    { seed: 20263, numRuns: 1500 },
+    { seed: 20263, numRuns: 300 },
   );
-  assert(hits > 1000, `only ${hits} of ${reads} reads found something`);
-  assert(refusals > 300, `only ${refusals} operations failed`);
+  assert(hits > 300, `only ${hits} of ${reads} reads found something`);
+  assert(refusals > 60, `only ${refusals} operations failed`);
 });
