@@ -384,8 +384,7 @@ export class Cache implements AsyncDisposable {
     options: { readonly id?: string } = {},
   ): AsyncIterableIterator<EntryInfo> {
     this.#store.assertOpen();
-    refuseUnknownOptions("list entries", options, ["id"]);
-    const { id } = options;
+    const id = idOf("list entries", options);
     try {
       const listed = this.backend.entries(
         id === undefined ? undefined : escapeName(id),
@@ -439,8 +438,7 @@ export class Cache implements AsyncDisposable {
    * @returns Hits, misses, shared and stale calls, errors, bytes and time saved.
    */
   stats(options: { readonly id?: string } = {}): Stats {
-    refuseUnknownOptions("count calls", options, ["id"]);
-    return this.#store.stats(options.id);
+    return this.#store.stats(idOf("count calls", options));
   }
 
   /**
@@ -524,6 +522,19 @@ const BACKEND_METHODS = [
 
 /** Backends take no empty key; a single backslash is what no other key is escaped to. */
 const EMPTY_KEY = "\\";
+
+/** The id that a listing or count is of, `""` for direct keys; `undefined` for all. */
+function idOf(
+  action: string,
+  options: { readonly id?: string },
+): string | undefined {
+  refuseUnknownOptions(action, options, ["id"]);
+  const { id } = options;
+  if (id !== undefined && typeof id !== "string") {
+    throw new TypeError(optionMessage(action, "id", "a string", id));
+  }
+  return id;
+}
 
 function checkId(action: string, id: unknown): void {
   if (typeof id !== "string" || id === "") {

@@ -173,8 +173,34 @@ export class Calls {
     args: readonly unknown[],
   ): Promise<CallDetail<unknown>> {
     this.#store.assertOpen();
-    const asked = this.ask(self, args);
-    return await this.fly(asked instanceof Promise ? await asked : asked, null);
+    const pending = this.ask(self, args);
+    const asked = pending instanceof Promise ? await pending : pending;
+    const { key, signals } = asked;
+    const { flights, barrier } = this.#state;
+    if (
+      !this.#singleFlight || signals.length > 0 || barrier !== undefined ||
+      flights.get(key) !== undefined
+    ) return await this.fly(asked, null);
+    // The way of most calls, in as few steps as it takes: nobody else asks, and the store has it.
+    const flight = flights.begin(key, true);
+    let found: Found | undefined;
+    try {
+      found = await this.#look(key, undefined);
+      if (found !== undefined && this.statusOf(found) === "hit") {
+        const { storedAt, durationMs } = found.entry;
+        if (flight.shared) flight.land(resultOf(found, "hit").outcome);
+        flights.end(key, flight);
+        this.count("hit", durationMs, asked);
+        return { value: found.value, status: "hit", key, storedAt, durationMs };
+      }
+    } catch (error) {
+      flight.crash(error);
+      flights.end(key, flight);
+      throw error;
+    }
+    const detail = await this.#lead(asked, flight, found);
+    this.count(detail.status, detail.durationMs, asked);
+    return detail;
   }
 
   /** Looks without running. */
@@ -239,15 +265,17 @@ export class Calls {
     const { flights } = this.#state;
     while (true) {
       // Not only the first one: what a flight finds during a bust, later calls must not share.
-      while (this.#state.barrier !== undefined) {
-        await this.#state.barrier;
-        found = null;
-      }
+      while (this.#state.barrier !== undefined) await this.#state.barrier;
       const aborted = asked.signals.some((signal) => signal.aborted);
       const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
       if (flight === undefined) {
         // A call that is aborted already is no leader for others.
-        return await this.#lead(asked, this.#singleFlight && !aborted, found);
+        const joinable = this.#singleFlight && !aborted;
+        return await this.#lead(
+          asked,
+          flights.begin(asked.key, joinable),
+          found,
+        );
       }
       for (const signal of asked.signals) signal.throwIfAborted();
       const landing = await this.#follow(asked, flight);
@@ -259,7 +287,11 @@ export class Calls {
       const { encoded, status, storedAt, durationMs } = landing.outcome;
       // What cannot be copied cannot be shared: each caller owns its result.
       if (encoded === undefined) {
-        return await this.#lead(asked, false, undefined);
+        return await this.#lead(
+          asked,
+          flights.begin(asked.key, false),
+          undefined,
+        );
       }
       return {
         value: decode(encoded),
@@ -290,12 +322,11 @@ export class Calls {
 
   async #lead(
     asked: Asked,
-    joinable: boolean,
+    flight: Flight<Outcome>,
     found: Known,
   ): Promise<CallDetail<unknown>> {
     const { key, signals } = asked;
     const { flights } = this.#state;
-    const flight = flights.begin(key, joinable);
     const detach = (): void => flights.detach(key, flight);
     for (const signal of signals) signal.addEventListener("abort", detach);
     const outer = currentFlight();
@@ -333,17 +364,43 @@ export class Calls {
       return resultOf(found, status);
     }
     if (cacheOnly) throw new CacheOnlyError(id, asked.key);
-    if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
     try {
+      const renewed = await this.#renewed(asked, flight);
+      if (renewed !== undefined) return renewed;
+      if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
       return await this.#run(asked, flight);
     } catch (error) {
       if (
         found === undefined ||
-        isPast(found.entry.expiresAt, this.#freshness.staleIfError)
+        isPast(found.entry.expiresAt, this.#freshness.staleIfError) ||
+        asked.signals.some((signal) => signal.aborted)
       ) throw error;
       this.#store.report(error, "refresh", this.#state, asked.key);
       return resultOf(found, "stale");
     }
+  }
+
+  /** What a run comes to that renews this key already: past its windows, a call waits for it. */
+  async #renewed(
+    asked: Asked,
+    flight: Flight<Outcome>,
+  ): Promise<Result | undefined> {
+    const renewal = this.#state.renewals.get(asked.key)?.flight;
+    if (renewal === undefined || renewal.outdated || !this.#singleFlight) {
+      return undefined;
+    }
+    // As part of the flight, so that a renewal that waits for itself is noticed.
+    const landing = await runInFlight(
+      flight,
+      () => this.#follow(asked, renewal),
+    );
+    if (!landing.landed) return undefined;
+    const { encoded } = landing.outcome;
+    if (encoded === undefined) return undefined;
+    return {
+      value: decode(encoded),
+      outcome: { ...landing.outcome, status: "shared" },
+    };
   }
 
   /** Runs the function and keeps what it returns. */
@@ -440,26 +497,30 @@ export class Calls {
 
   /** Renews a stale result while its callers go on with the old one: one run for each key. */
   renew(asked: Asked): Promise<void> {
+    const { switches, isClosed } = this.#store;
+    if (switches.cacheOnly || isClosed) return Promise.resolve();
     const { renewals, flights } = this.#state;
-    const { key } = asked;
-    if (this.#store.switches.cacheOnly) return Promise.resolve();
-    let renewal = renewals.get(key);
+    let renewal = renewals.get(asked.key);
     if (renewal === undefined) {
-      const flight = flights.begin(key, false);
-      const ended = this.#run(asked, flight).then(
-        () => {},
-        (error: unknown) => {
-          this.#store.report(error, "refresh", this.#state, key);
-        },
-      ).finally(() => {
-        flights.end(key, flight);
-        renewals.delete(key);
-      });
-      renewal = { flight, ended };
-      renewals.set(key, renewal);
-      this.#store.inBackground(ended);
+      const flight = flights.begin(asked.key, false);
+      renewal = { flight, ended: this.#renew(asked, flight) };
+      renewals.set(asked.key, renewal);
+      this.#store.inBackground(renewal.ended);
     }
     return renewal.ended;
+  }
+
+  async #renew(asked: Asked, flight: Flight<Outcome>): Promise<void> {
+    try {
+      const result = await this.#run(asked, flight);
+      if (flight.shared) flight.land(shareable(result));
+    } catch (error) {
+      flight.crash(error);
+      this.#store.report(error, "refresh", this.#state, asked.key);
+    } finally {
+      this.#state.flights.end(asked.key, flight);
+      this.#state.renewals.delete(asked.key);
+    }
   }
 
   /** What a found result can be served as; `undefined` when the function has to run. */
@@ -504,14 +565,15 @@ export class Calls {
   }
 
   /**
-   * Reads many keys at once; trouble is reported and all of them are misses.
+   * Reads many keys at once; `undefined` after trouble, which is reported: one key that cannot be
+   * read says nothing about the others, so each is looked up alone then.
    *
    * @throws {CacheClosedError} After `close()`.
    */
   async lookMany(
     keys: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<readonly (StoredEntry | undefined)[]> {
+  ): Promise<readonly (StoredEntry | undefined)[] | undefined> {
     this.#store.assertOpen();
     while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
@@ -521,7 +583,7 @@ export class Calls {
       this.#store.assertOpen();
       signal?.throwIfAborted();
       this.#store.report(this.#store.wrap("read", error), "read", this.#state);
-      return [];
+      return undefined;
     }
   }
 

@@ -33,23 +33,24 @@ export class Flight<T> {
   /** The write of its result, while it is under way. */
   storing: Promise<void> | undefined;
   /** The flights that this one waits for, and how many of its calls do. */
-  readonly #waitsFor = new Map<Flight<unknown>, number>();
-  #waiters: Waiter<T>[] = [];
+  #waitsFor: Map<Flight<unknown>, number> | undefined;
+  // Both are made when they are needed: most flights are over before anybody comes.
+  #waiters: Waiter<T>[] | undefined;
 
   /** Whether somebody waits for the outcome. */
   get shared(): boolean {
-    return this.#waiters.length > 0;
+    return this.#waiters !== undefined && this.#waiters.length > 0;
   }
 
   /** Waits for the outcome, or until a signal of the waiter aborts. */
   wait(signals: readonly AbortSignal[]): Promise<Landing<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<Landing<T>>();
     const waiter: Waiter<T> = { resolve, reject };
-    this.#waiters.push(waiter);
+    (this.#waiters ??= []).push(waiter);
     if (signals.length === 0) return promise;
     const leave = (event: Event): void => {
-      const index = this.#waiters.indexOf(waiter);
-      if (index >= 0) this.#waiters.splice(index, 1);
+      const index = this.#waiters?.indexOf(waiter) ?? -1;
+      if (index >= 0) this.#waiters?.splice(index, 1);
       reject((event.target as AbortSignal).reason);
     };
     for (const signal of signals) signal.addEventListener("abort", leave);
@@ -60,19 +61,20 @@ export class Flight<T> {
 
   /** The flights that this one waits for. */
   get waitsFor(): Iterable<Flight<unknown>> {
-    return this.#waitsFor.keys();
+    return this.#waitsFor?.keys() ?? [];
   }
 
   /** Notes that a call of this flight waits for another one. */
   waitFor(other: Flight<unknown>): void {
+    this.#waitsFor ??= new Map();
     this.#waitsFor.set(other, (this.#waitsFor.get(other) ?? 0) + 1);
   }
 
   /** Notes that one call waits no more; others of this flight may. */
   waitNoMore(other: Flight<unknown>): void {
-    const left = (this.#waitsFor.get(other) ?? 0) - 1;
-    if (left > 0) this.#waitsFor.set(other, left);
-    else this.#waitsFor.delete(other);
+    const left = (this.#waitsFor?.get(other) ?? 0) - 1;
+    if (left > 0) this.#waitsFor?.set(other, left);
+    else this.#waitsFor?.delete(other);
   }
 
   /** Gives every waiter the outcome. */
@@ -93,8 +95,8 @@ export class Flight<T> {
   }
 
   #leave(): Waiter<T>[] {
-    const waiters = this.#waiters;
-    this.#waiters = [];
+    const waiters = this.#waiters ?? [];
+    this.#waiters = undefined;
     return waiters;
   }
 }

@@ -125,9 +125,14 @@ export class Store {
     return this.#switches ??= readSwitches();
   }
 
+  /** Whether `close` was called. */
+  get isClosed(): boolean {
+    return this.#closing !== undefined;
+  }
+
   /** Refuses whatever comes after `close`. */
   assertOpen(): void {
-    if (this.#closing !== undefined) throw new CacheClosedError();
+    if (this.isClosed) throw new CacheClosedError();
   }
 
   /** The state of an id, made on first use. */

@@ -59,6 +59,13 @@ export async function reasonOf(promise: Promise<unknown>): Promise<unknown> {
   throw new Error("it did not reject");
 }
 
+/** A value for a comparison: of an error what the standard says of it, without the runtime's additions. */
+export function comparable(value: unknown): unknown {
+  if (!(value instanceof Error)) return value;
+  const { name, message, cause } = value;
+  return { error: Object.getPrototypeOf(value), name, message, cause };
+}
+
 /** What `console.warn` is told until it is disposed. */
 export class Warnings implements Disposable {
   readonly lines: string[] = [];

@@ -1,0 +1,370 @@
+/** What the compiler knows of cached functions: checked when the tests are type-checked. */
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+import type { Batch, MapResult } from "../batch.ts";
+import type { Cache, CachedFunction } from "../cache.ts";
+import type { CacheRead, CallDetail, CallStatus } from "../call.ts";
+import { limitConcurrency } from "../concurrency.ts";
+import { MemoryCache } from "../memory.ts";
+import type { FunctionOptions, Schema } from "../options.ts";
+
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends
+  (<T>() => T extends B ? 1 : 2) ? true : false;
+
+/** Compiles only where both types are the same. */
+function same<A, B>(..._proof: Same<A, B> extends true ? [] : [never]): void {}
+
+/** Type-checked and never run. */
+function compiled(_: () => unknown): void {}
+
+const cache: Cache = new MemoryCache();
+
+interface Doc {
+  readonly text: string;
+}
+
+test("A cached function can be called like the function: its type is kept whole", async () => {
+  const fn = async (doc: Doc, length = 3, ...tags: string[]): Promise<string> =>
+    await Promise.resolve(doc.text.slice(0, length) + tags.join(""));
+  const cached = cache.cache({ id: "whole" })(fn);
+  same<typeof cached, CachedFunction<typeof fn>>();
+  // Argument names, optional and rest parameters are those of the function.
+  const same_: typeof fn = cached;
+  same<
+    Parameters<typeof cached>,
+    [doc: Doc, length?: number | undefined, ...tags: string[]]
+  >();
+  same<Awaited<ReturnType<typeof cached>>, string>();
+  assertEquals(await same_({ text: "long" }), "lon");
+  compiled(() => [
+    cached({ text: "a" }, 1, "x", "y"),
+    // @ts-expect-error the first argument is missing
+    cached(),
+    // @ts-expect-error a tag is no number
+    cached({ text: "a" }, 1, 2),
+    // @ts-expect-error the value is no number
+    cached({ text: "a" }).then((value: number) => value),
+  ]);
+});
+
+test("The methods of a cached function take its arguments and give its value", () => {
+  const cached = cache.cache({ id: "methods" })(
+    async (doc: Doc, model?: "a" | "b"): Promise<number[]> =>
+      await Promise.resolve([doc.text.length, (model ?? "").length]),
+  );
+  compiled(async () => {
+    const read = await cached.readCache({ text: "a" }, "b");
+    same<typeof read, CacheRead<number[]>>();
+    if (read.hit) {
+      same<typeof read.value, number[]>();
+      same<typeof read.expiresAt, number | null>();
+    }
+    // @ts-expect-error a miss has no value
+    read.value;
+    const detail = await cached.detail({ text: "a" });
+    same<typeof detail, CallDetail<number[]>>();
+    same<typeof detail.status, CallStatus>();
+    same<typeof detail.storedAt, number | null>();
+    const key = await cached.key({ text: "a" }, "a");
+    same<typeof key, string>();
+    same<typeof cached.id, string>();
+    await cached.bustCache();
+    await cached.bustCache({ text: "a" });
+  });
+  compiled(() => [
+    // @ts-expect-error no such model
+    cached.readCache({ text: "a" }, "c"),
+    // @ts-expect-error the argument is missing
+    cached.readCache(),
+    // @ts-expect-error no document
+    cached.bustCache("a"),
+    // @ts-expect-error the argument is missing
+    cached.detail(),
+    // @ts-expect-error the argument is missing
+    cached.key(),
+    // @ts-expect-error the id cannot be changed
+    cached.id = "other",
+  ]);
+});
+
+test("A batch takes the first argument as its inputs and the others as args", () => {
+  const cached = cache.cache({ id: "batch" })(
+    async (doc: Doc, model: string, length?: number): Promise<boolean> =>
+      await Promise.resolve(doc.text.length + model.length > (length ?? 0)),
+  );
+  compiled(async () => {
+    const batch = cached.map([{ text: "a" }], {
+      concurrency: 1,
+      args: ["model", 2],
+    });
+    same<typeof batch, Batch<Doc, boolean>>();
+    same<Awaited<ReturnType<typeof batch.values>>, boolean[]>();
+    for await (const result of batch) {
+      same<typeof result, MapResult<Doc, boolean>>();
+      if (result.ok) {
+        same<typeof result.value, boolean>();
+        same<typeof result.status, CallStatus>();
+      } else {
+        same<typeof result.error, unknown>();
+        same<typeof result.status, "failed">();
+      }
+      same<typeof result.input, Doc>();
+    }
+    async function* lazily(): AsyncGenerator<Doc> {
+      yield await Promise.resolve({ text: "a" });
+    }
+    cached.map(lazily(), { concurrency: Infinity, args: ["m"] });
+    cached.map(new Set([{ text: "a" }]), { concurrency: 1, args: ["m"] });
+  });
+  compiled(() => [
+    // @ts-expect-error inputs are documents
+    cached.map(["a"], { concurrency: 1, args: ["m"] }),
+    // @ts-expect-error a model is no number
+    cached.map([{ text: "a" }], { concurrency: 1, args: [1] }),
+    // @ts-expect-error how many at once must be said
+    cached.map([{ text: "a" }], {}),
+  ]);
+});
+
+test("A generic function stays generic", async () => {
+  const cached = cache.cache({ id: "generic" })(
+    async <T extends object>(value: T, key: keyof T): Promise<T[keyof T]> =>
+      await Promise.resolve(value[key]),
+  );
+  const value = await cached({ a: 1 }, "a");
+  same<typeof value, number>();
+  assertEquals(value, 1);
+  const list = cache.cache({ id: "list" })(
+    async <T>(item: T): Promise<T[]> => await Promise.resolve([item]),
+  );
+  const texts = await list("a");
+  same<typeof texts, string[]>();
+  compiled(() => [
+    // @ts-expect-error no such member
+    cached({ a: 1 }, "b"),
+  ]);
+  // With options that are typed for any arguments, too.
+  const hashed = cache.cache({
+    id: "hashed",
+    hashFunc: (item: unknown) => String(item),
+  })(async <T>(item: T): Promise<T[]> => await Promise.resolve([item]));
+  const numbers = await hashed(1);
+  same<typeof numbers, number[]>();
+});
+
+test("Overloads survive on the function itself; the methods know the last one", () => {
+  function load(name: string): Promise<string>;
+  function load(id: number, deep: boolean): Promise<number>;
+  async function load(
+    item: string | number,
+    deep = false,
+  ): Promise<string | number> {
+    return await Promise.resolve(deep ? item : item);
+  }
+  const cached = cache.cache({ id: "overloaded" })(load);
+  compiled(async () => {
+    const text = await cached("a");
+    same<typeof text, string>();
+    const number = await cached(1, true);
+    same<typeof number, number>();
+    // TypeScript takes the parameters of an overloaded function from its last signature.
+    const read = await cached.readCache(1, true);
+    same<typeof read, CacheRead<number>>();
+  });
+  compiled(() => [
+    // @ts-expect-error no overload takes a text and a flag
+    cached("a", true),
+    // @ts-expect-error the methods know the last overload only
+    cached.readCache("a"),
+  ]);
+});
+
+test("The type of this survives", () => {
+  interface Counter {
+    readonly step: number;
+  }
+  const cached = cache.cache({ id: "this", this: "ignore" })(
+    async function (this: Counter, n: number): Promise<number> {
+      return await Promise.resolve(n + this.step);
+    },
+  );
+  compiled(() => [
+    cached.call({ step: 1 }, 1),
+    // @ts-expect-error not called on a counter
+    cached(1),
+    // @ts-expect-error no counter
+    cached.call({}, 1),
+  ]);
+});
+
+test("Properties of the function survive, through a limit and back", () => {
+  const fn = Object.assign(
+    async (n: number): Promise<number> => await Promise.resolve(n),
+    { docs: "text" },
+  );
+  const cached = cache.cache({ id: "properties" })(fn);
+  same<typeof cached.docs, string>();
+  const outside = limitConcurrency(2)(cached);
+  same<typeof outside.docs, string>();
+  const inside = cache.cache({ id: "inside" })(limitConcurrency(2)(fn));
+  same<typeof inside.docs, string>();
+  compiled(async () => {
+    const read = await outside.readCache(1);
+    same<typeof read, CacheRead<number>>();
+    await outside.bustCache();
+    same<Awaited<ReturnType<typeof inside>>, number>();
+    // @ts-expect-error no text
+    await outside.readCache("a");
+  });
+});
+
+test("A helper around the cache may be generic over arguments and value", async () => {
+  function keep<Args extends unknown[], Value>(
+    id: string,
+    fn: (...args: Args) => Promise<Value>,
+  ): CachedFunction<(...args: Args) => Promise<Value>> {
+    // What options are typed for cannot be compared with arguments that are still unknown.
+    const cached: unknown = cache.cache({ id })(fn);
+    return cached as CachedFunction<(...args: Args) => Promise<Value>>;
+  }
+  const kept = keep(
+    "kept",
+    async (n: number, text?: string) =>
+      await Promise.resolve(`${n}${text ?? ""}`),
+  );
+  const value = await kept(1);
+  same<typeof value, string>();
+  compiled(() => [
+    // @ts-expect-error no number
+    kept("a"),
+  ]);
+});
+
+test("Options that are typed for other arguments, values or instances are refused", () => {
+  const fn = async (text: string): Promise<string> =>
+    await Promise.resolve(text);
+  const schema = <Value>(): Schema<Value> => ({
+    "~standard": { version: 1, vendor: "test", validate: () => ({}) },
+  });
+  compiled(() => [
+    cache.cache({ hashFunc: (text: string) => text })(fn)("a"),
+    cache.cache({ hashFunc: () => "one" })(fn)("a"),
+    cache.cache({ hashFunc: (text: string | number) => `${text}` })(fn)("a"),
+    cache.cache({ shouldCache: (value: string) => value !== "" })(fn)("a"),
+    cache.cache({
+      shouldCache: (value: string, text: string) => value !== text,
+    })(fn)("a"),
+    cache.cache({ shouldCache: (value: unknown) => value !== "" })(fn)("a"),
+    cache.cache({ schema: schema<string>() })(fn)("a"),
+    // @ts-expect-error the function takes a text
+    cache.cache({ hashFunc: (n: number) => n })(fn)("a"),
+    // @ts-expect-error the function takes one argument
+    cache.cache({ hashFunc: (a: string, b: string) => a + b })(fn)("a"),
+    // @ts-expect-error the function gives a text
+    cache.cache({ shouldCache: (value: number) => value > 0 })(fn)("a"),
+    // @ts-expect-error the function takes a text
+    cache.cache({ shouldCache: (_: string, text: number) => text > 0 })(fn)(
+      "a",
+    ),
+    // @ts-expect-error the function gives a text
+    cache.cache({ schema: schema<number>() })(fn)("a"),
+  ]);
+  compiled(() => [
+    // @ts-expect-error no such option
+    cache.cache({ ttll: 1 }),
+    // @ts-expect-error no duration
+    cache.cache({ ttl: "ten minutes" }),
+    cache.cache({ ttl: "10m", staleIfError: 5 }),
+    // @ts-expect-error an id is a text
+    cache.cache({ id: 1 }),
+    // @ts-expect-error a promise is always true
+    cache.cache({ shouldCache: async () => await Promise.resolve(false) }),
+    // @ts-expect-error neither "ignore" nor a function
+    cache.cache({ this: "include" }),
+    // @ts-expect-error a function that returns no promise
+    cache.cache({ id: "sync" })((n: number) => n),
+    // @ts-expect-error the options of a cache
+    new MemoryCache({ onErrors: () => {} }),
+  ]);
+  same<FunctionOptions["debug"], boolean | undefined>();
+});
+
+test("Direct keys carry the type that is asked for", () => {
+  compiled(async () => {
+    const unknown = await cache.get("k");
+    same<typeof unknown, unknown>();
+    const doc = await cache.get<Doc>("k");
+    same<typeof doc, Doc>();
+    const read = await cache.read<Doc>("k");
+    same<typeof read, CacheRead<Doc>>();
+    // @ts-expect-error a key is a text
+    await cache.get(1);
+  });
+});
+
+test("Decorators type-check on instance, static and private methods, and on methods alone", () => {
+  class Client {
+    readonly model: string = "m";
+    @cache.cache({ id: "types.ask", this: (client: Client) => client.model })
+    ask(
+      prompt: string,
+      _options?: { readonly signal?: AbortSignal },
+    ): Promise<string> {
+      return Promise.resolve(prompt);
+    }
+    @cache.cache({ id: "types.ignored", this: "ignore" })
+    ignored<T>(value: T): Promise<T> {
+      return Promise.resolve(value);
+    }
+    @cache.cache({ id: "types.load" })
+    static load(n: number): Promise<number> {
+      return Promise.resolve(n);
+    }
+    @cache.cache({
+      id: "types.hashed",
+      this: "ignore",
+      hashFunc: (doc: Doc) => doc.text,
+      shouldCache: (value: number, doc: Doc) => value === doc.text.length,
+    })
+    hashed(doc: Doc): Promise<number> {
+      return Promise.resolve(doc.text.length);
+    }
+    @cache.cache({ id: "types.hidden", this: "ignore" })
+    #hidden(): Promise<string> {
+      return Promise.resolve(this.model);
+    }
+    hidden(): Promise<string> {
+      return this.#hidden();
+    }
+  }
+  compiled(async () => {
+    const client = new Client();
+    same<Awaited<ReturnType<typeof client.ask>>, string>();
+    const value = await client.ignored(1 as const);
+    same<typeof value, 1>();
+    same<Awaited<ReturnType<typeof Client.load>>, number>();
+  });
+  compiled(() => {
+    class Misused {
+      // @ts-expect-error a field is no method
+      @cache.cache({ id: "field" })
+      field = 1;
+      // @ts-expect-error a getter is no method
+      @cache.cache({ id: "getter" })
+      get getter(): Promise<number> {
+        return Promise.resolve(1);
+      }
+      // @ts-expect-error it returns no promise
+      @cache.cache({ id: "sync", this: "ignore" })
+      sync(): number {
+        return 1;
+      }
+      // @ts-expect-error hashFunc is for other arguments
+      @cache.cache({ id: "other", this: "ignore", hashFunc: (n: number) => n })
+      other(text: string): Promise<string> {
+        return Promise.resolve(text);
+      }
+    }
+    return Misused;
+  });
+});
