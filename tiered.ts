@@ -1,6 +1,9 @@
 /**
  * Several stores as one, nearest first: memory in front of SQLite in front of S3.
  *
+ * This file is longer than others because a read and its copies, writes, deletes and what a tier
+ * missed of them depend on each other's order; what stands alone is in files of its own.
+ *
  * @example A copy in memory in front of a database
  * ```ts
  * import { MemoryCache, SQLiteCache, TieredCache } from "@panza/panza";
