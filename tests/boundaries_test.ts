@@ -29,6 +29,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   "flight.ts": 1,
   "hash.ts": 1,
   "options.ts": 1,
+  "encryption.ts": 1.5,
   "store.ts": 1.5,
   "call.ts": 1.7,
   "batch.ts": 1.8,
