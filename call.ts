@@ -550,18 +550,27 @@ export class Calls {
     try {
       entry = await this.#store.backend.get(name, key, signal);
     } catch (error) {
-      // An abort is what the caller wanted, and no trouble of the store.
-      if (signal?.aborted === true) return undefined;
-      const kind = error instanceof DamagedEntryError ? "damaged" : "read";
-      this.#store.report(
-        this.#store.wrap("read", error),
-        kind,
-        this.#state,
-        key,
-      );
+      this.#missed(error, key, signal);
       return undefined;
     }
     return entry === undefined ? undefined : await this.accept(key, entry);
+  }
+
+  /** Tells that an entry could not be read. */
+  #missed(
+    error: unknown,
+    key: string,
+    signal: AbortSignal | undefined,
+  ): void {
+    // An abort is what the caller wanted, and no trouble of the store.
+    if (signal?.aborted === true) return;
+    const kind = error instanceof DamagedEntryError ? "damaged" : "read";
+    this.#store.report(
+      this.#store.wrap("read", error),
+      kind,
+      this.#state,
+      key,
+    );
   }
 
   /**
@@ -582,9 +591,34 @@ export class Calls {
       // Nobody asks any more: this is no trouble of the store.
       this.#store.assertOpen();
       signal?.throwIfAborted();
+      // One damaged entry is one miss: the others are worth another look.
+      if (error instanceof DamagedEntryError) {
+        return await this.#lookEach(keys, signal);
+      }
       this.#store.report(this.#store.wrap("read", error), "read", this.#state);
       return undefined;
     }
+  }
+
+  /** Reads many keys one by one, each with its own trouble. */
+  async #lookEach(
+    keys: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly (StoredEntry | undefined)[]> {
+    const entries: (StoredEntry | undefined)[] = [];
+    for (const key of keys) {
+      try {
+        entries.push(
+          await this.#store.backend.get(this.#state.name, key, signal),
+        );
+      } catch (error) {
+        this.#store.assertOpen();
+        signal?.throwIfAborted();
+        this.#missed(error, key, signal);
+        entries.push(undefined);
+      }
+    }
+    return entries;
   }
 
   /** Checks and decodes an entry; `undefined` when it does not count. */

@@ -14,6 +14,9 @@ import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
 /** What `encode` writes and `decode` reads. */
 const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
 
+/** The format of what `encryption.ts` made of an entry of one of those. */
+export const ENCRYPTED = "aes-gcm-1";
+
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
 export interface Encoded {
   /** The name of the encoding, version included. */
@@ -161,7 +164,9 @@ export function open(id: string, key: string, entry: StoredEntry): unknown {
   }
   if (!FORMATS.has(entry.format)) {
     throw new DamagedEntryError(
-      `its format ${quote(entry.format)} is unknown`,
+      entry.format === ENCRYPTED
+        ? "it is encrypted, and the cache was opened without encrypt"
+        : `its format ${quote(entry.format)} is unknown`,
       id,
       key,
     );
