@@ -41,6 +41,19 @@ const LEFT_OUT: readonly {
   },
 ];
 
+/**
+ * What makes runtimes test the built package: in the environment, because processes that tests
+ * start need it as well.
+ */
+const HOOKS: Readonly<Record<string, string>> = {
+  NODE_OPTIONS: `--import=${
+    pathToFileURL(join(ROOT, "tests", "runtimes", "node.mjs")).href
+  }`,
+  BUN_OPTIONS: `--no-install --preload=${
+    join(ROOT, "tests", "runtimes", "bun.mjs")
+  }`,
+};
+
 /** Installs what tests import, and the built package as it is. */
 function prepare(): void {
   const { imports, name } = configuration();
@@ -92,7 +105,6 @@ function count(output: string, pattern: RegExp): number {
 
 /** Runs test files on one runtime. */
 function test(name: string, files: readonly string[]): Result {
-  const hooks = pathToFileURL(join(ROOT, "tests", "runtimes")).href;
   const parameters = name === "bun"
     ? ["test", "--timeout=120000"]
     : ["--test", "--test-reporter=tap"];
@@ -101,12 +113,7 @@ function test(name: string, files: readonly string[]): Result {
     ...files.map((file) => `./tests/${file}`),
   ], {
     cwd: ROOT,
-    // In the environment, because processes that tests start need the hooks as well.
-    env: {
-      ...process.env,
-      NODE_OPTIONS: `--import=${hooks}/node.mjs`,
-      BUN_OPTIONS: `--no-install --preload=${ROOT}tests/runtimes/bun.mjs`,
-    },
+    env: { ...process.env, ...HOOKS },
     encoding: "utf8",
     timeout: 600_000,
     maxBuffer: 2 ** 28,
@@ -139,10 +146,11 @@ function failures(output: string): string {
 
 prepare();
 const wanted = process.argv.slice(2);
+const names = wanted.length > 0 ? wanted : Object.keys(RUNTIMES);
 const files = readdirSync(join(ROOT, "tests"))
   .filter((file) => file.endsWith("_test.ts")).sort();
 let failed = 0;
-for (const name of wanted.length > 0 ? wanted : Object.keys(RUNTIMES)) {
+for (const name of names) {
   const version = run(runtime(name), ["--version"]).trim();
   const left = LEFT_OUT.filter(({ runtimes }) => runtimes.test(name));
   for (const { file, reason } of left) {
@@ -158,4 +166,23 @@ for (const name of wanted.length > 0 ? wanted : Object.keys(RUNTIMES)) {
   );
   failed += result.failed;
 }
+
+/** Lets Deno, from the sources, and the other runtimes, with the package, read each other's entries. */
+function exchange(names: readonly string[]): void {
+  const others = Object.fromEntries(
+    names.map((each) => [each, { command: [runtime(each)], env: HOOKS }]),
+  );
+  run(process.execPath, [
+    "test",
+    "--quiet",
+    "--no-prompt",
+    "--allow-all",
+    "tests/interop_test.ts",
+  ], { env: { PANZA_TEST_RUNTIMES: JSON.stringify(others) } });
+  console.log(
+    `Deno, ${names.join(", ")}: each reads what each wrote, in SQLite and S3`,
+  );
+}
+
+exchange(names);
 if (failed > 0) process.exit(1);

@@ -21,10 +21,9 @@ export const VERSIONS = {
   typescript: "6.0.3",
 } as const;
 
-/** The runtimes that the package is for: the oldest one that it promises, and the current ones. */
+/** The runtimes that the package is for, Node from the oldest one that it promises. */
 export const RUNTIMES: Readonly<Record<string, string>> = {
   "node-22.13": "22.13.0",
-  "node-22": "22",
   "node-24": "24",
   "node-26": "26",
   "bun": "1",
