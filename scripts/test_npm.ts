@@ -62,7 +62,7 @@ function prepare(): void {
   );
   const project = install("project", {
     ...Object.fromEntries(fromNpm.map(([each]) => [each, npmVersion(each)])),
-    "deno-std": "1.4.0",
+    "deno-std": VERSIONS["deno-std"],
     esbuild: VERSIONS.esbuild,
   });
   const place = join(project, "node_modules", name);
@@ -141,7 +141,7 @@ function failures(output: string): string {
     const first = node ? index : Math.max(0, index - 30);
     for (let at = first; at <= first + 30; at++) shown.add(at);
   }
-  return lines.filter((_, index) => shown.has(index)).join("\n");
+  return lines.filter((_, index) => shown.has(index)).slice(0, 400).join("\n");
 }
 
 prepare();
