@@ -10,7 +10,8 @@ import {
 import fc from "fast-check";
 import { encode, open, seal } from "../codec.ts";
 import { DamagedEntryError } from "../errors.ts";
-import { isDense, pack, unpack } from "../packed.ts";
+import { isDense, pack } from "../pack.ts";
+import { unpack } from "../unpack.ts";
 import { AWKWARD_VALUES } from "./awkward_values.ts";
 import { difference } from "./same_value.ts";
 
