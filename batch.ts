@@ -26,7 +26,7 @@ export interface MapOptions<
   readonly ordered?: boolean;
   /** When it aborts, no new input is taken; what runs finishes and is stored. */
   readonly signal?: AbortSignal;
-  /** Is told after every result how far the batch is; what it throws is reported to `onError`. */
+  /** Is told at the start and after every result how far the batch is; what it throws is reported to `onError`. */
   readonly onProgress?: (progress: BatchProgress) => void;
   /** Arguments that follow the input in every call. */
   readonly args?: Rest;
@@ -257,6 +257,8 @@ class BatchRun<Input, Value> {
     signal?.addEventListener("abort", abort);
     const unwatch = this.#calls.watch((key) => this.#forget(key));
     try {
+      // Before the first result, which may take minutes: so that a bar is drawn.
+      if (!this.#ended) this.#notify(false);
       while (true) {
         this.#advance();
         if (this.#ready.length > 0) {

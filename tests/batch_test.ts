@@ -576,7 +576,7 @@ test("Batch.summary counts what came out, and what it saved", async () => {
   assert(durationMs > 0);
 });
 
-test("onProgress is told of each result, and once more at the end", async () => {
+test("onProgress is told of the start, of each result and of the end", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(double);
   await fn(2);
@@ -586,8 +586,9 @@ test("onProgress is told of each result, and once more at the end", async () => 
     onProgress: (progress) => told.push({ ...progress }),
   });
   await batch.values();
-  assertEquals(told.map(({ done }) => done), [1, 2, 3, 3]);
+  assertEquals(told.map(({ done }) => done), [0, 1, 2, 3, 3]);
   assertEquals(told.map(({ finished }) => finished), [
+    false,
     false,
     false,
     false,
@@ -608,6 +609,7 @@ test("onProgress that throws is reported and stops nothing", async () => {
   }).values();
   assertEquals(values, [2, 4]);
   assertEquals(errors.map(({ error, context }) => [error.message, context]), [
+    ["no terminal", { kind: "progress", id: "f", key: undefined }],
     ["no terminal", { kind: "progress", id: "f", key: undefined }],
     ["no terminal", { kind: "progress", id: "f", key: undefined }],
     ["no terminal", { kind: "progress", id: "f", key: undefined }],
@@ -1127,6 +1129,7 @@ test("onProgress that rejects is reported and stops nothing", async () => {
   assertEquals(await fn.map([1], options).values(), [2]);
   await settle();
   assertEquals(errors.map(({ error }) => error.message), [
+    "no disk",
     "no disk",
     "no disk",
   ]);
