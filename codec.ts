@@ -8,8 +8,9 @@
 import type { StoredEntry } from "./backend.ts";
 import { crc32 } from "./crc32.ts";
 import { DamagedEntryError, quote } from "./errors.ts";
-import { isDense, LONG, numberKind, pack, unpack } from "./packed.ts";
+import { isDense, LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
+import { unpack } from "./unpack.ts";
 
 /** What `encode` writes and `decode` reads. */
 const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
