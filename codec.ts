@@ -125,7 +125,17 @@ export function seal(
   encoded: Encoded,
   times: EntryTimes,
 ): StoredEntry {
-  const entry = { ...encoded, ...times, checksum: 0 };
+  const { storedAt, expiresAt, staleUntil, durationMs } = times;
+  // Written out: spreading costs three times as much.
+  const entry = {
+    data: encoded.data,
+    format: encoded.format,
+    checksum: 0,
+    storedAt,
+    expiresAt,
+    staleUntil,
+    durationMs,
+  };
   entry.checksum = checksumOf(id, key, entry);
   return entry;
 }
