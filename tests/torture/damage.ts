@@ -355,7 +355,9 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
       // The names that an object carries serve listings alone.
       if (!/kind|format|checksum|-at|until|duration/.test(name)) continue;
       for (const value of [undefined, "", "0", "-1", "1e999", "x", "bytes"]) {
-        if (count < 100 && random.below(3) > 0) continue;
+        // The one that once went unseen is always there.
+        const isKept = name === "panza-expires-at" && value === "-1";
+        if (!isKept && count < 50 && random.below(3) > 0) continue;
         damages[`${name} ${value}`] = ({ Body, Metadata }) => {
           const { [name]: _, ...others } = Metadata;
           return {
