@@ -26,7 +26,7 @@ export interface MapOptions<
   readonly ordered?: boolean;
   /** When it aborts, no new input is taken; what runs finishes and is stored. */
   readonly signal?: AbortSignal;
-  /** Is told after every result how far the batch is; what it throws is reported to `onError`. */
+  /** Is told at the start and after every result how far the batch is; what it throws is reported to `onError`. */
   readonly onProgress?: (progress: BatchProgress) => void;
   /** Arguments that follow the input in every call. */
   readonly args?: Rest;
@@ -257,6 +257,8 @@ class BatchRun<Input, Value> {
     signal?.addEventListener("abort", abort);
     const unwatch = this.#calls.watch((key) => this.#forget(key));
     try {
+      // Before the first result, which may take minutes: so that a bar is drawn.
+      if (!this.#ended) this.#notify(false);
       while (true) {
         this.#advance();
         if (this.#ready.length > 0) {
@@ -379,7 +381,7 @@ class BatchRun<Input, Value> {
     for (let position = 0; position < tasks.length; position++) {
       const task = tasks[position]!;
       const call = calls[position]!;
-      const entry: StoredEntry | undefined = entries[position];
+      const entry: StoredEntry | undefined = entries?.[position];
       let found: Found | undefined;
       if (entry !== undefined) {
         const accepted = this.#calls.accept(call.key, entry);
@@ -388,7 +390,8 @@ class BatchRun<Input, Value> {
       if (this.#stopped) return;
       const status = found && this.#calls.statusOf(found);
       if (found === undefined || status === undefined) {
-        this.#enqueue({ ...task, asked: call, found, equals: [] });
+        const known = entries === undefined ? null : found;
+        this.#enqueue({ ...task, asked: call, found: known, equals: [] });
         continue;
       }
       const { durationMs } = found.entry;

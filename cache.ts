@@ -30,6 +30,7 @@ import {
   optionMessage,
   refuseUnknownOptions,
 } from "./errors.ts";
+import { checkKeys, EncryptedBackend } from "./encryption.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import {
   type CacheOptions,
@@ -155,7 +156,7 @@ export type CacheWrapper<
  * ```
  */
 export class Cache implements AsyncDisposable {
-  /** Where the entries are kept. */
+  /** Where the entries are kept; with `encrypt`, what encrypts them on their way there. */
   readonly backend: Backend;
   readonly #store: Store;
   readonly #direct: FunctionState;
@@ -176,8 +177,10 @@ export class Cache implements AsyncDisposable {
       }
     }
     checkCacheOptions(action, options);
-    this.backend = backend;
-    this.#store = new Store(backend, options);
+    this.backend = "encrypt" in options
+      ? new EncryptedBackend(backend, checkKeys(action, options.encrypt))
+      : backend;
+    this.#store = new Store(this.backend, options);
     this.#direct = this.#store.state(DIRECT);
   }
 

@@ -559,15 +559,7 @@ export class Calls {
     try {
       entry = await this.#store.backend.get(name, key, signal);
     } catch (error) {
-      // An abort is what the caller wanted, and no trouble of the store.
-      if (signal?.aborted === true) return undefined;
-      const kind = error instanceof DamagedEntryError ? "damaged" : "read";
-      this.#store.report(
-        this.#store.wrap("read", error),
-        kind,
-        this.#state,
-        key,
-      );
+      this.#missed(error, key, signal);
       return undefined;
     }
     if (entry === undefined) return undefined;
@@ -575,15 +567,33 @@ export class Calls {
     return accepted instanceof Promise ? await accepted : accepted;
   }
 
+  /** Tells that an entry could not be read. */
+  #missed(
+    error: unknown,
+    key: string,
+    signal: AbortSignal | undefined,
+  ): void {
+    // An abort is what the caller wanted, and no trouble of the store.
+    if (signal?.aborted === true) return;
+    const kind = error instanceof DamagedEntryError ? "damaged" : "read";
+    this.#store.report(
+      this.#store.wrap("read", error),
+      kind,
+      this.#state,
+      key,
+    );
+  }
+
   /**
-   * Reads many keys at once; trouble is reported and all of them are misses.
+   * Reads many keys at once; `undefined` after trouble, which is reported: one key that cannot be
+   * read says nothing about the others, so each is looked up alone then.
    *
    * @throws {CacheClosedError} After `close()`.
    */
   async lookMany(
     keys: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<readonly (StoredEntry | undefined)[]> {
+  ): Promise<readonly (StoredEntry | undefined)[] | undefined> {
     this.#store.assertOpen();
     while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
@@ -592,9 +602,34 @@ export class Calls {
       // Nobody asks any more: this is no trouble of the store.
       this.#store.assertOpen();
       signal?.throwIfAborted();
+      // One damaged entry is one miss: the others are worth another look.
+      if (error instanceof DamagedEntryError) {
+        return await this.#lookEach(keys, signal);
+      }
       this.#store.report(this.#store.wrap("read", error), "read", this.#state);
-      return [];
+      return undefined;
     }
+  }
+
+  /** Reads many keys one by one, each with its own trouble. */
+  async #lookEach(
+    keys: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly (StoredEntry | undefined)[]> {
+    const entries: (StoredEntry | undefined)[] = [];
+    for (const key of keys) {
+      try {
+        entries.push(
+          await this.#store.backend.get(this.#state.name, key, signal),
+        );
+      } catch (error) {
+        this.#store.assertOpen();
+        signal?.throwIfAborted();
+        this.#missed(error, key, signal);
+        entries.push(undefined);
+      }
+    }
+    return entries;
   }
 
   /** Checks and decodes an entry; `undefined` when it does not count. */

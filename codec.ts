@@ -8,11 +8,15 @@
 import type { StoredEntry } from "./backend.ts";
 import { crc32 } from "./crc32.ts";
 import { DamagedEntryError, quote } from "./errors.ts";
-import { isDense, LONG, numberKind, pack, unpack } from "./packed.ts";
+import { isDense, LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
+import { unpack } from "./unpack.ts";
 
 /** What `encode` writes and `decode` reads. */
 const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
+
+/** The format of what `encryption.ts` made of an entry of one of those. */
+export const ENCRYPTED = "aes-gcm-1";
 
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
 export interface Encoded {
@@ -171,7 +175,9 @@ export function open(id: string, key: string, entry: StoredEntry): unknown {
   }
   if (!FORMATS.has(entry.format)) {
     throw new DamagedEntryError(
-      `its format ${quote(entry.format)} is unknown`,
+      entry.format === ENCRYPTED
+        ? "it is encrypted, and the cache was opened without encrypt"
+        : `its format ${quote(entry.format)} is unknown`,
       id,
       key,
     );

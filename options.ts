@@ -137,9 +137,17 @@ export interface CacheOptions {
     error: PanzaError | Error,
     context: ErrorContext,
   ) => void;
+  /**
+   * Encrypts every value that is stored, with AES-GCM: one key, or several, of which the first
+   * encrypts and all are tried to decrypt. Ids, keys, sizes and times stay readable. What is stored
+   * under another key, or not encrypted, is a reported miss.
+   *
+   * @default {values are stored as they are}
+   */
+  readonly encrypt?: CryptoKey | readonly CryptoKey[];
 }
 
-const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError"];
+const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError", "encrypt"];
 
 /** Checks the options that every cache takes. */
 export function checkCacheOptions(action: string, options: CacheOptions): void {
@@ -167,9 +175,14 @@ export function splitCacheOptions<Own extends object>(
   own: readonly (keyof Own & string)[],
 ): [Own, CacheOptions] {
   refuseUnknownOptions(action, options, [...own, ...CACHE_OPTIONS]);
-  const { onError, ...rest } = options;
+  const { onError, encrypt, ...rest } = options;
+  const shared = {
+    ...(onError !== undefined && { onError }),
+    // Kept even if it is undefined: a key that went missing is no wish for plain values.
+    ...("encrypt" in options && { encrypt }),
+  };
   // What is left has the type of what was taken apart; the language cannot say so.
-  return [rest as unknown as Own, onError === undefined ? {} : { onError }];
+  return [rest as unknown as Own, shared as CacheOptions];
 }
 
 const FUNCTION_OPTIONS: readonly string[] = [

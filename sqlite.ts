@@ -24,10 +24,10 @@ import { builtin } from "./runtime.ts";
 import {
   isBusy,
   isHandle,
-  nextTurn,
   type Parameter,
   type SQLiteHandle,
 } from "./sqlite_driver.ts";
+import { nextTurn } from "./turn.ts";
 import { rollBack } from "./sqlite_file.ts";
 import {
   Connection,
@@ -205,7 +205,9 @@ export class SQLiteBackend implements Backend {
       try {
         const row = session.select.row(id, key);
         this.#expectReads();
-        return Promise.resolve(row === undefined ? undefined : entryOf(row));
+        return Promise.resolve(
+          row === undefined ? undefined : entryOf(id, key, row),
+        );
       } catch {
         // The long way finds the same error, and what to do about it.
       }

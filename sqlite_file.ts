@@ -414,12 +414,13 @@ export class DatabaseFile {
     );
   }
 
-  /** Makes the missing folder, when that is why the file cannot be opened. */
+  /** Makes the missing folder; true when opening the file again may help. */
   #makeFolder(error: unknown): boolean {
     const folder = folderOf(this.#path);
     if (sqliteCode(error) !== SQLITE.cannotOpen) return false;
+    // Another process may have made it since: opening again tells whether that was all.
     if (mayAccess("read", folder) && fileSystem().existsSync(folder)) {
-      return false;
+      return true;
     }
     if (!mayAccess("write", folder)) {
       throw this.#failure(

@@ -1,0 +1,18 @@
+/** Takes the write lock of a database, once it is there, keeps it for a while, again and again. */
+
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
+
+const [, , path = "", held] = process.argv;
+
+while (!existsSync(path)) await delay(1);
+const database = new DatabaseSync(path);
+database.exec("PRAGMA busy_timeout = 10000");
+for (;;) {
+  database.exec("BEGIN IMMEDIATE");
+  await delay(Number(held));
+  database.exec("COMMIT");
+  await delay(50);
+}

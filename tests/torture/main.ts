@@ -1,0 +1,48 @@
+/**
+ * The long forms: `deno task torture [scenario …] [--seed=n] [--scale=n]`. A seed is printed before
+ * each scenario, so that what failed can be run again; a scale of 0.1 is a tenth of the work.
+ */
+
+// deno-lint-ignore-file no-console -- it is a program
+
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { crowdS3, crowdSQLite } from "./crowds.ts";
+import { damageS3, damageSQLite } from "./damage.ts";
+import { killUploads, killWriters } from "./kills.ts";
+import type { Extent } from "./random.ts";
+
+/** What each scenario is called, how much it does, and what it does. */
+const SCENARIOS: Record<
+  string,
+  readonly [count: number, run: (extent: Extent) => Promise<unknown>]
+> = {
+  kills: [400, killWriters],
+  uploads: [60, killUploads],
+  crowd: [10_000, crowdSQLite],
+  "crowd-s3": [1_000, crowdS3],
+  damage: [3_000, damageSQLite],
+  "damage-s3": [200, damageS3],
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: "string" }, scale: { type: "string" } },
+});
+const chosen = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
+for (const name of chosen) {
+  const scenario = SCENARIOS[name];
+  if (scenario === undefined) {
+    throw new Error(`there is only ${Object.keys(SCENARIOS).join(", ")}`);
+  }
+  const [most, run] = scenario;
+  const count = Math.ceil(most * Number(values.scale ?? 1));
+  const seed = Number(values.seed ?? Date.now() % 2 ** 32);
+  console.log(`${name}: ${count}, --seed=${seed}`);
+  const start = performance.now();
+  const result = await run({ count, seed });
+  const seconds = Math.round((performance.now() - start) / 1000);
+  console.log(`${name}: held for ${seconds} s`, result ?? "");
+}
+// The S3 server of this process would go on.
+process.exit(0);
