@@ -16,7 +16,7 @@ import { limitAsync } from "npm:es-toolkit@1.53.2";
 import pLimit from "npm:p-limit@7.3.3";
 import PQueue from "npm:p-queue@10.0.0";
 import { limitConcurrency } from "../concurrency.ts";
-import { measure, ratio } from "./measure.ts";
+import { measure, median, ratio } from "./measure.ts";
 
 const TASKS = 1_000_000;
 const LIMIT = 10;
@@ -110,7 +110,7 @@ if (import.meta.main) {
     console.table(
       [...times].map(([name, timing]) => ({
         [group]: name,
-        "ns per task": Math.round(timing.median * 1000),
+        "ns per task": Math.round(median(timing.processor) * 1000),
         "× ours": ratio(timing, ours).toFixed(2),
       })),
     );

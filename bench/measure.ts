@@ -1,9 +1,11 @@
 /**
  * Interleaved rounds: on a machine that others use too, only what is measured side by side can be
- * compared.
+ * compared, and the time that the processors spent on it says more than the clock.
  *
  * @module
  */
+
+import process from "node:process";
 
 /** Something to measure. */
 export interface Contender {
@@ -18,9 +20,10 @@ export interface Contender {
 
 /** What the rounds of a contender came to, in microseconds per call. */
 export interface Timing {
-  readonly median: number;
-  readonly min: number;
-  readonly rounds: readonly number[];
+  /** Time on the clock. */
+  readonly wall: readonly number[];
+  /** Time on the processors, that of helper threads (garbage collection) included. */
+  readonly processor: readonly number[];
 }
 
 export function median(numbers: readonly number[]): number {
@@ -35,28 +38,38 @@ export async function measure(
   contenders: readonly Contender[],
   rounds: number,
 ): Promise<Map<string, Timing>> {
-  const times = new Map<string, number[]>(
-    contenders.map(({ name }) => [name, []]),
+  const times = new Map(
+    contenders.map(({ name }) => [
+      name,
+      { wall: new Array<number>(), processor: new Array<number>() },
+    ]),
   );
   const warmUp = Math.min(5, Math.ceil(rounds / 4));
   for (let round = -warmUp; round < rounds; round++) {
     for (let place = 0; place < contenders.length; place++) {
       const next = contenders[(place + round + warmUp) % contenders.length]!;
       await next.before?.();
+      const used = process.cpuUsage();
       const begin = performance.now();
       await next.run();
-      const took = (performance.now() - begin) * 1000 / next.calls;
-      if (round >= 0) times.get(next.name)?.push(took);
+      const wall = (performance.now() - begin) * 1000;
+      const { user, system } = process.cpuUsage(used);
+      if (round < 0) continue;
+      times.get(next.name)?.wall.push(wall / next.calls);
+      times.get(next.name)?.processor.push((user + system) / next.calls);
     }
   }
-  return new Map([...times].map(([name, rounds]) => [name, {
-    median: median(rounds),
-    min: Math.min(...rounds),
-    rounds,
-  }]));
+  return times;
 }
 
+/** Which of the two times a ratio compares. */
+export type Clock = keyof Timing;
+
 /** The median of the ratios of each round: noise that lasts longer than a round cancels out. */
-export function ratio(of: Timing, to: Timing): number {
-  return median(of.rounds.map((time, round) => time / to.rounds[round]!));
+export function ratio(
+  of: Timing,
+  to: Timing,
+  clock: Clock = "processor",
+): number {
+  return median(of[clock].map((time, round) => time / to[clock][round]!));
 }

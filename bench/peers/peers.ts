@@ -41,7 +41,7 @@ import {
   contenders as limiters,
   oneAtATime,
 } from "../limit_bench.ts";
-import { measure, ratio } from "../measure.ts";
+import { measure, median, ratio } from "../measure.ts";
 import {
   type Arguments,
   argumentsOf,
@@ -52,7 +52,7 @@ import {
   oneByOne,
   openFloor,
 } from "../work.ts";
-import { openTextStore } from "./store.ts";
+import { openTextStore, type TextStore } from "./store.ts";
 
 type KeyOf = (argument: Arguments) => string;
 type Cached = (argument: Arguments) => Promise<unknown>;
@@ -187,7 +187,7 @@ const onSQLite: Record<string, Make> = {
     const store = openTextStore(name);
     // Its first level is memory; what is measured is the second one.
     const cacheable = new Cacheable({
-      primary: new CacheableKeyv({ store: asMap(store) }),
+      primary: new CacheableKeyv({ store: asTextMap(store) }),
     });
     return {
       call: aside(
@@ -308,17 +308,31 @@ const inMemory: Record<string, Make> = {
   },
 };
 
-/** The part of a Map that keyv needs of a store. */
-function asMap(store: ReturnType<typeof openTextStore>): Map<string, string> {
-  const map = new Map<string, string>();
-  map.get = (key) => store.get(key);
+/** The part of a Map that keyv needs of a store; keyv 6 leaves the writing of text to it. */
+function asMap(store: TextStore): Map<string, unknown> {
+  const map = new Map<string, unknown>();
+  map.get = (key) => {
+    const text = store.get(key);
+    return text === undefined ? undefined : JSON.parse(text);
+  };
   map.has = (key) => store.get(key) !== undefined;
   map.set = (key, value) => {
-    store.set(key, value);
+    store.set(key, JSON.stringify(value));
     return map;
   };
   map.delete = (key) => store.delete(key);
   map.clear = () => store.clear();
+  return map;
+}
+
+/** The same for the keyv of cacheable, which hands over text. */
+function asTextMap(store: TextStore): Map<string, unknown> {
+  const map = asMap(store);
+  map.get = (key) => store.get(key);
+  map.set = (key, value) => {
+    store.set(key, String(value));
+    return map;
+  };
   return map;
 }
 
@@ -388,7 +402,7 @@ async function compare(
   const ours = times.get("panza")!;
   return [...times].map(([name, timing]) => ({
     name,
-    median: Math.round(timing.median * 100) / 100,
+    median: Math.round(median(timing.processor) * 100) / 100,
     ratio: Math.round(ratio(timing, ours) * 100) / 100,
     owns: owns.get(name) ?? true,
   }));
@@ -406,7 +420,7 @@ async function compareLimits(way: typeof allAtOnce): Promise<Line[]> {
   const ours = times.get("limitConcurrency")!;
   return [...times].map(([name, timing]) => ({
     name,
-    median: Math.round(timing.median * 1000) / 1000,
+    median: Math.round(median(timing.processor) * 1000) / 1000,
     ratio: Math.round(ratio(timing, ours) * 100) / 100,
   }));
 }
