@@ -138,7 +138,7 @@ export class Batch<Input, Value>
 
   /** How far the batch is; its last state is the summary. */
   get summary(): BatchProgress {
-    return { ...this.#run.progress };
+    return this.#run.summary;
   }
 
   /**
@@ -360,21 +360,27 @@ class BatchRun<Input, Value> {
 
   /** Looks a chunk up, gives out what is stored and queues the rest. */
   async #lookUp(inputs: readonly Input[]): Promise<void> {
-    const asked: { task: Task<Input>; call: Asked }[] = [];
+    const tasks: Task<Input>[] = [];
+    const calls: Asked[] = [];
+    const keys: string[] = [];
     for (const input of inputs) {
       const task = { index: this.#nextIndex++, input };
       try {
-        const call = this.#calls.ask(this.#self, [input, ...this.#args]);
-        asked.push({ task, call: call instanceof Promise ? await call : call });
+        const asked = this.#calls.ask(this.#self, [input, ...this.#args]);
+        const call = asked instanceof Promise ? await asked : asked;
+        tasks.push(task);
+        calls.push(call);
+        keys.push(call.key);
       } catch (error) {
         // An input without a key fails alone.
         this.#finish({ ...task, ok: false, error, status: "failed" });
       }
     }
     this.#changed.clear();
-    const keys = asked.map(({ call }) => call.key);
     const entries = await this.#calls.lookMany(keys, this.#options.signal);
-    for (const [position, { task, call }] of asked.entries()) {
+    for (let position = 0; position < tasks.length; position++) {
+      const task = tasks[position]!;
+      const call = calls[position]!;
       const entry: StoredEntry | undefined = entries?.[position];
       let found: Found | undefined;
       if (entry !== undefined) {
@@ -390,7 +396,7 @@ class BatchRun<Input, Value> {
       }
       const { durationMs } = found.entry;
       this.#calls.count(status, durationMs, call);
-      this.#computed(task, found.value, { status, durationMs });
+      this.#computed(task, found.value, status, durationMs);
       if (status === "stale") this.#renew(call);
     }
   }
@@ -429,7 +435,8 @@ class BatchRun<Input, Value> {
       const detail = await this.#calls.fly(asked, found);
       // The copies are taken before the consumer can change the value.
       const copies = equals.length > 0 ? copyable(detail.value) : undefined;
-      this.#computed(miss, detail.value, detail);
+      const { durationMs } = detail;
+      this.#computed(miss, detail.value, detail.status, durationMs);
       for (const equal of this.#close(miss)) {
         if (copies === undefined) {
           // What cannot be copied cannot be shared: each input gets a run of its own.
@@ -437,8 +444,8 @@ class BatchRun<Input, Value> {
           continue;
         }
         const status = detail.status === "miss" ? "shared" : detail.status;
-        this.#calls.count(status, detail.durationMs, equal.asked);
-        this.#computed(equal, decode(copies), { ...detail, status });
+        this.#calls.count(status, durationMs, equal.asked);
+        this.#computed(equal, decode(copies), status, durationMs);
       }
     } catch (error) {
       this.#finish({ index, input, ok: false, error, status: "failed" });
@@ -451,7 +458,8 @@ class BatchRun<Input, Value> {
   #computed(
     { index, input }: Task<Input>,
     value: unknown,
-    { status, durationMs }: { status: CallStatus; durationMs: number },
+    status: CallStatus,
+    durationMs: number,
   ): void {
     if (status !== "miss") this.progress.savedMs += durationMs;
     // What the calls give is what the function returned, or what it had stored.
@@ -504,12 +512,27 @@ class BatchRun<Input, Value> {
     this.#notify(false);
   }
 
+  /** How far the batch is. */
+  get summary(): BatchProgress {
+    this.#time();
+    return { ...this.progress };
+  }
+
+  /** Not at every result, where nobody looks: asking the clock costs as much as a step of a hit. */
+  #time(): void {
+    const { progress } = this;
+    if (this.#start === 0 || progress.finished) return;
+    progress.durationMs = performance.now() - this.#start;
+  }
+
   #notify(finished: boolean): void {
     const { progress } = this;
-    progress.durationMs = performance.now() - this.#start;
+    const { onProgress } = this.#options;
+    if (finished || onProgress !== undefined) this.#time();
     progress.finished = finished;
+    if (onProgress === undefined) return;
     try {
-      const told: unknown = this.#options.onProgress?.(progress);
+      const told: unknown = onProgress(progress);
       if (told instanceof Promise) {
         told.catch((error: unknown) => this.#calls.reportProgress(error));
       }

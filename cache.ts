@@ -279,11 +279,12 @@ export class Cache implements AsyncDisposable {
     let entry;
     try {
       entry = await this.backend.get(DIRECT, name);
-      if (
-        entry === undefined ||
-        (entry.expiresAt !== null && Date.now() >= entry.expiresAt)
-      ) return { hit: false };
+      if (entry === undefined) return { hit: false };
+      // Before its times are believed: they may be what is damaged.
       const value = open(DIRECT, name, entry) as Value;
+      if (entry.expiresAt !== null && Date.now() >= entry.expiresAt) {
+        return { hit: false };
+      }
       return {
         hit: true,
         value,
@@ -460,8 +461,8 @@ export class Cache implements AsyncDisposable {
 
 /** Puts the function that is called, and its methods, in the place of the one it stands for. */
 function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
-  async function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
-    return (await calls.call(this, args)).value;
+  function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
+    return calls.call(this, args, ({ value }) => value);
   }
   dress(cached, fn);
   // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
@@ -479,7 +480,7 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
       await calls.bust(instance(this), args);
     },
     async detail(this: unknown, ...args: unknown[]) {
-      return await calls.call(instance(this), args);
+      return await calls.call(instance(this), args, (detail) => detail);
     },
     async key(this: unknown, ...args: unknown[]) {
       return await calls.keyOf(instance(this), args, []);

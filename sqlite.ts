@@ -205,7 +205,9 @@ export class SQLiteBackend implements Backend {
       try {
         const row = session.select.row(id, key);
         this.#expectReads();
-        return Promise.resolve(row === undefined ? undefined : entryOf(row));
+        return Promise.resolve(
+          row === undefined ? undefined : entryOf(id, key, row),
+        );
       } catch {
         // The long way finds the same error, and what to do about it.
       }

@@ -6,7 +6,7 @@
  */
 
 import type { Report, StoredEntry } from "./backend.ts";
-import { BackendError } from "./errors.ts";
+import { BackendError, DamagedEntryError, PanzaError } from "./errors.ts";
 import { builtin } from "./runtime.ts";
 import {
   isDamage,
@@ -246,7 +246,7 @@ export class Connection {
 
   /** What a caller is told. */
   failure(operation: string, error: unknown): Error {
-    return error instanceof BackendError ? error : new BackendError(
+    return error instanceof PanzaError ? error : new BackendError(
       this.#description,
       operation,
       error,
@@ -269,10 +269,13 @@ export class Connection {
   }
 }
 
+let byteLength: ((text: string) => number) | undefined;
+
 /** How many bytes a text has in UTF-8. */
 export function utf8Length(text: string): number {
-  return builtin("node:buffer")?.Buffer.byteLength(text) ??
-    new TextEncoder().encode(text).byteLength;
+  byteLength ??= builtin("node:buffer")?.Buffer.byteLength ??
+    ((text) => new TextEncoder().encode(text).byteLength);
+  return byteLength(text);
 }
 
 /** A time of a row; `null` is never. */
@@ -291,20 +294,25 @@ export function many(
   );
   if (keys.length === 1) {
     const row = session.select.row(id, keys[0] ?? "");
-    if (row !== undefined) entries[0] = entryOf(row);
+    if (row !== undefined) entries[0] = entryOf(id, keys[0] ?? "", row);
     return entries;
   }
   for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
-    entries[Number(row[7])] = entryOf(row);
+    const index = Number(row[7]);
+    entries[index] = entryOf(id, keys[index] ?? "", row);
   }
   return entries;
 }
 
-/** The entry of a row. */
-export function entryOf(row: Row): StoredEntry {
+/**
+ * The entry of a row.
+ *
+ * @throws {DamagedEntryError} If the row is not one that this library wrote.
+ */
+export function entryOf(id: string, key: string, row: Row): StoredEntry {
   const data = row[6];
   if (typeof data !== "string" && !(data instanceof Uint8Array)) {
-    throw new TypeError("the stored value is neither text nor bytes");
+    throw new DamagedEntryError("it is neither text nor bytes", id, key);
   }
   return {
     data,

@@ -7,9 +7,15 @@
 
 import type { Backend } from "./backend.ts";
 import { readSwitches, type Switches, warn } from "./env.ts";
-import { BackendError, CacheClosedError, PanzaError, quote } from "./errors.ts";
+import {
+  BackendError,
+  CacheClosedError,
+  DamagedEntryError,
+  PanzaError,
+  quote,
+} from "./errors.ts";
 import { type Flight, Flights } from "./flight.ts";
-import { escapeName } from "./names.ts";
+import { escapeName, unescapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 import type { Encoded } from "./codec.ts";
 
@@ -117,7 +123,12 @@ export class Store {
   constructor(backend: Backend, options: CacheOptions) {
     this.backend = backend;
     this.#onError = options.onError;
-    backend.connect((error) => this.report(error, "backend"));
+    backend.connect((error) => {
+      if (error instanceof DamagedEntryError) {
+        const state = this.state(unescapeName(error.id));
+        this.report(error, "damaged", state, error.key);
+      } else this.report(error, "backend");
+    });
   }
 
   /** What the environment asks for, read on first use. */

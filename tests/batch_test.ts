@@ -25,6 +25,7 @@ import { checkFunctionOptions, type ErrorContext } from "../options.ts";
 import { Store } from "../store.ts";
 import { FaultyBackend } from "../testing.ts";
 import { collector } from "./collected.ts";
+import { until } from "./event_loop.ts";
 import { settle } from "./fake_time.ts";
 
 /** Inputs that are looked up at a time; `batch.ts` says why. */
@@ -100,15 +101,6 @@ function watch<Input, Value>(batch: Batch<Input, Value>) {
     state.ended = true;
   })();
   return state;
-}
-
-/** Waits for what comes by itself; ten seconds are for ever. */
-async function until(holds: () => boolean): Promise<void> {
-  const start = performance.now();
-  while (!holds()) {
-    assert(performance.now() - start < 10_000, `${holds} never came true`);
-    await settle();
-  }
 }
 
 const double = async (n: number): Promise<number> =>
@@ -240,10 +232,10 @@ test("fn.map() runs as many misses as asked for and never more", async () => {
     const fn = cache.cache({ id: "f" })(runs.fn);
     const count = 5 * CHUNK;
     const watched = watch(fn.map(range(count), { concurrency }));
-    await settle();
     for (let ended = 0; ended < count; ended++) {
       const most = Math.min(concurrency, count - ended);
       await until(() => runs.active >= most);
+      assertEquals(runs.active, most);
       await runs.end(runs.started[ended]!, 0);
     }
     await until(() => watched.ended);
