@@ -1,5 +1,6 @@
 /** Stores that were damaged: never a wrong value, never an error to a caller, and it works again. */
 
+import { Buffer } from "node:buffer";
 import {
   copyFileSync,
   existsSync,
@@ -12,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { isDeepStrictEqual } from "node:util";
 import {
   GetObjectCommand,
   PutObjectCommand,
@@ -372,9 +374,8 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
     for (const [what, damage] of Object.entries(damages)) {
       const changed = objects.map((object, index) => {
         const result = damage(object, index);
-        const isSame = JSON.stringify(object.Metadata) ===
-            JSON.stringify(result.Metadata) &&
-          String(object.Body) === String(result.Body);
+        const isSame = isDeepStrictEqual(object.Metadata, result.Metadata) &&
+          Buffer.compare(object.Body, result.Body) === 0;
         return isSame ? undefined : result;
       });
       for (const [index, object] of changed.entries()) {
