@@ -26,7 +26,7 @@ export interface MapOptions<
   readonly ordered?: boolean;
   /** When it aborts, no new input is taken; what runs finishes and is stored. */
   readonly signal?: AbortSignal;
-  /** Is told after every result how far the batch is; what it throws is reported to `onError`. */
+  /** Is told at the start and after every result how far the batch is; what it throws is reported to `onError`. */
   readonly onProgress?: (progress: BatchProgress) => void;
   /** Arguments that follow the input in every call. */
   readonly args?: Rest;
@@ -138,7 +138,7 @@ export class Batch<Input, Value>
 
   /** How far the batch is; its last state is the summary. */
   get summary(): BatchProgress {
-    return { ...this.#run.progress };
+    return this.#run.summary;
   }
 
   /**
@@ -257,6 +257,8 @@ class BatchRun<Input, Value> {
     signal?.addEventListener("abort", abort);
     const unwatch = this.#calls.watch((key) => this.#forget(key));
     try {
+      // Before the first result, which may take minutes: so that a bar is drawn.
+      if (!this.#ended) this.#notify(false);
       while (true) {
         this.#advance();
         if (this.#ready.length > 0) {
@@ -358,22 +360,28 @@ class BatchRun<Input, Value> {
 
   /** Looks a chunk up, gives out what is stored and queues the rest. */
   async #lookUp(inputs: readonly Input[]): Promise<void> {
-    const asked: { task: Task<Input>; call: Asked }[] = [];
+    const tasks: Task<Input>[] = [];
+    const calls: Asked[] = [];
+    const keys: string[] = [];
     for (const input of inputs) {
       const task = { index: this.#nextIndex++, input };
       try {
-        const call = this.#calls.ask(this.#self, [input, ...this.#args]);
-        asked.push({ task, call: call instanceof Promise ? await call : call });
+        const asked = this.#calls.ask(this.#self, [input, ...this.#args]);
+        const call = asked instanceof Promise ? await asked : asked;
+        tasks.push(task);
+        calls.push(call);
+        keys.push(call.key);
       } catch (error) {
         // An input without a key fails alone.
         this.#finish({ ...task, ok: false, error, status: "failed" });
       }
     }
     this.#changed.clear();
-    const keys = asked.map(({ call }) => call.key);
     const entries = await this.#calls.lookMany(keys, this.#options.signal);
-    for (const [position, { task, call }] of asked.entries()) {
-      const entry: StoredEntry | undefined = entries[position];
+    for (let position = 0; position < tasks.length; position++) {
+      const task = tasks[position]!;
+      const call = calls[position]!;
+      const entry: StoredEntry | undefined = entries?.[position];
       let found: Found | undefined;
       if (entry !== undefined) {
         const accepted = this.#calls.accept(call.key, entry);
@@ -382,12 +390,13 @@ class BatchRun<Input, Value> {
       if (this.#stopped) return;
       const status = found && this.#calls.statusOf(found);
       if (found === undefined || status === undefined) {
-        this.#enqueue({ ...task, asked: call, found, equals: [] });
+        const known = entries === undefined ? null : found;
+        this.#enqueue({ ...task, asked: call, found: known, equals: [] });
         continue;
       }
       const { durationMs } = found.entry;
       this.#calls.count(status, durationMs, call);
-      this.#computed(task, found.value, { status, durationMs });
+      this.#computed(task, found.value, status, durationMs);
       if (status === "stale") this.#renew(call);
     }
   }
@@ -426,7 +435,8 @@ class BatchRun<Input, Value> {
       const detail = await this.#calls.fly(asked, found);
       // The copies are taken before the consumer can change the value.
       const copies = equals.length > 0 ? copyable(detail.value) : undefined;
-      this.#computed(miss, detail.value, detail);
+      const { durationMs } = detail;
+      this.#computed(miss, detail.value, detail.status, durationMs);
       for (const equal of this.#close(miss)) {
         if (copies === undefined) {
           // What cannot be copied cannot be shared: each input gets a run of its own.
@@ -434,8 +444,8 @@ class BatchRun<Input, Value> {
           continue;
         }
         const status = detail.status === "miss" ? "shared" : detail.status;
-        this.#calls.count(status, detail.durationMs, equal.asked);
-        this.#computed(equal, decode(copies), { ...detail, status });
+        this.#calls.count(status, durationMs, equal.asked);
+        this.#computed(equal, decode(copies), status, durationMs);
       }
     } catch (error) {
       this.#finish({ index, input, ok: false, error, status: "failed" });
@@ -448,7 +458,8 @@ class BatchRun<Input, Value> {
   #computed(
     { index, input }: Task<Input>,
     value: unknown,
-    { status, durationMs }: { status: CallStatus; durationMs: number },
+    status: CallStatus,
+    durationMs: number,
   ): void {
     if (status !== "miss") this.progress.savedMs += durationMs;
     // What the calls give is what the function returned, or what it had stored.
@@ -501,12 +512,27 @@ class BatchRun<Input, Value> {
     this.#notify(false);
   }
 
+  /** How far the batch is. */
+  get summary(): BatchProgress {
+    this.#time();
+    return { ...this.progress };
+  }
+
+  /** Not at every result, where nobody looks: asking the clock costs as much as a step of a hit. */
+  #time(): void {
+    const { progress } = this;
+    if (this.#start === 0 || progress.finished) return;
+    progress.durationMs = performance.now() - this.#start;
+  }
+
   #notify(finished: boolean): void {
     const { progress } = this;
-    progress.durationMs = performance.now() - this.#start;
+    const { onProgress } = this.#options;
+    if (finished || onProgress !== undefined) this.#time();
     progress.finished = finished;
+    if (onProgress === undefined) return;
     try {
-      const told: unknown = this.#options.onProgress?.(progress);
+      const told: unknown = onProgress(progress);
       if (told instanceof Promise) {
         told.catch((error: unknown) => this.#calls.reportProgress(error));
       }
@@ -599,8 +625,13 @@ class Source<Input> {
     this.#over = true;
     try {
       const left = Promise.resolve(this.#iterator?.return?.());
+      left.catch(() => {});
       // An async generator answers only after its pending step, which may never come.
-      await (this.#pending === undefined ? left : Promise.race([left, soon()]));
+      if (this.#pending !== undefined) {
+        const step = this.#pending.then(() => true, () => true);
+        if (await Promise.race([step, soon()]) === undefined) return;
+      }
+      await left;
     } catch {
       // What a source does when it is left is not the batch's business.
     }

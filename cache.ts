@@ -461,8 +461,8 @@ export class Cache implements AsyncDisposable {
 
 /** Puts the function that is called, and its methods, in the place of the one it stands for. */
 function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
-  async function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
-    return (await calls.call(this, args)).value;
+  function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
+    return calls.call(this, args, ({ value }) => value);
   }
   dress(cached, fn);
   // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
@@ -480,7 +480,7 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
       await calls.bust(instance(this), args);
     },
     async detail(this: unknown, ...args: unknown[]) {
-      return await calls.call(instance(this), args);
+      return await calls.call(instance(this), args, (detail) => detail);
     },
     async key(this: unknown, ...args: unknown[]) {
       return await calls.keyOf(instance(this), args, []);

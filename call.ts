@@ -167,11 +167,17 @@ export class Calls {
       : key.then((key) => ({ key, self, args, signals }));
   }
 
-  /** Runs a call as its caller sees it. */
-  async call(
+  /**
+   * Runs a call as its caller sees it.
+   *
+   * @param give What the caller gets of it; here, because one more async function would cost as
+   * much as the rest of the way.
+   */
+  async call<Given>(
     self: unknown,
     args: readonly unknown[],
-  ): Promise<CallDetail<unknown>> {
+    give: (detail: CallDetail<unknown>) => Given,
+  ): Promise<Given> {
     this.#store.assertOpen();
     const pending = this.ask(self, args);
     const asked = pending instanceof Promise ? await pending : pending;
@@ -180,7 +186,7 @@ export class Calls {
     if (
       !this.#singleFlight || signals.length > 0 || barrier !== undefined ||
       flights.get(key) !== undefined
-    ) return await this.fly(asked, null);
+    ) return give(await this.fly(asked, null));
     // The way of most calls, in as few steps as it takes: nobody else asks, and the store has it.
     const flight = flights.begin(key, true);
     let found: Found | undefined;
@@ -191,7 +197,8 @@ export class Calls {
         if (flight.shared) flight.land(resultOf(found, "hit").outcome);
         flights.end(key, flight);
         this.count("hit", durationMs, asked);
-        return { value: found.value, status: "hit", key, storedAt, durationMs };
+        const { value } = found;
+        return give({ value, status: "hit", key, storedAt, durationMs });
       }
     } catch (error) {
       flight.crash(error);
@@ -200,7 +207,7 @@ export class Calls {
     }
     const detail = await this.#lead(asked, flight, found);
     this.count(detail.status, detail.durationMs, asked);
-    return detail;
+    return give(detail);
   }
 
   /** Looks without running. */
@@ -365,8 +372,10 @@ export class Calls {
     }
     if (cacheOnly) throw new CacheOnlyError(id, asked.key);
     try {
-      const renewed = await this.#renewed(asked, flight);
-      if (renewed !== undefined) return renewed;
+      if (this.#state.renewals.has(asked.key)) {
+        const renewed = await this.#renewed(asked, flight);
+        if (renewed !== undefined) return renewed;
+      }
       if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
       return await this.#run(asked, flight);
     } catch (error) {
@@ -553,7 +562,9 @@ export class Calls {
       this.#missed(error, key, signal);
       return undefined;
     }
-    return entry === undefined ? undefined : await this.accept(key, entry);
+    if (entry === undefined) return undefined;
+    const accepted = this.accept(key, entry);
+    return accepted instanceof Promise ? await accepted : accepted;
   }
 
   /** Tells that an entry could not be read. */
@@ -574,14 +585,15 @@ export class Calls {
   }
 
   /**
-   * Reads many keys at once; trouble is reported and all of them are misses.
+   * Reads many keys at once; `undefined` after trouble, which is reported: one key that cannot be
+   * read says nothing about the others, so each is looked up alone then.
    *
    * @throws {CacheClosedError} After `close()`.
    */
   async lookMany(
     keys: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<readonly (StoredEntry | undefined)[]> {
+  ): Promise<readonly (StoredEntry | undefined)[] | undefined> {
     this.#store.assertOpen();
     while (this.#state.barrier !== undefined) await this.#state.barrier;
     try {
@@ -595,7 +607,7 @@ export class Calls {
         return await this.#lookEach(keys, signal);
       }
       this.#store.report(this.#store.wrap("read", error), "read", this.#state);
-      return [];
+      return undefined;
     }
   }
 

@@ -8,8 +8,9 @@
 import type { StoredEntry } from "./backend.ts";
 import { crc32 } from "./crc32.ts";
 import { DamagedEntryError, quote } from "./errors.ts";
-import { isDense, LONG, numberKind, pack, unpack } from "./packed.ts";
+import { isDense, LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
+import { unpack } from "./unpack.ts";
 
 /** What `encode` writes and `decode` reads. */
 const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
@@ -124,7 +125,17 @@ export function seal(
   encoded: Encoded,
   times: EntryTimes,
 ): StoredEntry {
-  const entry = { ...encoded, ...times, checksum: 0 };
+  const { storedAt, expiresAt, staleUntil, durationMs } = times;
+  // Written out: spreading costs three times as much.
+  const entry = {
+    data: encoded.data,
+    format: encoded.format,
+    checksum: 0,
+    storedAt,
+    expiresAt,
+    staleUntil,
+    durationMs,
+  };
   entry.checksum = checksumOf(id, key, entry);
   return entry;
 }

@@ -317,7 +317,7 @@ export class BackendError extends PanzaError {
     cause: unknown,
     advice?: string,
   ) {
-    const reason = cause instanceof Error ? cause.message : quote(cause);
+    const reason = reasonOf(cause);
     super(
       `Cannot ${operation} in ${backend}: ${reason}${
         advice === undefined ? "" : `; ${advice}`
@@ -401,7 +401,7 @@ export class DatabaseMovedError extends PanzaError {
    * @param cause What SQLite said of it.
    */
   constructor(path: string, movedTo: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : quote(cause);
+    const reason = reasonOf(cause);
     super(
       `Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`,
       { cause },
@@ -477,6 +477,12 @@ export class EnvironmentVariableError extends PanzaError {
     );
     this.variable = variable;
   }
+}
+
+/** What a cause says: its message, or a reason that was given as text. */
+function reasonOf(cause: unknown): string {
+  if (cause instanceof Error) return cause.message;
+  return typeof cause === "string" ? cause : quote(cause);
 }
 
 /** The text of a value in a message about an option: short, and never a whole object. */

@@ -135,35 +135,49 @@ export function waitsForItself(
 
 /** The running calls of one function, by key. */
 export class Flights<T> {
+  /**
+   * The flight that began while there was no other, mostly the only one. A Map that empties makes
+   * itself a new table each time, which costs more than all else that a flight does.
+   */
+  #first: { readonly key: string; readonly flight: Flight<T> } | undefined;
   readonly #byKey = new Map<string, Flight<T>>();
   /** Flights that nobody can join any more, or never could, and that a bust still has to reach. */
   readonly #alone = new Map<Flight<T>, string>();
 
   /** The flight that a call with this key can join. */
   get(key: string): Flight<T> | undefined {
-    return this.#byKey.get(key);
+    if (this.#first?.key === key) return this.#first.flight;
+    return this.#byKey.size === 0 ? undefined : this.#byKey.get(key);
   }
 
   /** Begins a flight; `joinable` is whether others may wait for it. */
   begin(key: string, joinable: boolean): Flight<T> {
     const flight = new Flight<T>();
-    if (joinable) this.#byKey.set(key, flight);
-    else this.#alone.set(flight, key);
+    if (!joinable) this.#alone.set(flight, key);
+    else if (this.#first === undefined) this.#first = { key, flight };
+    else this.#byKey.set(key, flight);
     return flight;
   }
 
   /** Ends a flight, whoever holds its key now. */
   end(key: string, flight: Flight<T>): void {
-    if (this.#byKey.get(key) === flight) this.#byKey.delete(key);
-    else this.#alone.delete(flight);
+    if (!this.#remove(key, flight)) this.#alone.delete(flight);
   }
 
   /** Lets a flight go on alone: its waiters go their own way and nobody joins it any more. */
   detach(key: string, flight: Flight<T>): void {
-    if (this.#byKey.get(key) !== flight) return;
-    this.#byKey.delete(key);
+    if (!this.#remove(key, flight)) return;
     this.#alone.set(flight, key);
     flight.disband();
+  }
+
+  /** Takes a flight away from those that can be joined; false when it is none of them. */
+  #remove(key: string, flight: Flight<T>): boolean {
+    if (this.#first?.flight === flight) {
+      this.#first = undefined;
+      return true;
+    }
+    return this.#byKey.get(key) === flight && this.#byKey.delete(key);
   }
 
   /**
@@ -172,16 +186,17 @@ export class Flights<T> {
    * @returns The writes that are under way.
    */
   outdate(key?: string): Promise<void>[] {
-    const flights: [string, Flight<T>][] = [];
-    if (key === undefined) {
-      flights.push(...this.#byKey);
-    } else {
-      const flight = this.#byKey.get(key);
-      if (flight !== undefined) flights.push([key, flight]);
-    }
-    for (const [name, flight] of flights) {
-      this.#byKey.delete(name);
+    const outdate = (name: string, flight: Flight<T> | undefined): void => {
+      if (flight === undefined) return;
+      this.#remove(name, flight);
       this.#alone.set(flight, name);
+    };
+    if (key !== undefined) outdate(key, this.get(key));
+    else {
+      if (this.#first !== undefined) {
+        outdate(this.#first.key, this.#first.flight);
+      }
+      for (const [name, flight] of [...this.#byKey]) outdate(name, flight);
     }
     const writes: Promise<void>[] = [];
     for (const [flight, name] of this.#alone) {

@@ -97,11 +97,11 @@ export function canonicalArguments(
   args: readonly unknown[],
   signals: AbortSignal[],
 ): string {
+  const whole = plainText(args);
+  if (whole !== undefined) return whole;
   return guarded(
     { root: "args", around: [args], steps: [0], signals },
     (walk) => {
-      const whole = plainText(args);
-      if (whole !== undefined) return whole;
       let text = "";
       let pending = "";
       for (let index = 0; index < args.length; index++) {
@@ -213,16 +213,16 @@ function writeObject(value: object, walk: Walk): string | undefined {
 
 /** The text of plain JSON data; `undefined` for everything else. */
 function plainText(value: object): string | undefined {
-  let copy: object | undefined;
   try {
-    copy = sortedCopy(value);
+    const copy = sortedCopy(value);
+    if (copy === undefined) return undefined;
+    const text = JSON.stringify(copy);
+    // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
+    return text.includes("\\ud") ? undefined : text;
   } catch {
     // What throws here throws again where the place is known.
+    return undefined;
   }
-  if (copy === undefined) return undefined;
-  const text = JSON.stringify(copy);
-  // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
-  return text.includes("\\ud") ? undefined : text;
 }
 
 function writeContent(value: object, walk: Walk): string | undefined {

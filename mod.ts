@@ -99,4 +99,10 @@ export {
 } from "./sqlite.ts";
 export type { PruneOptions } from "./prune.ts";
 export type { Stats } from "./store.ts";
+export {
+  TieredBackend,
+  TieredCache,
+  type TieredCacheOptions,
+  type TieredOptions,
+} from "./tiered.ts";
 export type { AsyncFunction } from "./wrap.ts";

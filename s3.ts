@@ -8,7 +8,7 @@
  * | hit, miss | 1 GET |
  * | store | 1 PUT; past 32 MiB one for each 8 MiB, and 2 more |
  * | delete | 1 DELETE |
- * | delete of an id, of everything | 1 LIST and 1 POST for each 1,000 entries |
+ * | delete of an id, of everything | 1 LIST and 1 POST for each 1,000 entries, and 1 LIST |
  * | entries | 1 LIST for each 1,000 entries and 1 HEAD for each |
  *
  * A listing tells no expiry, hence the HEAD. Ids and keys whose escaped form is past 240 bytes have

@@ -32,6 +32,9 @@ const PART_BYTES = 8 * MIB;
 
 const PARTS_AT_ONCE = 4;
 
+/** How often everything below a prefix is listed at most to delete it. */
+const MOST_PASSES = 5;
+
 /** Requests of 1,000 deletes each under way, listing included, which goes one page ahead. */
 const DELETES_AT_ONCE = 4;
 
@@ -300,12 +303,23 @@ export class Bucket {
    * @returns The codes of those that S3 refused to delete.
    */
   async removeAll(prefix: string): Promise<string[]> {
-    const refusals = mapInOrder(
-      DELETES_AT_ONCE,
-      this.list(prefix),
-      (page) => this.#removePage(page.map(({ object }) => object)),
-    );
-    return (await Array.fromAsync(refusals)).flat();
+    for (let pass = 1;; pass++) {
+      let found = 0;
+      const refusals = mapInOrder(
+        DELETES_AT_ONCE,
+        this.list(prefix),
+        (page) => {
+          found += page.length;
+          return this.#removePage(page.map(({ object }) => object));
+        },
+      );
+      const refused = (await Array.fromAsync(refusals)).flat();
+      // Servers may lose their place in a listing whose objects are being deleted. The last pass
+      // finds nothing, unless others go on storing.
+      if (found === 0 || refused.length > 0 || pass === MOST_PASSES) {
+        return refused;
+      }
+    }
   }
 
   /** Deletes up to 1,000 objects; returns the codes of those that S3 refused for good. */

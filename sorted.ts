@@ -35,7 +35,7 @@ function copyArray(
   value: readonly unknown[],
   depth: number,
 ): unknown[] | undefined {
-  if (Reflect.has(value, "toJSON")) return undefined;
+  if ("toJSON" in value) return undefined;
   const copy: unknown[] = [];
   for (let index = 0; index < value.length; index++) {
     const item = value[index];

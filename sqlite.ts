@@ -24,10 +24,10 @@ import { builtin } from "./runtime.ts";
 import {
   isBusy,
   isHandle,
-  nextTurn,
   type Parameter,
   type SQLiteHandle,
 } from "./sqlite_driver.ts";
+import { nextTurn } from "./turn.ts";
 import { rollBack } from "./sqlite_file.ts";
 import {
   Connection,

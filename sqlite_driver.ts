@@ -260,12 +260,3 @@ export async function patiently<Result>(
     }
   }
 }
-
-/** Lets everything else that is due have its turn. */
-export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    // A timer takes at least a millisecond, an immediate less than 10 µs.
-    if (typeof setImmediate === "function") setImmediate(() => resolve());
-    else setTimeout(resolve, 0);
-  });
-}

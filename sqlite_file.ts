@@ -241,8 +241,11 @@ export class DatabaseFile {
         accessSync(file, constants.W_OK);
       }
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      // Deno's own refusal to look (it wants to know the user) says nothing about the file.
+      const code: unknown = error instanceof Error &&
+        Reflect.get(error, "code");
+      return code !== "EACCES" && code !== "EPERM" && code !== "EROFS";
     }
   }
 

@@ -269,10 +269,13 @@ export class Connection {
   }
 }
 
+let byteLength: ((text: string) => number) | undefined;
+
 /** How many bytes a text has in UTF-8. */
 export function utf8Length(text: string): number {
-  return builtin("node:buffer")?.Buffer.byteLength(text) ??
-    new TextEncoder().encode(text).byteLength;
+  byteLength ??= builtin("node:buffer")?.Buffer.byteLength ??
+    ((text) => new TextEncoder().encode(text).byteLength);
+  return byteLength(text);
 }
 
 /** A time of a row; `null` is never. */

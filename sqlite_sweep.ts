@@ -9,7 +9,8 @@
  */
 
 import type { Pruned, PruneRule } from "./backend.ts";
-import { nextTurn, type Parameter, type Statement } from "./sqlite_driver.ts";
+import type { Parameter, Statement } from "./sqlite_driver.ts";
+import { nextTurn } from "./turn.ts";
 
 /** What one step of a sweep works with. */
 export interface SweepSession {

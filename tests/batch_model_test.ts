@@ -201,7 +201,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
         batch.summary;
       assertEquals([done, stale, running], [indexes.length, 0, 0]);
       assertEquals(hits + misses + shared + failed, done);
-      assertEquals([finished, told.length], [true, done + 1]);
+      assertEquals([finished, told.length], [true, done + 2]);
       assertEquals(told.filter((last) => last).length, 1);
 
       // Running it again computes what is missing and nothing else.

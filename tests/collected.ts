@@ -9,7 +9,7 @@ import { runInNewContext } from "node:vm";
 import { settle } from "./fake_time.ts";
 
 /** What starts a full collection here: each runtime has a way of its own. */
-function collector(): () => void {
+export function collector(): () => void {
   const bun: unknown = Reflect.get(globalThis, "Bun");
   if (typeof bun === "object" && bun !== null && "gc" in bun) {
     const { gc } = bun;

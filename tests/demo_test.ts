@@ -4,15 +4,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SQLiteCache } from "../mod.ts";
-import {
-  type Ended,
-  interrupt,
-  run,
-  type Running,
-  start,
-  temporaryFolder,
-  until,
-} from "./children.ts";
+import type { Child, Ended } from "./child.ts";
+import { run, start } from "./examples.ts";
+import { temporaryFolder } from "./temp.ts";
 
 const PERMISSIONS = ["--allow-read", "--allow-write=.cache"];
 
@@ -35,12 +29,12 @@ function writeTexts(cwd: string, count: number, words: number): void {
   }
 }
 
-function startDemo(cwd: string, ...programArguments: string[]): Running {
+function startDemo(cwd: string, ...programArguments: string[]): Child {
   return start("demo.ts", programArguments, { cwd, permissions: PERMISSIONS });
 }
 
 async function runDemo(cwd: string, ...programArguments: string[]) {
-  return await startDemo(cwd, ...programArguments).ended;
+  return await startDemo(cwd, ...programArguments).end();
 }
 
 /** The numbers of the table at the end. */
@@ -61,13 +55,13 @@ async function countStored(cwd: string): Promise<number> {
 }
 
 /** Waits until some results are kept while the demo runs, and says how many there were. */
-async function storedWhileRunning(
+async function storedWhileChild(
   cwd: string,
-  running: Running,
+  running: Child,
   least: number,
 ): Promise<number> {
   let stored = 0;
-  await until(running, async () => {
+  await running.until(async () => {
     stored = await countStored(cwd);
     return stored >= least;
   });
@@ -75,8 +69,7 @@ async function storedWhileRunning(
 }
 
 test("the demo computes each text once, and a changed one again", async () => {
-  using folder = temporaryFolder("demo");
-  const { path: cwd } = folder;
+  const cwd = temporaryFolder();
   writeTexts(cwd, 6, 20);
   writeText(join(cwd, "texts", "equal.txt"), 20, 1);
   writeFileSync(join(cwd, "texts", "binary.bin"), "a\0b");
@@ -98,13 +91,12 @@ test("the demo computes each text once, and a changed one again", async () => {
 });
 
 test("the demo goes on after kill -9 with everything that was stored", async () => {
-  using folder = temporaryFolder("demo");
-  const { path: cwd } = folder;
+  const cwd = temporaryFolder();
   writeTexts(cwd, 12, 1500);
   const running = startDemo(cwd, "texts");
-  const seen = await storedWhileRunning(cwd, running, 3);
-  running.child.kill("SIGKILL");
-  assertEquals((await running.ended).code, null);
+  const seen = await storedWhileChild(cwd, running, 3);
+  await running.kill();
+  assertEquals((await running.end()).code, null);
   const kept = await countStored(cwd);
   assert(kept >= seen && kept < 12, `${seen} before the kill, ${kept} after`);
 
@@ -113,13 +105,12 @@ test("the demo goes on after kill -9 with everything that was stored", async () 
 });
 
 test("the demo stops on Ctrl-C, says what is kept, and goes on from there", async () => {
-  using folder = temporaryFolder("demo");
-  const { path: cwd } = folder;
+  const cwd = temporaryFolder();
   writeTexts(cwd, 12, 1500);
   const running = startDemo(cwd, "texts");
-  const seen = await storedWhileRunning(cwd, running, 3);
-  interrupt(running);
-  const { code, stderr } = await running.ended;
+  const seen = await storedWhileChild(cwd, running, 3);
+  running.interrupt();
+  const { code, stderr } = await running.end();
   assertEquals(code, 130, stderr);
   assertMatch(
     stderr,
@@ -133,8 +124,7 @@ test("the demo stops on Ctrl-C, says what is kept, and goes on from there", asyn
 });
 
 test("the demo refuses bad arguments in one line", async () => {
-  using folder = temporaryFolder("demo");
-  const { path: cwd } = folder;
+  const cwd = temporaryFolder();
   writeTexts(cwd, 1, 1);
   const bad: [string[], RegExp][] = [
     [["tests"], /tests is no folder/],

@@ -120,7 +120,7 @@ test("Every message says what failed, names it, and tells the way out", () => {
 test("BackendError tells what was thrown, also when that was no error", () => {
   for (
     const [thrown, text] of [
-      ["full", '"full"'],
+      ["full", "full"],
       [undefined, "undefined"],
       [null, "null"],
       [Symbol("s"), "Symbol(s)"],

@@ -11,14 +11,8 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import {
-  interrupt,
-  run,
-  type Start,
-  start,
-  temporaryFolder,
-  until,
-} from "./children.ts";
+import { run, type Start, start } from "./examples.ts";
+import { temporaryFolder } from "./temp.ts";
 
 const KEY = "sk-secret-123";
 
@@ -73,11 +67,11 @@ class ChatServer implements AsyncDisposable {
         "--allow-write=.",
       ],
       ...options,
-      env: {
+      variables: {
         OPENAI_BASE_URL: `http://127.0.0.1:${port}/v1/`,
         OPENAI_API_KEY: KEY,
         OPENAI_MODEL: "echo",
-        ...options.env,
+        ...options.variables,
       },
     };
   }
@@ -100,9 +94,9 @@ function refusal(status: number, message: string): Answer {
 }
 
 test("llm.ts asks each prompt once, and never again", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const options = server.start(folder.path);
+  const options = server.start(cwd);
   const answers = "> one\necho: ONE\n\n> two\necho: TWO\n\n";
 
   const fresh = await run("llm.ts", ["one", "two"], options);
@@ -114,13 +108,13 @@ test("llm.ts asks each prompt once, and never again", async () => {
   assertEquals([again.code, again.stdout], [0, answers], again.stderr);
   assertEquals(server.asked.length, 2, "no request the second time");
 
-  const env = { ...options.env, OPENAI_MODEL: "other" };
-  const other = await run("llm.ts", ["one"], { ...options, env });
+  const variables = { ...options.variables, OPENAI_MODEL: "other" };
+  const other = await run("llm.ts", ["one"], { ...options, variables });
   assertEquals(other.stdout, "> one\nother: ONE\n\n", "a model of its own");
 });
 
 test("llm.ts tries again after a passing error, and stores what it got", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   let failures = 2;
   server.answer = (prompt) =>
@@ -128,7 +122,7 @@ test("llm.ts tries again after a passing error, and stores what it got", async (
   const { code, stdout, stderr } = await run(
     "llm.ts",
     ["one", "two"],
-    server.start(folder.path),
+    server.start(cwd),
   );
   // In the order of the prompts, although the first answer comes last.
   assertEquals(stdout, "> one\necho: ONE\n\n> two\necho: TWO\n\n", stderr);
@@ -137,9 +131,9 @@ test("llm.ts tries again after a passing error, and stores what it got", async (
 });
 
 test("llm.ts reports a lasting error, stores the others, and asks for the missing one next time", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const options = server.start(folder.path);
+  const options = server.start(cwd);
   server.answer = (prompt) =>
     prompt === "two" ? refusal(503, "overloaded") : undefined;
   const failed = await run("llm.ts", ["one", "two", "three"], options);
@@ -157,13 +151,13 @@ test("llm.ts reports a lasting error, stores the others, and asks for the missin
 });
 
 test("llm.ts does not repeat what is refused, and never prints the key", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   server.answer = () => refusal(401, `Incorrect API key: ${KEY}`);
   const { code, stdout, stderr } = await run(
     "llm.ts",
     ["one"],
-    server.start(folder.path),
+    server.start(cwd),
   );
   assertEquals([code, stdout, server.asked], [1, "", ["one"]]);
   assertMatch(stderr, /answered 401: Incorrect API key: \(the key\)/);
@@ -171,7 +165,7 @@ test("llm.ts does not repeat what is refused, and never prints the key", async (
 });
 
 test("llm.ts says what is wrong with an answer that is none", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   const bodies: Record<string, Answer> = {
     html: { status: 200, body: "<html>" },
@@ -183,7 +177,7 @@ test("llm.ts says what is wrong with an answer that is none", async () => {
   const { code, stderr } = await run(
     "llm.ts",
     Object.keys(bodies),
-    server.start(folder.path),
+    server.start(cwd),
   );
   assertEquals(code, 1);
   for (const prompt of ["html", "empty", "nothing"]) {
@@ -196,9 +190,9 @@ test("llm.ts says what is wrong with an answer that is none", async () => {
 });
 
 test("llm.ts names the setting that is missing or wrong", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const { env, ...options } = server.start(folder.path);
+  const { variables, ...options } = server.start(cwd);
   const wrong: Record<string, string[]> = {
     OPENAI_BASE_URL: ["nonsense", "ftp://127.0.0.1", "http://me:pw@127.0.0.1"],
     OPENAI_API_KEY: ["", "sk secret\n123"],
@@ -208,7 +202,7 @@ test("llm.ts names the setting that is missing or wrong", async () => {
     for (const value of values) {
       const { code, stderr } = await run("llm.ts", ["one"], {
         ...options,
-        env: { ...env, [name]: value },
+        variables: { ...variables, [name]: value },
       });
       assertEquals(code, 2, stderr);
       assertMatch(stderr, new RegExp(`^llm: ${name} must be .*\n$`));
@@ -219,20 +213,20 @@ test("llm.ts names the setting that is missing or wrong", async () => {
 });
 
 test("llm.ts keeps what is under way on Ctrl-C, and asks for the rest next time", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const options = server.start(folder.path);
+  const options = server.start(cwd);
   const prompts = Array.from({ length: 20 }, (_, index) => `prompt ${index}`);
   const { promise: held, resolve: release } = Promise.withResolvers<
     undefined
   >();
   server.answer = () => held;
   const running = start("llm.ts", prompts, options);
-  await until(running, () => server.asked.length === 8);
-  interrupt(running);
-  await until(running, () => running.stderr().includes("Interrupted."));
+  await running.until(() => server.asked.length === 8);
+  running.interrupt();
+  await running.until(() => running.errors().includes("Interrupted."));
   release(undefined);
-  const { code, stdout, stderr } = await running.ended;
+  const { code, stdout, stderr } = await running.end();
   assertEquals(code, 130, stderr);
   const paid = [...server.asked];
   assertEquals(paid.length, 8, "nothing more was asked");
@@ -246,17 +240,17 @@ test("llm.ts keeps what is under way on Ctrl-C, and asks for the rest next time"
 });
 
 test("llm.ts ends on Ctrl-C while it waits for a prompt", async () => {
-  using folder = temporaryFolder("llm");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const options = server.start(folder.path);
+  const options = server.start(cwd);
   const running = start("llm.ts", [], {
     ...options,
     stdin: "one\n",
     keepStdinOpen: true,
   });
-  await until(running, () => server.asked.length === 1);
-  interrupt(running);
-  const { code, stderr } = await running.ended;
+  await running.until(() => server.asked.length === 1);
+  running.interrupt();
+  const { code, stderr } = await running.end();
   assertEquals(code, 130, stderr);
   const { stdout } = await run("llm.ts", ["one"], options);
   assertEquals(stdout, "> one\necho: ONE\n\n");
@@ -269,9 +263,8 @@ function readCsv(path: string): Record<string, string>[] {
 }
 
 test("batch_csv.ts answers every row, whatever its fields hold", async () => {
-  using folder = temporaryFolder("csv");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const { path: cwd } = folder;
   writeFileSync(
     join(cwd, "in.csv"),
     '\ufeffid,question\r\n1,plain\r\n2,"a ""quoted"", one"\r\n3,"two\r\nlines"\r\n\r\n4, spaced \r\n5,\r\n',
@@ -305,9 +298,8 @@ test("batch_csv.ts answers every row, whatever its fields hold", async () => {
 });
 
 test("batch_csv.ts puts a failure into its row and ends with 1", async () => {
-  using folder = temporaryFolder("csv");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const { path: cwd } = folder;
   server.answer = (prompt) =>
     prompt === "b" ? refusal(400, "not that") : undefined;
   writeFileSync(join(cwd, "in.csv"), "prompt\na\nb\nc\n");
@@ -326,9 +318,8 @@ test("batch_csv.ts puts a failure into its row and ends with 1", async () => {
 });
 
 test("batch_csv.ts goes on after kill -9 with every answer that was stored", async () => {
-  using folder = temporaryFolder("csv");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const { path: cwd } = folder;
   const prompts = Array.from({ length: 40 }, (_, index) => `prompt ${index}`);
   writeFileSync(join(cwd, "in.csv"), `prompt\n${prompts.join("\n")}\n`);
   writeFileSync(join(cwd, "out.csv"), "an older output");
@@ -341,9 +332,9 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
     server.start(cwd),
   );
   // As many are asked as run at once, and are held: all others have been stored.
-  await until(running, () => server.asked.length === 28);
-  running.child.kill("SIGKILL");
-  await running.ended;
+  await running.until(() => server.asked.length === 28);
+  await running.kill();
+  await running.end();
   assertEquals(readFileSync(join(cwd, "out.csv"), "utf8"), "an older output");
 
   server.asked.length = 0;
@@ -362,9 +353,8 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
 });
 
 test("batch_csv.ts refuses what it cannot read in one line", async () => {
-  using folder = temporaryFolder("csv");
+  const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  const { path: cwd } = folder;
   writeFileSync(join(cwd, "other.csv"), "a,b\n1,2\n");
   writeFileSync(join(cwd, "ragged.csv"), "prompt,b\n1,2\n1,2,3\n");
   const bad: [string[], number, RegExp][] = [

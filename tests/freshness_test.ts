@@ -54,6 +54,16 @@ function held(options: FunctionOptions, backend = new MemoryBackend()) {
   return { cache, errors, hand, fn, backend };
 }
 
+/** Lets the first run of a function of {@linkcode held} end with `"old"`, under the input `"a"`. */
+async function storeOld(
+  { fn, hand }: Pick<ReturnType<typeof held>, "fn" | "hand">,
+): Promise<void> {
+  const first = fn("a");
+  await quiet();
+  hand.run(0).resolve("old");
+  await first;
+}
+
 async function onlyStored<T>(work: () => Promise<T>): Promise<T> {
   process.env.CACHE_ONLY = "1";
   try {
@@ -217,10 +227,7 @@ test("callers of one turn all get the stale result, each its own", async () => {
 test("a call past staleWhileRevalidate waits for the run that renews already", async () => {
   using time = new FakeTime();
   const { fn, hand } = held({ ttl: 100, staleWhileRevalidate: 50 });
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(149);
   assertEquals((await fn.detail("a")).status, "stale");
   await time.tick(1);
@@ -315,10 +322,7 @@ test("staleIfError serves the stale result when the function throws, up to its e
 test("staleIfError counts the end of the run, not its beginning", async () => {
   using time = new FakeTime();
   const { fn, hand } = held({ ttl: 100, staleIfError: 50 });
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(149);
   const late = fn("a");
   await quiet();
@@ -350,10 +354,7 @@ test("staleWhileRevalidate and staleIfError both count from expiry", async () =>
 test("staleIfError gives every waiter of the failed run the stale result", async () => {
   using time = new FakeTime();
   const { fn, hand, errors } = held({ ttl: 100, staleIfError: 50 });
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(100);
   const calls = [fn.detail("a"), fn.detail("a")];
   await quiet();
@@ -369,10 +370,7 @@ test("staleIfError gives every waiter of the failed run the stale result", async
 test("staleIfError does not answer a caller who aborted", async () => {
   using time = new FakeTime();
   const { fn, hand, errors } = held({ ttl: 100, staleIfError: 50 });
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(100);
   const controller = new AbortController();
   const call = fn("a", controller.signal);
@@ -417,10 +415,7 @@ test("bustCache() during a renewal wins", async () => {
   using time = new FakeTime();
   for (const all of [false, true]) {
     const { fn, hand } = held({ ttl: 100, staleWhileRevalidate: 50 });
-    const first = fn("a");
-    await quiet();
-    hand.run(0).resolve("old");
-    await first;
+    await storeOld({ fn, hand });
     await time.tick(100);
     assertEquals((await fn.detail("a")).status, "stale");
     await (all ? fn.bustCache() : fn.bustCache("a"));
@@ -437,10 +432,7 @@ test("bustCache() during a renewal wins", async () => {
 test("a call after a bust does not wait for the renewal that was busted", async () => {
   using time = new FakeTime();
   const { fn, hand } = held({ ttl: 100, staleWhileRevalidate: 50 });
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(100);
   await fn("a");
   await fn.bustCache("a");
@@ -467,10 +459,7 @@ test("Cache.close() waits for renewals, and their results are stored", async () 
     { ttl: 100, staleWhileRevalidate: 50 },
     backend,
   );
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(120);
   await fn("a");
   const closing = cache.close();
@@ -487,10 +476,7 @@ test("a stale result that is found after close() is not renewed any more", async
     { ttl: 100, staleWhileRevalidate: 50 },
     backend,
   );
-  const first = fn("a");
-  await quiet();
-  hand.run(0).resolve("old");
-  await first;
+  await storeOld({ fn, hand });
   await time.tick(100);
   const get = backend.get.bind(backend);
   const answer = Promise.withResolvers<void>();

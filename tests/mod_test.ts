@@ -24,6 +24,8 @@ const VALUES: readonly string[] = [
   "S3Cache",
   "SQLiteBackend",
   "SQLiteCache",
+  "TieredBackend",
+  "TieredCache",
   "UncacheableValueError",
   "UnhashableArgumentError",
   "canonicalize",

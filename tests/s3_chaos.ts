@@ -187,14 +187,3 @@ function flip(body: Buffer): void {
   const byte = body[middle];
   if (byte !== undefined) body[middle] = byte ^ 1;
 }
-
-/** A generator of numbers from 0 to 1, the same for the same seed (Mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -7,14 +7,9 @@ import {
 } from "@std/assert";
 import type { StoredEntry } from "../backend.ts";
 import { BackendError } from "../errors.ts";
+import { randomNumbers } from "../random.ts";
 import { S3Backend } from "../s3.ts";
-import {
-  type Chaos,
-  type Fault,
-  seeded,
-  type Seen,
-  startChaos,
-} from "./s3_chaos.ts";
+import { type Chaos, type Fault, type Seen, startChaos } from "./s3_chaos.ts";
 import { optionsFor, withBucket } from "./s3_server.ts";
 
 /** CRC-32 as in zip and PNG, bit by bit. */
@@ -247,7 +242,7 @@ test(
   { timeout: 120_000 },
   async () => {
     await scene(async (backend, chaos, real) => {
-      const random = seeded(SEED);
+      const random = randomNumbers(SEED);
       const shares = mix(real);
       let harmed = 0;
       const harm = (request: Seen): Fault | undefined => {

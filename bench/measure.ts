@@ -1,0 +1,75 @@
+/**
+ * Interleaved rounds: on a machine that others use too, only what is measured side by side can be
+ * compared, and the time that the processors spent on it says more than the clock.
+ *
+ * @module
+ */
+
+import process from "node:process";
+
+/** Something to measure. */
+export interface Contender {
+  readonly name: string;
+  /** How many calls one run makes. */
+  readonly calls: number;
+  /** Runs once; what has to be put in place before it is not measured. */
+  readonly run: () => unknown;
+  /** Is awaited before each run, outside the measurement. */
+  readonly before?: () => unknown;
+}
+
+/** What the rounds of a contender came to, in microseconds per call. */
+export interface Timing {
+  /** Time on the clock. */
+  readonly wall: readonly number[];
+  /** Time on the processors, that of helper threads (garbage collection) included. */
+  readonly processor: readonly number[];
+}
+
+export function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? NaN;
+}
+
+/**
+ * Runs every contender once a round, in an order that rotates; the first rounds warm up and do not
+ * count.
+ */
+export async function measure(
+  contenders: readonly Contender[],
+  rounds: number,
+): Promise<Map<string, Timing>> {
+  const times = new Map(
+    contenders.map(({ name }) => [
+      name,
+      { wall: new Array<number>(), processor: new Array<number>() },
+    ]),
+  );
+  const warmUp = Math.min(5, Math.ceil(rounds / 4));
+  for (let round = -warmUp; round < rounds; round++) {
+    for (let place = 0; place < contenders.length; place++) {
+      const next = contenders[(place + round + warmUp) % contenders.length]!;
+      await next.before?.();
+      const used = process.cpuUsage();
+      const begin = performance.now();
+      await next.run();
+      const wall = (performance.now() - begin) * 1000;
+      const { user, system } = process.cpuUsage(used);
+      if (round < 0) continue;
+      times.get(next.name)?.wall.push(wall / next.calls);
+      times.get(next.name)?.processor.push((user + system) / next.calls);
+    }
+  }
+  return times;
+}
+
+/** Which of the two times a ratio compares. */
+export type Clock = keyof Timing;
+
+/** The median of the ratios of each round: noise that lasts longer than a round cancels out. */
+export function ratio(
+  of: Timing,
+  to: Timing,
+  clock: Clock = "processor",
+): number {
+  return median(of[clock].map((time, round) => time / to[clock][round]!));
+}

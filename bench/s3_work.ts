@@ -1,0 +1,75 @@
+/**
+ * A bucket on a server in this process, with a cached function and the same object read by hand.
+ *
+ * @module
+ */
+
+import type { AddressInfo } from "node:net";
+import { GetObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { buildApp } from "fauxqs";
+import { S3Cache } from "../s3.ts";
+import {
+  type Arguments,
+  argumentsOf,
+  byHundreds,
+  chat,
+  check,
+} from "./work.ts";
+
+/** What is measured; `requests` counts what reached the server. */
+export interface S3Work extends AsyncDisposable {
+  requests: number;
+  readonly list: readonly Arguments[];
+  readonly cached: (argument: Arguments) => Promise<unknown>;
+  /** Reads one object and parses it, through a client with the same settings. */
+  readonly raw: () => Promise<unknown>;
+}
+
+/** Starts the server, fills the bucket, and checks both ways of reading. */
+export async function openS3(): Promise<S3Work> {
+  const app = buildApp({ logger: false });
+  await app.listen({ port: 0, host: "127.0.0.1" });
+  const { port } = app.server.address() as AddressInfo;
+  const endpoint = `http://127.0.0.1:${port}`;
+  const settings = {
+    endpoint,
+    region: "us-east-1",
+    credentials: { accessKeyId: "test", secretAccessKey: "test-secret" },
+    forcePathStyle: true,
+  };
+  const client = new S3Client(settings);
+  const cache = new S3Cache("bench", { ...settings, autoCreateBucket: true });
+  const cached = cache.cache({ id: "work" })(
+    async (_argument: Arguments): Promise<unknown> =>
+      await Promise.resolve(chat),
+  );
+  const list = Array.from({ length: 50 }, (_, index) => argumentsOf(index));
+  await byHundreds(list, cached);
+  // The object that holds the first result is a hand-written one to the raw client.
+  const { PutObjectCommand } = await import("@aws-sdk/client-s3");
+  const place = { Bucket: "bench", Key: "by-hand" };
+  await client.send(
+    new PutObjectCommand({ ...place, Body: JSON.stringify(chat) }),
+  );
+  const work: S3Work = {
+    requests: 0,
+    list,
+    cached,
+    raw: async () => {
+      const { Body } = await client.send(new GetObjectCommand(place));
+      return JSON.parse(await Body?.transformToString() ?? "");
+    },
+    [Symbol.asyncDispose]: async () => {
+      await cache.close();
+      client.destroy();
+      await app.close();
+    },
+  };
+  app.server.on("request", () => {
+    work.requests++;
+  });
+  check("S3Cache", await cached(list[7]!), chat);
+  check("GetObject", await work.raw(), chat);
+  check("misses", cache.stats().misses, list.length);
+  return work;
+}

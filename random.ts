@@ -1,0 +1,16 @@
+/**
+ * Random numbers that a seed repeats.
+ *
+ * @module
+ */
+
+/** Random numbers from 0 to below 1 that a seed repeats: Mulberry32, by Tommy Ettinger. */
+export function randomNumbers(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,83 @@
+/** What the event loop does while a test waits, whatever else the machine has to do. */
+import process from "node:process";
+import { assert } from "@std/assert";
+import { settle } from "./fake_time.ts";
+
+/** The processor time that this thread has used, in milliseconds: some systems count in tens. */
+export function processorTime(): number {
+  // Node 22 counts for the process only; its runner gives each file one of its own.
+  const { user, system } = typeof process.threadCpuUsage === "function"
+    ? process.threadCpuUsage()
+    : process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** How long work takes where nothing else needs the processor, in milliseconds. */
+export function timeOf(work: () => void): number {
+  const clock = performance.now();
+  const processor = processorTime();
+  work();
+  return Math.min(performance.now() - clock, processorTime() - processor);
+}
+
+/** Waits for what comes by itself; ten seconds of work are for ever. */
+export async function until(holds: () => boolean): Promise<void> {
+  const start = processorTime();
+  while (!holds()) {
+    assert(processorTime() - start < 10_000, `${holds} never came true`);
+    await settle();
+  }
+}
+
+/** The longest times between two turns of the event loop, in milliseconds. */
+export interface HeldUp {
+  /** By the clock: whether this thread works or waits, and also while it has no processor. */
+  readonly clock: number;
+  /** While this thread worked: neither what it waits for nor what else the machine does. */
+  readonly working: number;
+  /** How many turns there were. */
+  readonly turns: number;
+}
+
+/** Watches the event loop while something runs. */
+export async function heldUp(work: () => Promise<unknown>): Promise<HeldUp> {
+  let turns = 0;
+  const longest = { clock: 0, working: 0 };
+  let lastClock = performance.now();
+  let lastProcessor = processorTime();
+  function turn(): void {
+    const clock = performance.now() - lastClock;
+    const processor = processorTime() - lastProcessor;
+    turns++;
+    longest.clock = Math.max(longest.clock, clock);
+    longest.working = Math.max(longest.working, Math.min(clock, processor));
+    lastClock = performance.now();
+    lastProcessor = processorTime();
+  }
+  const timer = setInterval(turn, 1);
+  try {
+    await work();
+  } finally {
+    clearInterval(timer);
+  }
+  turn();
+  return { ...longest, turns };
+}
+
+/**
+ * The least time by the clock that an attempt held up the event loop: a machine that is busy holds
+ * up one attempt or another, the work itself holds up all of them.
+ *
+ * @param enough Attempts end once one held it up for less, in milliseconds.
+ * @param attempt Watches the work once, on fresh data.
+ */
+export async function leastHeldUp(
+  enough: number,
+  attempt: () => Promise<HeldUp>,
+): Promise<number> {
+  let least = Infinity;
+  for (let count = 0; count < 5 && least >= enough; count++) {
+    least = Math.min(least, (await attempt()).clock);
+  }
+  return least;
+}

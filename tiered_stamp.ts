@@ -1,0 +1,53 @@
+/**
+ * When an entry came into an inner tier, written into its format: it survives restarts, needs no
+ * room of its own in any store, and leaves the value readable.
+ *
+ * @module
+ */
+
+import type { StoredEntry } from "./backend.ts";
+import { seal } from "./codec.ts";
+
+const STAMPED = /^(.+)\.seen-(\d{1,16})$/;
+
+/**
+ * Writes down when the outermost tier was known to hold the entry.
+ *
+ * @param entry An intact entry without a stamp.
+ * @param seenAt When, in whole milliseconds since the Unix epoch.
+ */
+export function stamp(
+  id: string,
+  key: string,
+  entry: StoredEntry,
+  seenAt: number,
+): StoredEntry {
+  const { data, format } = entry;
+  return seal(
+    id,
+    key,
+    { data, format: `${format}.seen-${seenAt}` },
+    times(entry),
+  );
+}
+
+/** An entry as it was before `stamp`, and the time; an entry without a stamp as it is. */
+export function unstamp(
+  id: string,
+  key: string,
+  entry: StoredEntry,
+): { readonly entry: StoredEntry; readonly seenAt: number | undefined } {
+  const [, format, seenAt] = STAMPED.exec(entry.format) ?? [];
+  if (format === undefined) return { entry, seenAt: undefined };
+  const { data } = entry;
+  return {
+    entry: seal(id, key, { data, format }, times(entry)),
+    seenAt: Number(seenAt),
+  };
+}
+
+/** What `seal` takes beside the value, and nothing else that an entry may carry. */
+function times(entry: StoredEntry): Parameters<typeof seal>[3] {
+  const { storedAt, expiresAt, staleUntil, durationMs } = entry;
+  return { storedAt, expiresAt, staleUntil, durationMs };
+}
