@@ -70,6 +70,7 @@ export async function programs(): Promise<
 const cache = new SQLiteCache(${JSON.stringify(path)});
 const cached = cache.cache({ id: "work" })(async (n: number) => { throw n; });
 console.log((await cached(7)).model);
+await cache.close();
 `,
       prints: chat.model,
     },
