@@ -112,23 +112,24 @@ function code(source: string): string {
     .join("\n");
 }
 
-/** A module of std that a link stands for: where the link says that it comes from. */
-function linked(specifier: string): { version: string; file: string } {
-  const [, name = "", path = ""] = /^@std\/(\w+)\/(\w+)$/.exec(specifier) ?? [];
+/** A module of std that a link stands for: where it belongs, and where the link gets it from. */
+function linked(specifier: string): { place: string; from: string } {
+  const [, name = "", path = ""] = /^@std\/(\w+)\/([\w-]+)$/.exec(specifier) ??
+    [];
   const folder = join(ROOT, "links", name);
-  const { version } = JSON.parse(
+  const { version, exports } = JSON.parse(
     readFileSync(join(folder, "deno.json"), "utf8"),
   );
-  const link = readFileSync(join(folder, `${path}.ts`), "utf8");
-  const found = /"npm:deno-std@([\d.]+)\/([\w/]+\.js)"/.exec(link);
-  if (found === null) throw new Error(`links has no ${specifier}`);
-  const tools = install("build", {
-    "deno-std": found[1] ?? "",
-    typescript: VERSIONS.typescript,
-  });
+  const file = String(exports[`./${path}`]);
+  const link = readFileSync(join(folder, file), "utf8");
+  const [, std, source] = /"npm:deno-std@([\d.]+)\/([\w/]+\.js)"/.exec(link) ??
+    [];
+  if (std !== VERSIONS["deno-std"] || source === undefined) {
+    throw new Error(`links/ does not take ${specifier} from deno-std`);
+  }
   return {
-    version,
-    file: join(tools, "node_modules", "deno-std", found[2] ?? ""),
+    place: join(DEPS, "@std", name, version, file.replace(/\.ts$/, ".js")),
+    from: join(CACHE, "build", "node_modules", "deno-std", source),
   };
 }
 
@@ -148,7 +149,7 @@ function buildWithTsc(): void {
   rmSync(stage, { recursive: true, force: true });
   mkdirSync(stage, { recursive: true });
   const tools = install("build", {
-    "deno-std": "1.4.0",
+    "deno-std": VERSIONS["deno-std"],
     typescript: VERSIONS.typescript,
   });
   const copied = new Map<string, string>();
@@ -159,14 +160,16 @@ function buildWithTsc(): void {
         '$1"./$2.js"',
       )
       .replace(
-        /^((?!\s*\*).*from )"(@std\/(\w+)\/(\w+))"/gm,
-        (_, start, specifier, name, path) => {
-          const { version, file } = linked(specifier);
-          const place = `${DEPS}/@std/${name}/${version}/${path}.js`;
-          copied.set(place, file);
-          return `${start}"./${place}"`;
+        /^((?!\s*\*).*from )"(@std\/[\w/-]+)"/gm,
+        (_, start, specifier) => {
+          const { place, from } = linked(specifier);
+          copied.set(place, from);
+          return `${start}"./${place.replaceAll("\\", "/")}"`;
         },
       );
+    if (/"(@std\/|jsr:)/.test(code(mapped))) {
+      throw new Error(`${file} imports what no link stands for`);
+    }
     writeFileSync(join(stage, file), mapped);
   }
   for (const [place, file] of copied) inline(file, join(OUT, "esm", place));

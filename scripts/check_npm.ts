@@ -8,6 +8,7 @@
 // deno-lint-ignore-file no-console -- it tells what it does
 
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -52,6 +53,13 @@ function emptyFolder(folder: string): string {
   return path;
 }
 
+/** What npm tells of a tarball. */
+interface Packed {
+  readonly filename: string;
+  readonly files: readonly { readonly path: string }[];
+  readonly size: number;
+}
+
 /** Packs the package and checks what is in it. */
 function pack(): string {
   const folder = emptyFolder("packed");
@@ -59,11 +67,9 @@ function pack(): string {
     npm(["pack", "--json", `--pack-destination=${folder}`], { cwd: OUT }),
   );
   // A list in npm 11, an object by name in npm 12.
-  const [{ filename, files, size }] = Object.values(packed) as {
-    filename: string;
-    files: { path: string }[];
-    size: number;
-  }[];
+  const [first] = Object.values<Packed>(packed);
+  expect(first !== undefined, "npm packed nothing");
+  const { filename, files, size } = first;
   const paths = files.map(({ path }) => path);
   for (
     const path of ["package.json", "README.md", "LICENSE", "CHANGELOG.md"]
@@ -220,6 +226,28 @@ await cache.close();
     ], { cwd: project });
     checkTypes(tools, project, true);
     shake(tools, project);
+  }
+  decorate(tools, project, runtimes);
+}
+
+/** Compiles and runs the example with decorators: every result is new at first, then none is. */
+function decorate(
+  tools: string,
+  project: string,
+  runtimes: readonly string[],
+): void {
+  const example = runtimes.includes("bun") ? "bun" : "node";
+  const folder = join(project, "decorators");
+  cpSync(join(ROOT, "examples", example), folder, { recursive: true });
+  if (example === "node") tsc(tools, join(folder, "tsconfig.json"));
+  for (const each of runtimes) {
+    const program = example === "node" ? "main.js" : "main.ts";
+    for (const expected of ["5 runs", "0 runs"]) {
+      const output = run(runtime(each), [program], { cwd: folder });
+      expect(output.trimEnd().endsWith(expected), `${each} says ${output}`);
+    }
+    rmSync(join(folder, ".cache"), { recursive: true });
+    console.log(`decorators: cached on ${each}`);
   }
 }
 

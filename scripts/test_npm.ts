@@ -8,6 +8,7 @@
 
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
@@ -62,7 +63,7 @@ function prepare(): void {
   );
   const project = install("project", {
     ...Object.fromEntries(fromNpm.map(([each]) => [each, npmVersion(each)])),
-    "deno-std": "1.4.0",
+    "deno-std": VERSIONS["deno-std"],
     esbuild: VERSIONS.esbuild,
   });
   const place = join(project, "node_modules", name);
@@ -105,9 +106,11 @@ function count(output: string, pattern: RegExp): number {
 
 /** Runs test files on one runtime. */
 function test(name: string, files: readonly string[]): Result {
-  const parameters = name === "bun"
-    ? ["test", "--timeout=120000"]
-    : ["--test", "--test-reporter=tap"];
+  const parameters = name === "bun" ? ["test", "--timeout=120000"] : [
+    "--test",
+    "--test-reporter=tap",
+    `--test-concurrency=${availableParallelism()}`,
+  ];
   const { stdout, stderr, status, signal } = spawnSync(runtime(name), [
     ...parameters,
     ...files.map((file) => `./tests/${file}`),
@@ -115,7 +118,7 @@ function test(name: string, files: readonly string[]): Result {
     cwd: ROOT,
     env: { ...process.env, ...HOOKS },
     encoding: "utf8",
-    timeout: 600_000,
+    timeout: 900_000,
     maxBuffer: 2 ** 28,
   });
   const output = stdout + stderr;
@@ -141,7 +144,7 @@ function failures(output: string): string {
     const first = node ? index : Math.max(0, index - 30);
     for (let at = first; at <= first + 30; at++) shown.add(at);
   }
-  return lines.filter((_, index) => shown.has(index)).join("\n");
+  return lines.filter((_, index) => shown.has(index)).slice(0, 400).join("\n");
 }
 
 prepare();

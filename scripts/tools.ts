@@ -16,6 +16,7 @@ export const CACHE: string = join(ROOT, ".cache", "npm");
 export const VERSIONS = {
   "@arethetypeswrong/cli": "0.18.5",
   "@types/node": "22.13.0",
+  "deno-std": "1.4.0",
   esbuild: "0.28.2",
   publint: "0.3.25",
   typescript: "6.0.3",

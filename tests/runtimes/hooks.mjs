@@ -45,7 +45,9 @@ export function map(specifier, from) {
   }
   const mapped = String(imports[specifier] ?? specifier);
   if (specifier === "@std/assert") return "deno-std/assert/mod.js";
-  if (specifier.startsWith("@std/")) return `deno-std/${specifier.slice(5)}.js`;
+  if (specifier.startsWith("@std/")) {
+    return `deno-std/${specifier.slice(5).replaceAll("-", "_")}.js`;
+  }
   return mapped.replace(/^npm:(@?[^@]+)@[^/]+/, "$1");
 }
 
