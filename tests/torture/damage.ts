@@ -79,7 +79,8 @@ async function use(
   const first = { runs, reports: [...reports] };
   // What was found in a file before it was moved aside is not in the new one; and an index whose
   // order is broken, which SQLite does not notice, may hide another entry when one is added.
-  for (let pass = 1, before = -1; before < runs; pass++) {
+  let before = -1;
+  for (let pass = 1; before < runs; pass++) {
     assert(pass < 5, `${what}: it does not come to rest`);
     before = runs;
     await all();
