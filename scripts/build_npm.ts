@@ -112,14 +112,20 @@ function code(source: string): string {
     .join("\n");
 }
 
+/** The name of the file behind a path of std: `aes-gcm` is `aes_gcm`. */
+function fileOf(path: string): string {
+  return path.replaceAll("-", "_");
+}
+
 /** A module of std that a link stands for: where the link says that it comes from. */
 function linked(specifier: string): { version: string; file: string } {
-  const [, name = "", path = ""] = /^@std\/(\w+)\/(\w+)$/.exec(specifier) ?? [];
+  const [, name = "", path = ""] = /^@std\/(\w+)\/([\w-]+)$/.exec(specifier) ??
+    [];
   const folder = join(ROOT, "links", name);
   const { version } = JSON.parse(
     readFileSync(join(folder, "deno.json"), "utf8"),
   );
-  const link = readFileSync(join(folder, `${path}.ts`), "utf8");
+  const link = readFileSync(join(folder, `${fileOf(path)}.ts`), "utf8");
   const found = /"npm:deno-std@([\d.]+)\/([\w/]+\.js)"/.exec(link);
   if (found === null) throw new Error(`links has no ${specifier}`);
   const tools = install("build", {
@@ -159,10 +165,10 @@ function buildWithTsc(): void {
         '$1"./$2.js"',
       )
       .replace(
-        /^((?!\s*\*).*from )"(@std\/(\w+)\/(\w+))"/gm,
+        /^((?!\s*\*).*from )"(@std\/(\w+)\/([\w-]+))"/gm,
         (_, start, specifier, name, path) => {
           const { version, file } = linked(specifier);
-          const place = `${DEPS}/@std/${name}/${version}/${path}.js`;
+          const place = `${DEPS}/@std/${name}/${version}/${fileOf(path)}.js`;
           copied.set(place, file);
           return `${start}"./${place}"`;
         },
