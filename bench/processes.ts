@@ -14,9 +14,12 @@ import { argumentsOf, chat, freshPath } from "./work.ts";
 const FOLDER = ".cache/bench/programs";
 
 /** Runs a program in a process of its own; gives what it printed and how long it took. */
-function runProgram(name: string, source: string): { ms: number; out: string } {
+export function runProgram(
+  name: string,
+  source: string,
+): { ms: number; out: string } {
   mkdirSync(FOLDER, { recursive: true });
-  const path = `${FOLDER}/${name}.ts`;
+  const path = `${FOLDER}/${name.replaceAll(" ", "_")}.ts`;
   writeFileSync(path, source);
   const begin = performance.now();
   const out = execFileSync(process.execPath, [
@@ -34,59 +37,78 @@ interface Milliseconds {
   readonly detail: string;
 }
 
-/** The whole life of a process that imports the library, over one that imports an empty module. */
-// deno-lint-ignore require-await
-export async function importMs(rounds: number): Promise<Milliseconds> {
-  mkdirSync(FOLDER, { recursive: true });
-  writeFileSync(`${FOLDER}/nothing.ts`, "export {};\n");
-  const empty: number[] = [];
-  const library: number[] = [];
-  for (let round = -2; round < rounds; round++) {
-    const a = runProgram("empty", 'import "./nothing.ts";\n');
-    const b = runProgram("library", 'import "../../../mod.ts";\n');
-    if (round < 0) continue;
-    empty.push(a.ms);
-    library.push(b.ms);
-  }
-  const over = library.map((ms, round) => ms - empty[round]!);
-  return {
-    value: median(over),
-    detail: `empty ${median(empty).toFixed(0)} ms, library ${
-      median(library).toFixed(0)
-    } ms; ${
-      (Math.min(...library) - Math.min(...empty)).toFixed(1)
-    } ms by the best rounds`,
-  };
+/** A program and what it prints. */
+export interface Program {
+  readonly source: string;
+  readonly prints: string;
 }
 
-/** The first hit on a file that another process has filled: opening it included. */
-export async function firstHitMs(rounds: number): Promise<Milliseconds> {
+/** What start-up is measured with; prepares a file with one entry. */
+export async function programs(): Promise<
+  Record<"an empty module" | "the library" | "a first hit", Program>
+> {
   const path = freshPath("first");
   {
     await using cache = new SQLiteCache(path);
-    const cached = cache.cache({ id: "work" })(
+    await cache.cache({ id: "work" })(
       async (_n: number) => await Promise.resolve(chat),
-    );
-    await cached(7);
+    )(7);
   }
-  const source = `import { SQLiteCache } from "../../../mod.ts";
-const begin = performance.now();
+  mkdirSync(FOLDER, { recursive: true });
+  writeFileSync(`${FOLDER}/nothing.ts`, "export {};\n");
+  return {
+    "an empty module": {
+      source: 'import "./nothing.ts";\nconsole.log("done");\n',
+      prints: "done",
+    },
+    "the library": {
+      source: 'import "../../../mod.ts";\nconsole.log("done");\n',
+      prints: "done",
+    },
+    "a first hit": {
+      source: `import { SQLiteCache } from "../../../mod.ts";
 const cache = new SQLiteCache(${JSON.stringify(path)});
 const cached = cache.cache({ id: "work" })(async (n: number) => { throw n; });
-const value = await cached(7);
-console.log(performance.now() - begin, value.model);
+console.log((await cached(7)).model);
 await cache.close();
-`;
-  const times: number[] = [];
-  for (let round = -1; round < rounds; round++) {
-    const [ms, model] = runProgram("first", source).out.split(" ");
-    if (model !== chat.model) throw new Error("the first call was no hit");
-    if (round >= 0) times.push(Number(ms));
-  }
-  return {
-    value: median(times),
-    detail: `${Math.min(...times).toFixed(1)} ms in the best round`,
+`,
+      prints: chat.model,
+    },
   };
+}
+
+function over(
+  ours: Program,
+  floor: Program,
+  rounds: number,
+): Milliseconds {
+  const times: { ours: number[]; floor: number[] } = { ours: [], floor: [] };
+  for (let round = -2; round < rounds; round++) {
+    for (const [side, { source, prints }] of Object.entries({ ours, floor })) {
+      const { ms, out } = runProgram(side, source);
+      if (out !== prints) throw new Error(`a program printed ${out}`);
+      if (round >= 0) times[side as keyof typeof times].push(ms);
+    }
+  }
+  const best = Math.min(...times.ours) - Math.min(...times.floor);
+  return {
+    value: median(times.ours.map((ms, round) => ms - times.floor[round]!)),
+    detail: `${median(times.ours).toFixed(0)} ms against ${
+      median(times.floor).toFixed(0)
+    } ms; ${best.toFixed(1)} ms by the best rounds`,
+  };
+}
+
+/** A process that imports the library, over one that imports an empty module. */
+export async function importMs(rounds: number): Promise<Milliseconds> {
+  const all = await programs();
+  return over(all["the library"], all["an empty module"], rounds);
+}
+
+/** A process with one hit on a file that is there, over one that only imports the library. */
+export async function firstHitMs(rounds: number): Promise<Milliseconds> {
+  const all = await programs();
+  return over(all["a first hit"], all["the library"], rounds);
 }
 
 /** By how many megabytes a process grows that reads 20,000 of a million entries. */

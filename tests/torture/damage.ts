@@ -1,5 +1,6 @@
 /** Stores that were damaged: never a wrong value, never an error to a caller, and it works again. */
 
+import { Buffer } from "node:buffer";
 import {
   copyFileSync,
   existsSync,
@@ -12,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { isDeepStrictEqual } from "node:util";
 import {
   GetObjectCommand,
   PutObjectCommand,
@@ -77,7 +79,8 @@ async function use(
   const first = { runs, reports: [...reports] };
   // What was found in a file before it was moved aside is not in the new one; and an index whose
   // order is broken, which SQLite does not notice, may hide another entry when one is added.
-  for (let pass = 1, before = -1; before < runs; pass++) {
+  let before = -1;
+  for (let pass = 1; before < runs; pass++) {
     assert(pass < 5, `${what}: it does not come to rest`);
     before = runs;
     await all();
@@ -372,9 +375,8 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
     for (const [what, damage] of Object.entries(damages)) {
       const changed = objects.map((object, index) => {
         const result = damage(object, index);
-        const isSame = JSON.stringify(object.Metadata) ===
-            JSON.stringify(result.Metadata) &&
-          String(object.Body) === String(result.Body);
+        const isSame = isDeepStrictEqual(object.Metadata, result.Metadata) &&
+          Buffer.compare(object.Body, result.Body) === 0;
         return isSame ? undefined : result;
       });
       for (const [index, object] of changed.entries()) {

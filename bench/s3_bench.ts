@@ -1,0 +1,30 @@
+/**
+ * Hits of S3Cache against GetObject of the AWS SDK and JSON.parse, on a server in this process: both
+ * pay for its work too. A hit must be one request.
+ */
+import { openS3 } from "./s3_work.ts";
+
+const s3 = await openS3();
+let index = 0;
+
+s3.requests = 0;
+await s3.cached(s3.list[0]!);
+if (s3.requests !== 1) throw new Error(`a hit took ${s3.requests} requests`);
+
+Deno.bench({
+  name: "GetObject of the SDK, JSON.parse",
+  group: "S3 hit, 2 KB",
+  baseline: true,
+  fn: async () => {
+    if (await s3.raw() === undefined) throw new Error("no object");
+  },
+});
+Deno.bench({
+  name: "ours",
+  group: "S3 hit, 2 KB",
+  fn: async () => {
+    const before = s3.requests;
+    await s3.cached(s3.list[index++ % s3.list.length]!);
+    if (s3.requests !== before + 1) throw new Error("not one request");
+  },
+});
