@@ -126,6 +126,12 @@ export interface ErrorContext {
   readonly key: string | undefined;
 }
 
+/**
+ * A `CryptoKey`, named by what takes it: in a Node project without the types of browsers there is
+ * no such global.
+ */
+export type EncryptionKey = Parameters<typeof crypto.subtle.encrypt>[1];
+
 /** Options that every cache takes. */
 export interface CacheOptions {
   /**
@@ -144,7 +150,7 @@ export interface CacheOptions {
    *
    * @default {values are stored as they are}
    */
-  readonly encrypt?: CryptoKey | readonly CryptoKey[];
+  readonly encrypt?: EncryptionKey | readonly EncryptionKey[];
 }
 
 const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError", "encrypt"];
