@@ -75,6 +75,7 @@ export {
 } from "./memory.ts";
 export type {
   CacheOptions,
+  EncryptionKey,
   ErrorContext,
   ErrorKind,
   FunctionOptions,

@@ -126,6 +126,21 @@ export interface ErrorContext {
   readonly key: string | undefined;
 }
 
+/**
+ * A `CryptoKey` of WebCrypto. Its shape is written down here because projects without the types of
+ * a browser have no type of that name.
+ */
+export interface EncryptionKey {
+  /** `"secret"`. */
+  readonly type: string;
+  /** Whether it can be exported. */
+  readonly extractable: boolean;
+  /** What it is for: AES-GCM. */
+  readonly algorithm: { readonly name: string };
+  /** What it may do: `"encrypt"`, `"decrypt"`. */
+  readonly usages: readonly string[];
+}
+
 /** Options that every cache takes. */
 export interface CacheOptions {
   /**
@@ -144,7 +159,7 @@ export interface CacheOptions {
    *
    * @default {values are stored as they are}
    */
-  readonly encrypt?: CryptoKey | readonly CryptoKey[];
+  readonly encrypt?: EncryptionKey | readonly EncryptionKey[];
 }
 
 const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError", "encrypt"];
