@@ -279,11 +279,12 @@ export class Cache implements AsyncDisposable {
     let entry;
     try {
       entry = await this.backend.get(DIRECT, name);
-      if (
-        entry === undefined ||
-        (entry.expiresAt !== null && Date.now() >= entry.expiresAt)
-      ) return { hit: false };
+      if (entry === undefined) return { hit: false };
+      // Before its times are believed: they may be what is damaged.
       const value = open(DIRECT, name, entry) as Value;
+      if (entry.expiresAt !== null && Date.now() >= entry.expiresAt) {
+        return { hit: false };
+      }
       return {
         hit: true,
         value,

@@ -288,7 +288,7 @@ export function limitRate(count: number, options: LimitRateOptions): RateLimit {
 }
 
 /** The longest delay that `setTimeout` understands, in milliseconds; more fires at once. */
-const LONGEST_DELAY = 2 ** 31 - 1;
+const LONGEST_DELAY = 2_147_483_647;
 
 /** The calls of one key that share a sliding window. */
 class WindowLane extends Lane {

@@ -24,19 +24,16 @@ export interface LimiterOptions {
 }
 
 /** One call that waits for its turn. */
-class Waiter {
-  previous: Waiter | undefined = undefined;
-  next: Waiter | undefined = undefined;
-
-  constructor(
-    readonly lane: Lane,
-    readonly fn: AsyncFunction,
-    readonly self: unknown,
-    readonly args: unknown[],
-    readonly signals: readonly AbortSignal[],
-    readonly admit: (waiter: Waiter) => void,
-    readonly refuse: (reason: unknown) => void,
-  ) {}
+interface Waiter {
+  readonly lane: Lane;
+  readonly fn: AsyncFunction;
+  readonly self: unknown;
+  readonly args: unknown[];
+  readonly signals: readonly AbortSignal[];
+  readonly admit: (waiter: Waiter) => void;
+  readonly refuse: (reason: unknown) => void;
+  previous: Waiter | undefined;
+  next: Waiter | undefined;
 }
 
 /**
@@ -48,8 +45,8 @@ export abstract class Lane {
   /** How many calls wait. */
   size = 0;
   /** Who is next. */
-  first: Waiter | undefined = undefined;
-  #last: Waiter | undefined = undefined;
+  first: Waiter | undefined;
+  #last: Waiter | undefined;
 
   /** @param key The key; `undefined` in a limit without keys. */
   constructor(public key: unknown) {}
@@ -65,10 +62,10 @@ export abstract class Lane {
   ): Promise<unknown>;
 
   /** Is told when a call joined the line. */
-  joined(): void {}
+  joined?(): void;
 
   /** Is told when an abort took the last waiting call out of the line. */
-  emptied(): void {}
+  emptied?(): void;
 
   /** Puts a call at the end of the line. */
   push(waiter: Waiter): void {
@@ -108,23 +105,10 @@ function begin(waiter: Waiter): Promise<unknown> {
 }
 
 /** The waiting calls that one signal takes out of their lines. */
-class Watch implements EventListenerObject {
+interface Watch extends EventListenerObject {
   // One listener per signal, however many calls share it: runtimes compare each new listener with
   // all earlier ones, which is quadratic for a batch under one signal.
-  readonly waiters: Set<Waiter> = new Set();
-
-  constructor(
-    readonly signal: AbortSignal,
-    readonly leave: (waiter: Waiter) => void,
-  ) {}
-
-  handleEvent(): void {
-    for (const waiter of [...this.waiters]) {
-      this.leave(waiter);
-      waiter.refuse(this.signal.reason);
-      if (waiter.lane.size === 0) waiter.lane.emptied();
-    }
-  }
+  readonly waiters: Set<Waiter>;
 }
 
 /** Lets calls run when their lane lets them, and makes the others wait. */
@@ -138,7 +122,7 @@ export class Limiter<Kind extends Lane> {
   readonly #deriveKey: ((...args: never[]) => unknown) | undefined;
   readonly #maxQueue: number;
   readonly #signal: AbortSignal | undefined;
-  #spare: Kind | undefined = undefined;
+  #spare: Kind | undefined;
   readonly #watches: Map<AbortSignal, Watch> = new Map();
 
   /**
@@ -175,16 +159,15 @@ export class Limiter<Kind extends Lane> {
     self: unknown,
     args: unknown[],
   ): Promise<unknown> {
-    if (this.#signal?.aborted) return Promise.reject(this.#signal.reason);
-    let lane: Kind;
     try {
-      lane = this.#shared ?? this.#lane(args);
+      this.#signal?.throwIfAborted();
+      const lane = this.#shared ?? this.#lane(args);
+      return lane.take()
+        ? lane.run(fn, self, args)
+        : this.#wait(lane, fn, self, args);
     } catch (error) {
       return Promise.reject(error);
     }
-    return lane.take()
-      ? lane.run(fn, self, args)
-      : this.#wait(lane, fn, self, args);
   }
 
   /**
@@ -226,9 +209,8 @@ export class Limiter<Kind extends Lane> {
   }
 
   #lane(args: unknown[]): Kind {
-    const key: unknown = this.#deriveKey === undefined
-      ? undefined
-      : Reflect.apply(this.#deriveKey, undefined, args);
+    const key: unknown = this.#deriveKey &&
+      Reflect.apply(this.#deriveKey, undefined, args);
     let lane = this.lanes.get(key);
     if (lane === undefined) {
       lane = this.#spare ?? this.#open(key, this);
@@ -245,20 +227,25 @@ export class Limiter<Kind extends Lane> {
     self: unknown,
     args: unknown[],
   ): Promise<unknown> {
-    let signals = callerSignals(args);
-    if (this.#signal !== undefined) signals = [this.#signal, ...signals];
-    for (const signal of signals) {
-      if (signal.aborted) return Promise.reject(signal.reason);
-    }
-    if (lane.size >= this.#maxQueue) {
-      return Promise.reject(new QueueFullError(this.#maxQueue));
-    }
+    const signals = callerSignals([this.#signal, ...args]);
+    for (const signal of signals) signal.throwIfAborted();
+    if (lane.size >= this.#maxQueue) throw new QueueFullError(this.#maxQueue);
     const turn = new Promise<Waiter>(capture);
-    const waiter = new Waiter(lane, fn, self, args, signals, admit, refuse);
+    const waiter: Waiter = {
+      lane,
+      fn,
+      self,
+      args,
+      signals,
+      admit,
+      refuse,
+      previous: undefined,
+      next: undefined,
+    };
     lane.push(waiter);
     this.pendingCount++;
     for (const signal of signals) this.#watch(signal).waiters.add(waiter);
-    lane.joined();
+    lane.joined?.();
     // `then` keeps the async context of this caller: whoever admits the call only settles `turn`.
     return turn.then(begin);
   }
@@ -266,7 +253,15 @@ export class Limiter<Kind extends Lane> {
   #watch(signal: AbortSignal): Watch {
     let watch = this.#watches.get(signal);
     if (watch === undefined) {
-      watch = new Watch(signal, (waiter) => this.#leave(waiter));
+      const waiters = new Set<Waiter>();
+      const handleEvent = (): void => {
+        for (const waiter of [...waiters]) {
+          this.#leave(waiter);
+          waiter.refuse(signal.reason);
+          if (waiter.lane.size === 0) waiter.lane.emptied?.();
+        }
+      };
+      watch = { waiters, handleEvent };
       this.#watches.set(signal, watch);
       signal.addEventListener("abort", watch);
     }
@@ -333,15 +328,11 @@ export function requireCount(
 ): void {
   const rule = (least === 0 ? "a non-negative integer" : "a positive integer") +
     (endless ? " or Infinity" : "");
-  if (typeof value !== "number") {
-    throw new TypeError(optionMessage(action, name, rule, value));
-  }
-  if (
-    !(Number.isSafeInteger(value) && value >= least) &&
-    !(endless && value === Infinity)
-  ) {
-    throw new RangeError(optionMessage(action, name, rule, value));
-  }
+  const isNumber = typeof value === "number";
+  if (isNumber && Number.isSafeInteger(value) && value >= least) return;
+  if (endless && value === Infinity) return;
+  const Mistake = isNumber ? RangeError : TypeError;
+  throw new Mistake(optionMessage(action, name, rule, value));
 }
 
 /**

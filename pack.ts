@@ -169,7 +169,7 @@ class Packer {
       }
     }
     if (isDense(value)) {
-      return value.map((item, index) => this.#part(index, item));
+      return this.#list(value);
     }
     return {
       $: "Array",
@@ -177,12 +177,23 @@ class Packer {
     };
   }
 
+  // Loops, here and below: `map` would take three frames of the stack for each level of nesting.
+  #list(items: readonly unknown[]): Json[] {
+    const parts: Json[] = [];
+    for (let index = 0; index < items.length; index++) {
+      parts.push(this.#part(index, items[index]));
+    }
+    return parts;
+  }
+
   #pairs(value: object, names: readonly string[]): Json[] {
-    return names.flatMap((name) => {
+    const parts: Json[] = [];
+    for (const name of names) {
       const index = Array.isArray(value) ? Number(name) : NaN;
       const step = String(index) === name && index >= 0 ? index : name;
-      return [name, this.#member(value, name, step)];
-    });
+      parts.push(name, this.#member(value, name, step));
+    }
+    return parts;
   }
 
   #writePlain(value: Record<string, unknown>): Json {
@@ -229,9 +240,7 @@ class Packer {
       case Set.prototype:
         return {
           $: "Set",
-          v: [...value as Set<unknown>].map((item, step) =>
-            this.#part(step, item)
-          ),
+          v: this.#list([...value as Set<unknown>]),
         };
       case ArrayBuffer.prototype: {
         const bytes = new Uint8Array(value as ArrayBuffer);

@@ -19,19 +19,14 @@ export function callerSignals(
   let found: AbortSignal[] | undefined;
   for (const argument of args) {
     if (typeof argument !== "object" || argument === null) continue;
-    const signal = signalOf(argument);
-    if (signal !== undefined) (found ??= []).push(signal);
+    try {
+      const signal: unknown = argument instanceof AbortSignal
+        ? argument
+        : Reflect.get(argument, "signal");
+      if (signal instanceof AbortSignal) (found ??= []).push(signal);
+    } catch {
+      // A getter that throws or a revoked proxy is no signal, and is the function's own affair.
+    }
   }
   return found ?? NONE;
-}
-
-function signalOf(argument: object): AbortSignal | undefined {
-  try {
-    if (argument instanceof AbortSignal) return argument;
-    const signal: unknown = Reflect.get(argument, "signal");
-    return signal instanceof AbortSignal ? signal : undefined;
-  } catch {
-    // A getter that throws or a revoked proxy is no signal, and is the function's own affair.
-    return undefined;
-  }
 }

@@ -31,7 +31,6 @@ import { nextTurn } from "./turn.ts";
 import { rollBack } from "./sqlite_file.ts";
 import {
   Connection,
-  endReads,
   entryOf,
   many,
   type Session,
@@ -57,9 +56,6 @@ export interface SQLiteBackendOptions {
 const SLICE_MS = 8;
 /** How many entries are read with one statement, and listed in one step. */
 const CHUNK = 128;
-
-/** Microtasks between a read and the next one of a caller who awaits each: 3 and some wrappers. */
-const LAPS = 8;
 
 /** A read that waits for the end of its turn. */
 interface Read {
@@ -124,8 +120,6 @@ export class SQLiteBackend implements Backend {
   #reads: Read[] = [];
   /** Whether there was a read in this turn. */
   #hasRead = false;
-  /** For how many microtasks a read is still waited for that follows the last one. */
-  #laps = 0;
   #queue: (Write | Job)[] = [];
   #draining: Promise<void> | undefined;
   /** How many writes of the next ones go one by one, because one of them failed. */
@@ -209,8 +203,6 @@ export class SQLiteBackend implements Backend {
     ) {
       // The first read of a turn goes the shortest way: it waits for nothing.
       try {
-        // Not for one read alone, to which a transaction of its own would only add.
-        if (this.#laps > 0) session.beginReads();
         const row = session.select.row(id, key);
         this.#expectReads();
         return Promise.resolve(
@@ -419,19 +411,8 @@ export class SQLiteBackend implements Backend {
   #expectReads(): void {
     if (this.#hasRead) return;
     this.#hasRead = true;
-    if (this.#laps === 0) queueMicrotask(this.#lap);
-    this.#laps = LAPS;
+    queueMicrotask(this.#flushReads);
   }
-
-  /**
-   * Reads that follow each other without a turn of the event loop share a transaction: it ends some
-   * microtasks after the last of them, or when anything in this thread uses a connection.
-   */
-  readonly #lap = (): void => {
-    if (this.#hasRead) this.#flushReads();
-    if (--this.#laps > 0) queueMicrotask(this.#lap);
-    else endReads();
-  };
 
   /** Answers the reads of this turn but the first, those of one id together. */
   readonly #flushReads = (): void => {

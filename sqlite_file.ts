@@ -241,8 +241,11 @@ export class DatabaseFile {
         accessSync(file, constants.W_OK);
       }
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      // Deno's own refusal to look (it wants to know the user) says nothing about the file.
+      const code: unknown = error instanceof Error &&
+        Reflect.get(error, "code");
+      return code !== "EACCES" && code !== "EPERM" && code !== "EROFS";
     }
   }
 
@@ -333,6 +336,8 @@ export class DatabaseFile {
         return new DatabaseSync(this.#path);
       }
     });
+    // Not `database.isOpen`, which is younger than Node 22.13.
+    let isOpen = true;
     try {
       const own = await this.#prepare(database, readOnly);
       // Somebody moved the file between the look and the opening: what is open has companions that
@@ -340,6 +345,7 @@ export class DatabaseFile {
       const after = identity(this.#path);
       if (this.#identity !== undefined && after !== this.#identity) {
         database.close();
+        isOpen = false;
         return await this.#openOnce();
       }
       this.#identity = after;
@@ -351,7 +357,7 @@ export class DatabaseFile {
       }
       return { handle: database, own, close: () => database.close() };
     } catch (error) {
-      if (database.isOpen) database.close();
+      if (isOpen) database.close();
       // The identity of a new file is known only now, and a damaged one needs it.
       this.#identity ??= identity(this.#path);
       throw error;

@@ -23,7 +23,6 @@ import {
   DatabaseFile,
   migrate,
   type OpenDatabase,
-  rollBack,
   SAVEPOINT,
   transact,
   TRANSACTION,
@@ -82,34 +81,8 @@ export class Session implements SweepSession {
     return made;
   }
 
-  /**
-   * Lets the reads that follow share a transaction: a third of a read is finding out what is new.
-   * Never in a database of somebody else, who may begin transactions too.
-   */
-  beginReads(): void {
-    if (reading === this || this.words !== TRANSACTION) return;
-    endReads();
-    this.statement("BEGIN").run();
-    reading = this;
-  }
-
   transact<Result>(work: () => Result): Result {
     return transact(this.database.handle, this.words, work);
-  }
-}
-
-/** The one session of this thread whose reads share a transaction now. */
-let reading: Session | undefined;
-
-/** Ends the transaction of reads, whose ever it is, so that the next read sees what was changed. */
-export function endReads(): void {
-  const session = reading;
-  if (session === undefined) return;
-  reading = undefined;
-  try {
-    session.commit.run();
-  } catch {
-    rollBack(session.database.handle, session.words);
   }
 }
 
@@ -206,7 +179,6 @@ export class Connection {
 
   /** Closes the database, to be opened again by the next use. */
   #drop(): void {
-    endReads();
     const session = this.session;
     this.session = undefined;
     try {
@@ -227,8 +199,6 @@ export class Connection {
     const start = performance.now();
     for (let attempt = 1;;) {
       const session = await this.#open();
-      // Here too when the reads are those of another one: what this one writes they must see next.
-      endReads();
       try {
         return work(session);
       } catch (error) {
@@ -289,7 +259,6 @@ export class Connection {
   /** Closes the database once it is open or has failed to open. */
   async close(): Promise<void> {
     await this.#opening?.catch(() => {});
-    endReads();
     const session = this.session;
     this.session = undefined;
     try {

@@ -243,8 +243,10 @@ class Unpacker {
         ? new AggregateError([])
         : new (ERRORS.get(name) ?? malformed("an unknown error"))(),
     );
-    // Where the error was made, not where it was read.
-    Reflect.deleteProperty(error, "stack");
+    // Where the error was made, not where it was read: a stack, and in Bun line, column and URL.
+    for (const own of Object.getOwnPropertyNames(error)) {
+      Reflect.deleteProperty(error, own);
+    }
     this.#assign(error, listOf(hidden), false);
     return this.#assign(error, listOf(shown), true);
   }

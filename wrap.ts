@@ -36,7 +36,7 @@ export function methodContext(
   ) return context;
   throw new TypeError(
     `Cannot ${action}: it decorates methods, as a standard decorator; ` +
-      "fields, accessors and classes are not methods, and experimentalDecorators must be off",
+      "experimentalDecorators must be off",
   );
 }
 

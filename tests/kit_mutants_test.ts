@@ -585,7 +585,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     joining((id, key) =>
       new URL(
         `${encodeURIComponent(id)}/${encodeURIComponent(key)}`,
-        "x://h/b/c/",
+        "http://h/b/c/",
       )
         .href
     ),

@@ -541,3 +541,17 @@ test("open() of mutated entries throws nothing but DamagedEntryError", () => {
     }
   }
 });
+
+test("unpack() gives an error nothing but what was packed, on every runtime", () => {
+  for (const error of [new RangeError("bad"), new AggregateError([1], "all")]) {
+    const packed = pack(error);
+    assertInstanceOf(packed, Uint8Array);
+    const copy = unpack(packed);
+    assertInstanceOf(copy, Error);
+    const stored = ["message", "stack", "errors"];
+    assertEquals(
+      Object.getOwnPropertyNames(copy).sort(),
+      stored.filter((name) => Object.hasOwn(error, name)).sort(),
+    );
+  }
+});

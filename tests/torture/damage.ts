@@ -1,5 +1,6 @@
 /** Stores that were damaged: never a wrong value, never an error to a caller, and it works again. */
 
+import { Buffer } from "node:buffer";
 import {
   copyFileSync,
   existsSync,
@@ -12,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { isDeepStrictEqual } from "node:util";
 import {
   GetObjectCommand,
   PutObjectCommand,
@@ -74,19 +76,21 @@ async function use(
     else await cache.set("direct", valueOf(1));
   };
   await all();
-  const isMoved = reports.some(({ context }) => context.kind === "backend");
-  // What was found in a file before it was moved aside is not in the new one.
-  if (isMoved) await all();
   const first = { runs, reports: [...reports] };
-  await all();
-  assertEquals(runs, first.runs, `${what}: the second time nothing runs`);
-  assertEquals(reports.length, first.reports.length, `${what}: told once`);
-  assert((await cache.read("direct")).hit, what);
-  // What is told of one entry is told once.
-  const told = first.reports.flatMap(({ context: { kind, id, key } }) =>
+  // What was found in a file before it was moved aside is not in the new one; and an index whose
+  // order is broken, which SQLite does not notice, may hide another entry when one is added.
+  let before = -1;
+  for (let pass = 1; before < runs; pass++) {
+    assert(pass < 5, `${what}: it does not come to rest`);
+    before = runs;
+    await all();
+  }
+  const told = reports.flatMap(({ context: { kind, id, key } }) =>
     key === undefined ? [] : [`${kind} ${id} ${key}`]
   );
+  // What is told of one entry is told once.
   assertEquals(told.length, new Set(told).size, `${what}: ${told}`);
+  assert((await cache.read("direct")).hit, what);
   return first;
 }
 
@@ -354,7 +358,9 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
       // The names that an object carries serve listings alone.
       if (!/kind|format|checksum|-at|until|duration/.test(name)) continue;
       for (const value of [undefined, "", "0", "-1", "1e999", "x", "bytes"]) {
-        if (count < 100 && random.below(3) > 0) continue;
+        // The one that once went unseen is always there.
+        const isKept = name === "panza-expires-at" && value === "-1";
+        if (!isKept && count < 50 && random.below(3) > 0) continue;
         damages[`${name} ${value}`] = ({ Body, Metadata }) => {
           const { [name]: _, ...others } = Metadata;
           return {
@@ -369,9 +375,8 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
     for (const [what, damage] of Object.entries(damages)) {
       const changed = objects.map((object, index) => {
         const result = damage(object, index);
-        const isSame = JSON.stringify(object.Metadata) ===
-            JSON.stringify(result.Metadata) &&
-          String(object.Body) === String(result.Body);
+        const isSame = isDeepStrictEqual(object.Metadata, result.Metadata) &&
+          Buffer.compare(object.Body, result.Body) === 0;
         return isSame ? undefined : result;
       });
       for (const [index, object] of changed.entries()) {

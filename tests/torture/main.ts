@@ -9,6 +9,9 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { crowdS3, crowdSQLite } from "./crowds.ts";
 import { damageS3, damageSQLite } from "./damage.ts";
+import { hostile } from "./hostile.ts";
+import { refuse } from "./machine.ts";
+import { leakLong } from "./leaks.ts";
 import { killUploads, killWriters } from "./kills.ts";
 import type { Extent } from "./random.ts";
 
@@ -21,6 +24,9 @@ const SCENARIOS: Record<
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],
   "crowd-s3": [1_000, crowdS3],
+  leaks: [1_000_000, leakLong],
+  hostile: [1_000_000, hostile],
+  machine: [10_000, refuse],
   damage: [3_000, damageSQLite],
   "damage-s3": [200, damageS3],
 };

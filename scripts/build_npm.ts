@@ -1,0 +1,269 @@
+/**
+ * Builds the npm package into `npm/`: `deno task npm`.
+ *
+ * Builds with dnt, or, where jsr.io cannot be reached, with the TypeScript compiler from npm; both
+ * leave the same files. `BUILDER=dnt` or `BUILDER=tsc` decides beforehand.
+ */
+
+// deno-lint-ignore-file no-console -- it tells what it does
+
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import {
+  CACHE,
+  configuration,
+  install,
+  npmVersion,
+  ROOT,
+  tsc,
+  VERSIONS,
+} from "./tools.ts";
+
+const OUT = join(ROOT, "npm");
+const TARGET = "ES2022";
+/** Where dnt puts modules that come from JSR, so the other builder does too. */
+const DEPS = "deps/jsr.io";
+
+/** A package that is loaded when its backend is used, and asked for then. */
+const OPTIONAL = ["@aws-sdk/client-s3"];
+
+/** The package metadata: what deno.json says, and what only npm asks for. */
+function packageJson(): Record<string, unknown> {
+  const { name, version, license, exports } = configuration();
+  const used = packagesUsed();
+  const ranges = (names: string[]) =>
+    Object.fromEntries(names.map((each) => [each, npmVersion(each)]));
+  const optional = used.filter((each) => OPTIONAL.includes(each));
+  // Provenance wants the repository that publishes, and CI knows its name.
+  const repository = process.env["GITHUB_REPOSITORY"];
+  return {
+    name,
+    version,
+    description:
+      "Keeps the results of expensive async functions in SQLite or S3, and limits how many run at once",
+    keywords: [
+      "async",
+      "batch",
+      "cache",
+      "concurrency",
+      "limit",
+      "llm",
+      "memoize",
+      "rate-limit",
+      "s3",
+      "sqlite",
+    ],
+    license,
+    ...repository !== undefined && {
+      repository: {
+        type: "git",
+        url: `git+https://github.com/${repository}.git`,
+      },
+    },
+    type: "module",
+    sideEffects: false,
+    engines: { node: ">=22.13", bun: ">=1.2" },
+    exports: {
+      ...Object.fromEntries(
+        Object.entries(exports).map(([path, file]) => [path, {
+          types: file.replace(/^\.\/(.*)\.ts$/, "./esm/$1.d.ts"),
+          default: file.replace(/^\.\/(.*)\.ts$/, "./esm/$1.js"),
+        }]),
+      ),
+      "./package.json": "./package.json",
+    },
+    files: ["esm", "CHANGELOG.md"],
+    dependencies: ranges(used.filter((each) => !OPTIONAL.includes(each))),
+    peerDependencies: ranges(optional),
+    peerDependenciesMeta: Object.fromEntries(
+      optional.map((each) => [each, { optional: true }]),
+    ),
+  };
+}
+
+/** Every published module by name. */
+function sources(): Map<string, string> {
+  return new Map(
+    readdirSync(ROOT).filter((file) => file.endsWith(".ts"))
+      .map((file) => [file, readFileSync(join(ROOT, file), "utf8")]),
+  );
+}
+
+/** The npm packages that published modules import. */
+function packagesUsed(): string[] {
+  const { imports } = configuration();
+  return Object.keys(imports).filter((name) =>
+    imports[name]?.startsWith("npm:") &&
+    [...sources().values()].some((source) => code(source).includes(`"${name}"`))
+  ).sort();
+}
+
+/** A source without the lines of its comments, whose examples import too. */
+function code(source: string): string {
+  return source.split("\n").filter((line) => !/^\s*(\*|\/\*|\/\/)/.test(line))
+    .join("\n");
+}
+
+/** A module of std that a link stands for: where it belongs, and where the link gets it from. */
+function linked(specifier: string): { place: string; from: string } {
+  const [, name = "", path = ""] = /^@std\/(\w+)\/([\w-]+)$/.exec(specifier) ??
+    [];
+  const folder = join(ROOT, "links", name);
+  const { version, exports } = JSON.parse(
+    readFileSync(join(folder, "deno.json"), "utf8"),
+  );
+  const file = String(exports[`./${path}`]);
+  const link = readFileSync(join(folder, file), "utf8");
+  const [, std, source] = /"npm:deno-std@([\d.]+)\/([\w/]+\.js)"/.exec(link) ??
+    [];
+  if (std !== VERSIONS["deno-std"] || source === undefined) {
+    throw new Error(`links/ does not take ${specifier} from deno-std`);
+  }
+  return {
+    place: join(DEPS, "@std", name, version, file.replace(/\.ts$/, ".js")),
+    from: join(CACHE, "build", "node_modules", "deno-std", source),
+  };
+}
+
+/** Copies a module of std and what it imports beside it. */
+function inline(from: string, to: string): void {
+  mkdirSync(dirname(to), { recursive: true });
+  copyFileSync(from, to);
+  for (
+    const [, next = ""] of code(readFileSync(from, "utf8"))
+      .matchAll(/from "(\.\/\w+\.js)"/g)
+  ) inline(join(dirname(from), next), join(dirname(to), next));
+}
+
+/** Builds with the TypeScript compiler alone. */
+function buildWithTsc(): void {
+  const stage = join(CACHE, "stage");
+  rmSync(stage, { recursive: true, force: true });
+  mkdirSync(stage, { recursive: true });
+  const tools = install("build", {
+    "deno-std": VERSIONS["deno-std"],
+    typescript: VERSIONS.typescript,
+  });
+  const copied = new Map<string, string>();
+  for (const [file, source] of sources()) {
+    const mapped = source
+      .replace(
+        /^((?!\s*\*).*(?:from |import\())"\.\/(\w+)\.ts"/gm,
+        '$1"./$2.js"',
+      )
+      .replace(
+        /^((?!\s*\*).*from )"(@std\/[\w/-]+)"/gm,
+        (_, start, specifier) => {
+          const { place, from } = linked(specifier);
+          copied.set(place, from);
+          return `${start}"./${place.replaceAll("\\", "/")}"`;
+        },
+      );
+    if (/"(@std\/|jsr:)/.test(code(mapped))) {
+      throw new Error(`${file} imports what no link stands for`);
+    }
+    writeFileSync(join(stage, file), mapped);
+  }
+  for (const [place, file] of copied) inline(file, join(OUT, "esm", place));
+  writeFileSync(
+    join(stage, "tsconfig.json"),
+    JSON.stringify({
+      compilerOptions: {
+        target: TARGET,
+        module: "ESNext",
+        moduleResolution: "Bundler",
+        lib: ["ESNext", "DOM"],
+        types: [],
+        strict: true,
+        declaration: true,
+        isolatedDeclarations: true,
+        // `deno check` has checked everything; here std has no types.
+        noCheck: true,
+        rootDir: ".",
+        outDir: join(OUT, "esm"),
+      },
+      files: Object.values(configuration().exports),
+    }),
+  );
+  tsc(tools, stage);
+}
+
+/** The part of dnt that is used here. */
+interface Dnt {
+  build(options: Record<string, unknown>): Promise<void>;
+}
+
+/** Builds with dnt. */
+async function buildWithDnt(): Promise<void> {
+  // A name that is computed: neither a type check nor the lock file may need jsr.io.
+  const name = ["jsr:@deno", "dnt@0.43.2"].join("/");
+  const { build }: Dnt = await import(name);
+  const { name: own, version, exports } = configuration();
+  await build({
+    entryPoints: Object.entries(exports).map(([name, path]) => ({
+      name,
+      path,
+    })),
+    cwd: ROOT,
+    outDir: OUT,
+    package: { name: own, version },
+    shims: {},
+    polyfills: false,
+    scriptModule: false,
+    test: false,
+    typeCheck: false,
+    skipNpmInstall: true,
+    skipSourceOutput: true,
+    compilerOptions: { target: TARGET },
+  });
+  rmSync(join(OUT, ".npmignore"), { force: true });
+  rmSync(join(OUT, "esm", "package.json"), { force: true });
+  // No public type comes from std, so its declarations stay at home.
+  const deps = join(OUT, "esm", "deps");
+  for (const file of readdirSync(deps, { recursive: true, encoding: "utf8" })) {
+    if (file.endsWith(".d.ts")) rmSync(join(deps, file));
+  }
+}
+
+/** The builder to use: the one that is asked for, else dnt where it can be had. */
+async function builder(): Promise<string> {
+  const wanted = process.env["BUILDER"] ?? "";
+  if (wanted !== "") return wanted;
+  try {
+    const url = "https://jsr.io/@deno/dnt/meta.json";
+    const { ok } = await fetch(url, {
+      method: "HEAD",
+      signal: AbortSignal.timeout(2_000),
+    });
+    return ok ? "dnt" : "tsc";
+  } catch {
+    return "tsc";
+  }
+}
+
+const chosen = await builder();
+rmSync(OUT, { recursive: true, force: true });
+mkdirSync(OUT);
+if (chosen === "dnt") await buildWithDnt();
+else if (chosen === "tsc") buildWithTsc();
+else throw new Error(`BUILDER must be dnt or tsc, received ${chosen}`);
+writeFileSync(
+  join(OUT, "package.json"),
+  `${JSON.stringify(packageJson(), null, 2)}\n`,
+);
+for (const file of ["README.md", "LICENSE", "CHANGELOG.md"]) {
+  copyFileSync(join(ROOT, file), join(OUT, file));
+}
+const { name, version } = configuration();
+console.log(
+  `Built ${name}@${version} in npm/ with ${chosen}` +
+    (chosen === "tsc" ? " from npm, as jsr.io is not used here" : ""),
+);

@@ -1,0 +1,164 @@
+/** What the scripts of the npm package share: folders, processes, and what comes from npm. */
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+/** The folder of this checkout. */
+export const ROOT: string = fileURLToPath(new URL("../", import.meta.url));
+
+/** Where everything goes that is made or installed on the way. */
+export const CACHE: string = join(ROOT, ".cache", "npm");
+
+/** Versions of everything that comes from npm and is no dependency of the library. */
+export const VERSIONS = {
+  "@arethetypeswrong/cli": "0.18.5",
+  "@types/node": "22.13.0",
+  "deno-std": "1.4.0",
+  esbuild: "0.28.2",
+  publint: "0.3.25",
+  typescript: "6.0.3",
+} as const;
+
+/** The runtimes that the package is for, Node from the oldest one that it promises. */
+export const RUNTIMES: Readonly<Record<string, string>> = {
+  "node-22.13": "22.13.0",
+  "node-24": "24",
+  "node-26": "26",
+  "bun": "1",
+};
+
+/** The parts of deno.json that the npm package is made of. */
+export interface Configuration {
+  readonly name: string;
+  readonly version: string;
+  readonly license: string;
+  readonly exports: Readonly<Record<string, string>>;
+  readonly imports: Readonly<Record<string, string>>;
+}
+
+/** Reads deno.json, the only place with the version, the exports and the dependencies. */
+export function configuration(): Configuration {
+  return JSON.parse(readFileSync(join(ROOT, "deno.json"), "utf8"));
+}
+
+/** The version range of an `npm:` import of deno.json. */
+export function npmVersion(name: string): string {
+  const specifier = configuration().imports[name] ?? "";
+  const version = /^npm:@?[^@]+@([^/]+)$/.exec(specifier)?.[1];
+  if (version === undefined) {
+    throw new Error(`deno.json imports no ${name} from npm`);
+  }
+  return version;
+}
+
+/** How a process is run. */
+export interface RunOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds until it is killed; ten minutes unless set. */
+  readonly timeout?: number;
+}
+
+/** Runs a process to its end, and returns what it printed. Throws if it failed. */
+export function run(
+  command: string,
+  parameters: readonly string[],
+  options: RunOptions = {},
+): string {
+  const { cwd = ROOT, env = {}, timeout = 600_000 } = options;
+  const { status, stdout, stderr, error } = spawnSync(command, parameters, {
+    cwd,
+    env: { ...process.env, ...env },
+    timeout,
+    encoding: "utf8",
+    maxBuffer: 2 ** 28,
+  });
+  if (status === 0) return stdout;
+  const line = [command, ...parameters].join(" ");
+  throw new Error(`${line} failed (${status})\n${stdout}${stderr}`, {
+    cause: error,
+  });
+}
+
+/** Runs npm: the one that is installed, else the one that Deno gets from npm itself. */
+export function npm(
+  parameters: readonly string[],
+  options?: RunOptions,
+): string {
+  const installed = process.platform === "win32"
+    ? ["cmd", "/c", "npm"]
+    : ["npm"];
+  const probe = spawnSync(installed[0] ?? "", [
+    ...installed.slice(1),
+    "--version",
+  ]);
+  const [command = "", ...first] = probe.status === 0
+    ? installed
+    : [process.execPath, "run", "-A", "npm:npm@11"];
+  return run(command, [...first, ...parameters], options);
+}
+
+/**
+ * Installs packages into a folder of the cache, once: a folder that has them needs no network.
+ *
+ * @returns The path of the folder.
+ */
+export function install(
+  name: string,
+  dependencies: Readonly<Record<string, string>>,
+): string {
+  const folder = join(CACHE, name);
+  const done = join(folder, "installed.json");
+  const wanted = JSON.stringify({
+    private: true,
+    type: "module",
+    dependencies,
+  });
+  if (existsSync(done) && readFileSync(done, "utf8") === wanted) return folder;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), wanted);
+  npm(["install", "--no-fund", "--no-audit", "--no-package-lock"], {
+    cwd: folder,
+  });
+  writeFileSync(done, wanted);
+  return folder;
+}
+
+/** The executable of a runtime, installed from npm if it is not here yet. */
+export function runtime(name: string): string {
+  const version = RUNTIMES[name];
+  if (version === undefined) {
+    throw new Error(
+      `There is no runtime ${name}, only ${Object.keys(RUNTIMES).join(", ")}`,
+    );
+  }
+  const { arch, platform } = process;
+  const end = platform === "win32" ? ".exe" : "";
+  // The packages that `node` and `bun` would choose for this machine in an install script, which
+  // npm may be told not to run.
+  if (name === "bun") {
+    const system = platform === "win32" ? "windows" : platform;
+    const bun = `@oven/bun-${system}-${arch === "arm64" ? "aarch64" : arch}`;
+    const folder = install(name, { [bun]: version });
+    return join(folder, "node_modules", bun, "bin", `bun${end}`);
+  }
+  const system = platform === "win32" ? "win" : platform;
+  const prefix = system === "darwin" && arch === "arm64" ? "node-bin" : "node";
+  const node = `${prefix}-${system}-${arch}`;
+  const folder = install(name, { [node]: version });
+  return join(folder, "node_modules", node, "bin", `node${end}`);
+}
+
+/** Runs the TypeScript compiler on a project. */
+export function tsc(tools: string, project: string): string {
+  return run(process.execPath, [
+    "run",
+    "-A",
+    join(tools, "node_modules", "typescript", "lib", "tsc.js"),
+    "--project",
+    project,
+  ]);
+}

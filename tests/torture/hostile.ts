@@ -1,0 +1,372 @@
+/** Input made to break: keys, values, stored bytes, names. */
+
+import { setImmediate } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import fc from "fast-check";
+import type { Cache } from "../../cache.ts";
+import { encode, open as openEntry, seal } from "../../codec.ts";
+import { DamagedEntryError, PanzaError } from "../../errors.ts";
+import { MemoryCache } from "../../memory.ts";
+import { SQLiteCache } from "../../sqlite.ts";
+import { AWKWARD_VALUES } from "../awkward_values.ts";
+import { difference } from "../same_value.ts";
+import { type Extent, Random } from "./random.ts";
+
+/** Few leaves, so that two values are equal often enough; each looks like another. */
+const confusable = fc.letrec<{ any: unknown }>((tie) => ({
+  any: fc.oneof(
+    { maxDepth: 3 },
+    // deno-fmt-ignore
+    fc.constantFrom<unknown>(0, 1, "0", "1", 1n, 0n, true, "true", null, "null", "", NaN, "NaN", Infinity, "undefined", "$"),
+    fc.constantFrom(0, 1).map((time) => new Date(time)),
+    fc.uint8Array({ maxLength: 2, max: 1 }),
+    fc.array(tie("any"), { maxLength: 2 }),
+    fc.dictionary(
+      fc.constantFrom("a", "$", "v", "__proto__", "constructor"),
+      tie("any"),
+      { maxKeys: 2, noNullPrototype: true },
+    ),
+  ),
+}));
+
+/** Tries to give two different calls one key, or equal calls two. */
+export async function confuseKeys({ count, seed }: Extent): Promise<number> {
+  let equal = 0;
+  await using cache = new MemoryCache();
+  const fn = cache.cache({ id: "work" })((...args: unknown[]) =>
+    Promise.resolve(args)
+  );
+  const args = fc.array(confusable.any, { maxLength: 2 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(
+        fc.tuple(args, args),
+        args.map((one) => [one, structuredClone(one)] as const),
+      ),
+      async ([one, other]) => {
+        const same = isDeepStrictEqual(one, other);
+        if (same) equal++;
+        assertEquals(await fn.key(...one) === await fn.key(...other), same);
+      },
+    ),
+    { seed, numRuns: count },
+  );
+  return equal;
+}
+
+/** Tries to get a value back that is not the one that was stored. */
+export async function changeValues({ count, seed }: Extent): Promise<void> {
+  await using cache = new SQLiteCache(":memory:");
+  await fc.assert(
+    fc.asyncProperty(
+      fc.anything({
+        maxDepth: 4,
+        withBigInt: true,
+        withDate: true,
+        withMap: true,
+        withSet: true,
+        withTypedArray: true,
+        withSparseArray: true,
+        withNullPrototype: true,
+        withUnicodeString: true,
+        withObjectString: true,
+      }),
+      async (value) => {
+        await cache.set("key", value);
+        assertEquals(
+          difference(value, await cache.get("key")),
+          undefined,
+        );
+      },
+    ),
+    { seed, numRuns: count },
+  );
+}
+
+/** How long one stored entry may take to be refused or read: bounded by its length alone. */
+const LONGEST_MS = 1000;
+
+/** Tries to get anything but a value or the one error out of bytes with a checksum that fits. */
+export function mutateEntries(
+  { count, seed }: Extent,
+): Promise<{ values: number; slowest: number }> {
+  const random = new Random(seed);
+  const times = {
+    storedAt: 1,
+    expiresAt: null,
+    staleUntil: null,
+    durationMs: 0,
+  };
+  const originals = AWKWARD_VALUES.filter(({ value }) => value)
+    .map(({ make }) => make())
+    .flatMap((value) => {
+      const { format, data } = encode(value);
+      return data.length < 2000 ? [{ format, data }] : [];
+    });
+  const pristine = Object.getOwnPropertyNames(Object.prototype).join();
+  let values = 0;
+  let slowest = 0;
+  for (let n = 0; n < count; n++) {
+    const { format, data } = random.of(originals);
+    const changed = typeof data === "string"
+      ? mutateText(data, random)
+      : mutateBytes(data, random);
+    const entry = seal("i", "k", {
+      format: n % 50 === 0 ? random.of(["json-1", "packed-1", "x"]) : format,
+      data: changed,
+    }, times);
+    const start = performance.now();
+    try {
+      openEntry("i", "k", entry);
+      values++;
+    } catch (error) {
+      assertInstanceOf(error, DamagedEntryError, `seed ${seed}, case ${n}`);
+    }
+    slowest = Math.max(slowest, performance.now() - start);
+  }
+  assert(slowest < LONGEST_MS, `seed ${seed}: ${slowest} ms`);
+  assertEquals(Object.getOwnPropertyNames(Object.prototype).join(), pristine);
+  return Promise.resolve({ values, slowest });
+}
+
+function mutateBytes(original: Uint8Array, random: Random): Uint8Array {
+  if (random.below(8) === 0) return random.bytes(random.below(100));
+  const bytes = new Uint8Array(original);
+  for (let left = random.below(4); left >= 0 && bytes.length > 0; left--) {
+    bytes[random.below(bytes.length)] = random.below(256);
+  }
+  return random.below(4) === 0
+    ? bytes.subarray(0, random.below(bytes.length + 1))
+    : bytes;
+}
+
+function mutateText(original: string, random: Random): string {
+  const at = random.below(original.length + 1);
+  // deno-fmt-ignore
+  const piece = random.of(["", "{", "}", "[", "]", '"', ",", ":", "e999", "-", "\\", "\\u", '"__proto__":', "null", "\ud800", "\0"]);
+  return original.slice(0, at) + piece + original.slice(at + random.below(4));
+}
+
+/** One character of each class of Unicode, and names that stores are apt to mix up. */
+// deno-fmt-ignore
+export const NAMES: readonly string[] = [
+  "A", "a", "ǅ", "ʰ", "ª", "א", "\u0301", "\u0903", "\u20dd", "٣", "Ⅷ", "½", "‿", "—", "(", "”", "«", "»", "·",
+  "+", "€", "^", "©", " ", "\u00a0", "\u2028", "\u2029", "\0", "\n", "\u00ad", "\u200b", "\ufeff", "\u202e",
+  "\ud800", "\udfff", "\ud83d", "\ue000", "\uffff", "\u{10ffff}", "😀", "👩‍🚀", "é", "e\u0301", "K", "\u212a", "ß", "SS", "İ", "i\u0307",
+  "a/b", "a//b", "/a", "a/", ".", "..", "../a", "a%b", "a_b", "a*b", "a?b", "a\\b", "\\", "\\0", "\\u0000", "a%2Fb", "%", "%00",
+  "'", '"', "`", ";--", "a' OR '1'='1", "__proto__", "constructor", "toString", "null", "undefined", "NaN", "CON", "x".repeat(1000),
+  "😀".repeat(300), "AUX.txt", "~", "#", "&", "=", "<a>", "${a}", "{{a}}", "\x7f", "\x1b[0m", "\r\n", "\t",
+];
+
+/** Tries to make two names reach each other's entries. */
+export async function mixNames(cache: Cache): Promise<void> {
+  const functions = NAMES.map((id) =>
+    cache.cache({ id })((n: number) => Promise.resolve(`${id} ${n}`))
+  );
+  for (const [index, id] of NAMES.entries()) {
+    await functions[index]?.(1);
+    await cache.set(id, id);
+  }
+  for (const [index, id] of NAMES.entries()) {
+    const found = await functions[index]?.readCache(1);
+    assertEquals(found?.hit === true && found.value, `${id} 1`);
+    assertEquals(await cache.get(id), id);
+  }
+  const listed: string[] = [];
+  const direct: string[] = [];
+  for await (const { id, key } of cache.entries()) {
+    if (id === "") direct.push(key);
+    else listed.push(id);
+  }
+  assertEquals(listed.sort(), [...NAMES].sort());
+  assertEquals(direct.sort(), [...NAMES].sort());
+  // Each goes alone, and nothing of its neighbours with it.
+  for (const [index, id] of NAMES.entries()) {
+    await cache.bust(id);
+    await cache.delete(id);
+    const next = functions[index + 1];
+    assertEquals((await functions[index]?.readCache(1))?.hit, false);
+    if (next !== undefined) {
+      assert((await next.readCache(1)).hit, JSON.stringify(id));
+      assert((await cache.read(NAMES[index + 1] ?? "")).hit);
+    }
+  }
+}
+
+function nested(depth: number): unknown {
+  let value: unknown = [];
+  for (let level = 0; level < depth; level++) {
+    value = level % 2 === 0 ? [value] : { a: value };
+  }
+  return value;
+}
+
+function revoked(target: object): object {
+  const { proxy, revoke } = Proxy.revocable(target, {});
+  revoke();
+  return proxy;
+}
+
+function sparse(length: number): unknown[] {
+  const array: unknown[] = [];
+  array.length = length;
+  array[length - 1] = 1;
+  return array;
+}
+
+const thrown = new Error("a getter of the caller");
+
+/** What is made to break a program that looks at it. */
+export const TRAPS: Readonly<Record<string, () => unknown>> = {
+  "an own __proto__": () => JSON.parse('{"__proto__":{"polluted":true}}'),
+  "a constructor": () => JSON.parse('{"constructor":{"prototype":{"a":1}}}'),
+  "a getter that throws": () => ({
+    get a(): never {
+      throw thrown;
+    },
+  }),
+  "a getter that changes": () => {
+    let n = 0;
+    return {
+      get a(): number {
+        return n++;
+      },
+    };
+  },
+  "a toJSON that throws": () => ({
+    toJSON: () => {
+      throw thrown;
+    },
+  }),
+  "a revoked proxy": () => revoked({}),
+  "a revoked proxy of an array": () => revoked([]),
+  "a revoked proxy of a function": () => revoked(() => {}),
+  "an object with a revoked proxy": () => ({ a: [revoked({})] }),
+  "a proxy that throws": () =>
+    new Proxy({}, {
+      get: () => {
+        throw thrown;
+      },
+      ownKeys: () => {
+        throw thrown;
+      },
+      getPrototypeOf: () => {
+        throw thrown;
+      },
+    }),
+  "a proxy without end": () => {
+    const proxy: unknown = new Proxy({}, {
+      get: () => proxy,
+      ownKeys: () => ["a"],
+      getOwnPropertyDescriptor: () => ({
+        value: proxy,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      }),
+    });
+    return proxy;
+  },
+  "a sparse array": () => sparse(2 ** 32 - 1),
+  "a long sparse array": () => sparse(5_000_000),
+  "a cycle": () => {
+    const cycle: unknown[] = [];
+    cycle.push({ cycle });
+    return cycle;
+  },
+  "100,000 levels": () => nested(100_000),
+  "a Map of 100,000 levels": () =>
+    new Map([[nested(100_000), nested(100_000)]]),
+  "an array whose length lies": () =>
+    new Proxy([], {
+      get: (target, name) =>
+        name === "length" ? 2 ** 53 : Reflect.get(target, name),
+    }),
+  "a Date that is none": () => Object.create(Date.prototype),
+  "a Map that is none": () => Object.create(Map.prototype),
+  "a typed array that is none": () => Object.create(Uint8Array.prototype),
+  "a promise that is none": () => ({ a: { then: 1 } }),
+  "a detached buffer": () => {
+    const bytes = new Uint8Array(8);
+    structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+    return bytes;
+  },
+  "a symbol": () => Symbol("a"),
+};
+
+/** Tries to crash, hang or fool a cache with what traps whoever looks at it. */
+export async function spring(cache: Cache): Promise<void> {
+  for (const [name, make] of Object.entries(TRAPS)) {
+    const what = (error: unknown) => `${name}: ${error}`;
+    const start = performance.now();
+    // As an argument: a key, or an error that says what is wrong with it.
+    let runs = 0;
+    const asked = cache.cache({ id: "asked" })((_: unknown) => {
+      runs++;
+      return Promise.resolve(1);
+    });
+    try {
+      assertEquals(await asked(make()), 1);
+    } catch (error) {
+      assertEquals(runs, 0, what("it ran and failed"));
+      assert(error instanceof PanzaError || error === thrown, what(error));
+    }
+    // As an input of a batch: it fails alone.
+    const results = [];
+    for await (const result of asked.map([make(), 5], { concurrency: 2 })) {
+      results.push(
+        result.ok || result.error instanceof PanzaError ||
+          result.error === thrown,
+      );
+    }
+    assertEquals(results, [true, true], what("a batch"));
+    // As a result: its caller gets it, whether or not it can be stored.
+    const value = make();
+    const given = cache.cache({ id: `given ${name}` })(() =>
+      // Wrapped, because a promise would look for `then` in it.
+      Promise.resolve([value])
+    );
+    assert((await given())[0] === value, what("another value"));
+    assertEquals((await given()).length, 1, what("the second time"));
+    // As a direct value.
+    try {
+      await cache.set("direct", value);
+      await cache.get("direct");
+    } catch (error) {
+      assert(error instanceof PanzaError, what(error));
+    }
+    // As options and as an id.
+    for (const options of [value, { id: value }, { hashFunc: value }]) {
+      try {
+        // Not what the types allow.
+        cache.cache(options as Record<string, never>);
+      } catch (error) {
+        assert(
+          error instanceof TypeError || error === thrown,
+          what(error),
+        );
+      }
+    }
+    assertEquals(Reflect.get({}, "polluted"), undefined, name);
+    assert(performance.now() - start < 5000, what("it took too long"));
+  }
+  await setImmediate();
+}
+
+/** All of it. */
+export async function hostile(extent: Extent): Promise<unknown> {
+  const { seed, count } = extent;
+  const equal = await confuseKeys(extent);
+  await changeValues({ count: Math.ceil(count / 10), seed });
+  const mutated = await mutateEntries(extent);
+  for (
+    const make of [() => new MemoryCache(), () => new SQLiteCache(":memory:")]
+  ) {
+    await using cache = make();
+    await mixNames(cache);
+  }
+  await using cache = new MemoryCache({ onError: () => {} });
+  await spring(cache);
+  return { equal, ...mutated };
+}

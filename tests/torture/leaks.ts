@@ -1,0 +1,133 @@
+/** Many calls: what they took is given back, and no rejection goes unhandled. */
+
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import process from "node:process";
+import { setImmediate } from "node:timers/promises";
+import { assert, assertEquals } from "@std/assert";
+import type { Cache } from "../../cache.ts";
+import { limitConcurrency } from "../../concurrency.ts";
+import { MemoryCache } from "../../memory.ts";
+import { SQLiteCache } from "../../sqlite.ts";
+import { type Extent, Random } from "./random.ts";
+
+/** What starts a full collection; `undefined` where a runtime offers nothing that is exact. */
+function collector(): (() => void) | undefined {
+  const bun: unknown = Reflect.get(globalThis, "Bun");
+  if (typeof bun === "object" && bun !== null && "gc" in bun) {
+    const { gc } = bun;
+    if (typeof gc === "function") return () => gc(true);
+  }
+  setFlagsFromString("--expose-gc");
+  const gc: unknown = runInNewContext("globalThis.gc");
+  return typeof gc === "function" ? () => gc() : undefined;
+}
+
+/** Bytes of the heap that are in use after everything that can be collected was. */
+async function heap(): Promise<number> {
+  const collect = collector();
+  assert(collect !== undefined, "garbage can be collected on request");
+  for (let round = 0; round < 5; round++) {
+    await setImmediate();
+    collect();
+  }
+  return process.memoryUsage().heapUsed;
+}
+
+const CONCURRENCY = 50;
+
+const failure = new Error("the function failed");
+const limit = limitConcurrency(20);
+const limited = limit(
+  async (n: number, _options?: { signal: AbortSignal }) => {
+    await Promise.resolve();
+    if (n % 97 === 0) throw failure;
+    return { n, text: `value ${n}` };
+  },
+);
+const limitPerKey = limitConcurrency(1, {
+  deriveKey: (n: number) => String(n),
+});
+const perKey = limitPerKey(async (n: number) => await Promise.resolve(n));
+
+/** Calls of every kind: hits, misses, shared ones, failures, aborts, busts, batches. */
+async function work(
+  cache: Cache,
+  { count, seed }: Extent,
+  first: number,
+): Promise<void> {
+  const random = new Random(seed);
+  const fn = cache.cache({ id: "work" })(limited);
+  let left = count;
+  await Promise.all(Array.from({ length: CONCURRENCY }, async () => {
+    while (left-- > 0) {
+      const n = first + random.below(count);
+      const turn = random.below(100);
+      try {
+        if (turn === 0) await fn.bustCache(n);
+        else if (turn < 15) {
+          const controller = new AbortController();
+          const call = fn(n, { signal: controller.signal });
+          controller.abort(failure);
+          await call;
+        } else if (turn < 20) await Promise.all([fn(n), fn(n), fn(n)]);
+        else if (turn < 22) {
+          await fn.map([n, n + 1], { concurrency: 2 }).values();
+        } else if (turn < 70) await perKey(n);
+        else assertEquals((await fn(n)).n, n);
+      } catch (error) {
+        const isExpected = error === failure ||
+          (error instanceof AggregateError &&
+            error.errors.every((one) => one === failure));
+        if (!isExpected) throw error;
+      }
+    }
+  }));
+  assertEquals([limit.activeCount, limit.pendingCount], [0, 0]);
+  assertEquals([limitPerKey.activeCount, limitPerKey.pendingCount], [0, 0]);
+  await cache.bustAll();
+}
+
+/** How much the heap grew. */
+interface Growth {
+  /** In parts of what it was. */
+  readonly part: number;
+  /** In bytes for each call. */
+  readonly bytesPerCall: number;
+}
+
+/** Makes calls with ever new keys through caches and limits that stay open. */
+export async function leak({ count, seed }: Extent): Promise<Growth> {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => {
+    unhandled.push(reason);
+  };
+  process.on("unhandledRejection", note);
+  try {
+    await using memory = new MemoryCache({ onError: () => {} });
+    await using sqlite = new SQLiteCache(":memory:", { onError: () => {} });
+    const half = { count: count / 4, seed };
+    let first = 0;
+    const round = async (): Promise<void> => {
+      await work(memory, half, first);
+      await work(sqlite, half, first);
+      first += count;
+    };
+    // Code is compiled and tables grow the first time, whatever is kept.
+    await round();
+    const before = await heap();
+    await round();
+    const grown = await heap() - before;
+    assertEquals(unhandled, [], `seed ${seed}`);
+    return { part: grown / before, bytesPerCall: grown / (count / 2) };
+  } finally {
+    process.off("unhandledRejection", note);
+  }
+}
+
+/** The bound that the long form is held to. */
+export async function leakLong(extent: Extent): Promise<Growth> {
+  const growth = await leak(extent);
+  assert(growth.part < 0.05, `the heap grew by ${growth.part}`);
+  return growth;
+}
