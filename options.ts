@@ -127,10 +127,19 @@ export interface ErrorContext {
 }
 
 /**
- * A `CryptoKey`, named by what takes it: in a Node project without the types of browsers there is
- * no such global.
+ * A `CryptoKey` of WebCrypto. Its shape is written down here because projects without the types of
+ * a browser have no type of that name.
  */
-export type EncryptionKey = Parameters<typeof crypto.subtle.encrypt>[1];
+export interface EncryptionKey {
+  /** `"secret"`. */
+  readonly type: string;
+  /** Whether it can be exported. */
+  readonly extractable: boolean;
+  /** What it is for: AES-GCM. */
+  readonly algorithm: { readonly name: string };
+  /** What it may do: `"encrypt"`, `"decrypt"`. */
+  readonly usages: readonly string[];
+}
 
 /** Options that every cache takes. */
 export interface CacheOptions {

@@ -44,7 +44,8 @@ export async function measure(
       { wall: new Array<number>(), processor: new Array<number>() },
     ]),
   );
-  const warmUp = Math.min(5, Math.ceil(rounds / 4));
+  // So many calls that everything is compiled; where a run takes seconds it is after the first.
+  const warmUp = rounds > 10 ? 20 : 1;
   for (let round = -warmUp; round < rounds; round++) {
     for (let place = 0; place < contenders.length; place++) {
       const next = contenders[(place + round + warmUp) % contenders.length]!;

@@ -338,7 +338,7 @@ const rows: Record<string, Row> = {
       return against(
         limiter(keys, allAtOnce),
         limiter(ours, allAtOnce),
-        Math.min(rounds, 5),
+        Math.min(rounds, 3),
       );
     },
   },
@@ -438,7 +438,7 @@ async function limits(
   const names = Object.keys(limiters).filter((name) => !name.includes("keys"));
   const times = await measure(
     names.map((name) => limiter(name, way)),
-    Math.min(rounds, 5),
+    Math.min(rounds, 3),
   );
   const [ours, ...peers] = names.map((name) => ({ name, ...times.get(name)! }));
   const best = peers.toSorted((a, b) =>

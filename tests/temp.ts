@@ -7,13 +7,23 @@ import { fileURLToPath } from "node:url";
 
 const PARENT = fileURLToPath(new URL("../.cache/tests/", import.meta.url));
 
+const folders: string[] = [];
+
+function removeAll(): void {
+  for (const folder of folders.splice(0)) {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** A new empty folder, removed when the process ends. */
 export function temporaryFolder(): string {
+  if (folders.length === 0) {
+    process.on("exit", removeAll);
+    // Deno's test runner ends without the event of Node.
+    if ("Deno" in globalThis) addEventListener("unload", removeAll);
+  }
   mkdirSync(PARENT, { recursive: true });
   const folder = mkdtempSync(join(PARENT, "t-"));
-  const remove = () => rmSync(folder, { recursive: true, force: true });
-  process.on("exit", remove);
-  // Deno's test runner ends without the event of Node.
-  if ("Deno" in globalThis) addEventListener("unload", remove);
+  folders.push(folder);
   return folder;
 }

@@ -415,7 +415,7 @@ async function compareLimits(way: typeof allAtOnce): Promise<Line[]> {
       calls: 1_000_000,
       run: () => way(name, make()),
     })),
-    Math.min(rounds, 5),
+    Math.min(rounds, 3),
   );
   const ours = times.get("limitConcurrency")!;
   return [...times].map(([name, timing]) => ({
@@ -425,61 +425,51 @@ async function compareLimits(way: typeof allAtOnce): Promise<Line[]> {
   }));
 }
 
-const groups: Record<string, Line[]> = {
-  "hit, automatic keys": await compare(
-    "hit, automatic keys",
-    onSQLite,
-    automatic,
-    "hits",
-  ),
-  "hit, hand-written keys": await compare(
-    "hit, hand-written keys",
-    onSQLite,
-    byHand,
-    "hits",
-  ),
-  "miss + store, 100 in flight, hand-written keys": await compare(
-    "misses",
-    onSQLite,
-    byHand,
-    "misses",
-  ),
-  "hit in memory, automatic keys": await compare(
-    "memory",
-    inMemory,
-    automatic,
-    "hits",
-  ),
-  "hit in memory, hand-written keys": await compare(
-    "memory by hand",
-    inMemory,
-    byHand,
-    "hits",
-  ),
-  "limit of 10, 1,000,000 tasks at once": await compareLimits(allAtOnce),
-  "limit of 10, 1,000,000 tasks one at a time": await compareLimits(oneAtATime),
-};
+const groups: Record<string, Line[]> = {};
 
-const machine =
-  `${cpus().length} cores, ${process.platform} ${process.arch}, Deno ${
-    process.versions["deno"] ?? "–"
-  }, load ${loadavg()[0]!.toFixed(1)}`;
-writeFileSync(
-  "bench/results/peers.json",
-  JSON.stringify({ machine, rounds, groups }, undefined, 2) + "\n",
-);
-let text =
-  `# Peers\n\n${machine}. Medians of ${rounds} interleaved rounds (5 for limits); × is the time of each over ours. Written by \`bench/peers/peers.ts\`.\n`;
-for (const [group, lines] of Object.entries(groups)) {
-  text +=
-    `\n## ${group}\n\n| | µs per call | × ours | own copy for each caller |\n|---|---|---|---|\n`;
-  for (const { name, median, ratio, owns } of lines) {
-    text += `| ${name} | ${median} | ${ratio.toFixed(2)} | ${
-      owns === undefined ? "–" : owns ? "yes" : "no"
-    } |\n`;
+function write(): void {
+  const machine =
+    `${cpus().length} cores, ${process.platform} ${process.arch}, Deno ${
+      process.versions["deno"] ?? "–"
+    }, load ${loadavg()[0]!.toFixed(1)}`;
+  writeFileSync(
+    "bench/results/peers.json",
+    JSON.stringify({ machine, rounds, groups }, undefined, 2) + "\n",
+  );
+  let text =
+    `# Peers\n\n${machine}. Medians of ${rounds} interleaved rounds (3 for limits), processor time; × is the time of each over ours. Written by \`bench/peers/peers.ts\`.\n`;
+  for (const [group, lines] of Object.entries(groups)) {
+    text +=
+      `\n## ${group}\n\n| | µs per call | × ours | own copy for each caller |\n|---|---|---|---|\n`;
+    for (const { name, median, ratio, owns } of lines) {
+      text += `| ${name} | ${median} | ${ratio.toFixed(2)} | ${
+        owns === undefined ? "–" : owns ? "yes" : "no"
+      } |\n`;
+    }
   }
+  writeFileSync("bench/results/peers.md", text);
 }
-writeFileSync("bench/results/peers.md", text);
-// deno-lint-ignore no-console
-console.log(text);
+
+const caches = [
+  ["hit, automatic keys", onSQLite, automatic, "hits"],
+  ["hit, hand-written keys", onSQLite, byHand, "hits"],
+  [
+    "miss + store, 100 in flight, hand-written keys",
+    onSQLite,
+    byHand,
+    "misses",
+  ],
+  ["hit in memory, automatic keys", inMemory, automatic, "hits"],
+  ["hit in memory, hand-written keys", inMemory, byHand, "hits"],
+] as const;
+for (const [group, makes, keyOf, way] of caches) {
+  groups[group] = await compare(group, makes, keyOf, way);
+  write();
+}
+groups["limit of 10, 1,000,000 tasks at once"] = await compareLimits(allAtOnce);
+write();
+groups["limit of 10, 1,000,000 tasks one at a time"] = await compareLimits(
+  oneAtATime,
+);
+write();
 process.exit(0);
