@@ -33,6 +33,7 @@ import {
 import { checkKeys, EncryptedBackend } from "./encryption.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import {
+  BACKEND_METHODS,
   type CacheOptions,
   checkCacheOptions,
   checkFunctionOptions,
@@ -511,18 +512,6 @@ function directName(action: string, key: unknown): string {
   }
   return key === "" ? EMPTY_KEY : escapeName(key);
 }
-
-const BACKEND_METHODS = [
-  "connect",
-  "get",
-  "getMany",
-  "set",
-  "delete",
-  "deleteId",
-  "clear",
-  "entries",
-  "close",
-] as const satisfies readonly (keyof Backend)[];
 
 /** Backends take no empty key; a single backslash is what no other key is escaped to. */
 const EMPTY_KEY = "\\";

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Backend } from "./backend.ts";
 import { type Duration, parseDuration } from "./duration.ts";
 import {
   optionMessage,
@@ -161,6 +162,19 @@ export interface CacheOptions {
    */
   readonly encrypt?: EncryptionKey | readonly EncryptionKey[];
 }
+
+/** What an object must have to be taken for a backend; `prune` may be left out. */
+export const BACKEND_METHODS: readonly (keyof Backend)[] = [
+  "connect",
+  "get",
+  "getMany",
+  "set",
+  "delete",
+  "deleteId",
+  "clear",
+  "entries",
+  "close",
+];
 
 const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError", "encrypt"];
 

@@ -38,7 +38,11 @@ import {
   optionMessage,
   refuseUnknownOptions,
 } from "./errors.ts";
-import { type CacheOptions, splitCacheOptions } from "./options.ts";
+import {
+  BACKEND_METHODS,
+  type CacheOptions,
+  splitCacheOptions,
+} from "./options.ts";
 import { prune } from "./prune.ts";
 import { type Answer, Tier } from "./tier.ts";
 import { type Found, Lookup } from "./tiered_lookup.ts";
@@ -658,18 +662,6 @@ async function isNewer(
   }
 }
 
-const METHODS = [
-  "connect",
-  "get",
-  "getMany",
-  "set",
-  "delete",
-  "deleteId",
-  "clear",
-  "entries",
-  "close",
-] as const;
-
 /** The backends of the tiers, checked. */
 function backendsOf(tiers: readonly (Backend | Cache)[]): Backend[] {
   const rule = "a list of at least one backend or cache";
@@ -683,7 +675,7 @@ function backendsOf(tiers: readonly (Backend | Cache)[]): Backend[] {
     const backend = tier instanceof Cache ? tier.backend : tier;
     if (
       typeof backend !== "object" || backend === null ||
-      METHODS.some((name) => typeof backend[name] !== "function")
+      BACKEND_METHODS.some((name) => typeof backend[name] !== "function")
     ) {
       throw new TypeError(
         optionMessage(ACTION, `tiers[${index}]`, "a backend or a cache", tier),
