@@ -191,7 +191,16 @@ export class Calls {
     const flight = flights.begin(key, true);
     let found: Found | undefined;
     try {
-      found = await this.#look(key, undefined);
+      let entry: StoredEntry | undefined;
+      try {
+        entry = await this.#store.backend.get(this.#state.name, key);
+      } catch (error) {
+        this.#missed(error, key, undefined);
+      }
+      if (entry !== undefined) {
+        const accepted = this.accept(key, entry);
+        found = accepted instanceof Promise ? await accepted : accepted;
+      }
       if (found !== undefined && this.statusOf(found) === "hit") {
         const { storedAt, durationMs } = found.entry;
         if (flight.shared) flight.land(resultOf(found, "hit").outcome);

@@ -6,7 +6,7 @@
  */
 
 import type { StoredEntry } from "./backend.ts";
-import { crc32 } from "./crc32.ts";
+import { checksumOf } from "./checksum.ts";
 import { DamagedEntryError, quote } from "./errors.ts";
 import { isDense, LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
@@ -143,25 +143,6 @@ export function seal(
 /** Whether an entry is whole and stands where it was stored. */
 export function isIntact(id: string, key: string, entry: StoredEntry): boolean {
   return checksumOf(id, key, entry) === entry.checksum;
-}
-
-/** Room for the times of one entry and which of them it has, eight bytes each. */
-const times = new Float64Array(5);
-const timeBytes = new Uint8Array(times.buffer);
-
-/** The checksum covers the place, the format, the times and the value, in this order. */
-function checksumOf(id: string, key: string, entry: StoredEntry): number {
-  const { expiresAt, staleUntil } = entry;
-  // The lengths keep apart what a separator inside an id or a key would mix up.
-  let crc = crc32(`${id.length}:${key.length}:${id}${key}${entry.format}`, 0);
-  times[0] = entry.storedAt;
-  times[1] = entry.durationMs;
-  times[2] = expiresAt ?? 0;
-  times[3] = staleUntil ?? 0;
-  // No time stands for "never", so that none can turn into it unseen.
-  times[4] = (expiresAt === null ? 0 : 1) + (staleUntil === null ? 0 : 2);
-  crc = crc32(timeBytes, crc);
-  return crc32(entry.data, crc);
 }
 
 /**

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { LRUCache } from "lru-cache";
 import type { Backend, EntryInfo, StoredEntry } from "./backend.ts";
 import { Cache } from "./cache.ts";
 import {
@@ -26,17 +25,40 @@ export interface MemoryOptions {
 const DEFAULT_MAX_BYTES = 256 * 1024 * 1024;
 
 /**
- * What an entry takes beyond its data, id and key: the stored object with its numbers, the slot,
- * cells in two hash tables and in the lists of lru-cache, the header of a byte array. Measured as
- * growth of the heap per entry (Deno 2.9, 50,000 to 200,000 entries): 260 to 290 bytes for text,
- * 470 for bytes; an id with a single entry has a table of its own, some 200 bytes more.
+ * What an entry takes beyond its data, id and key: the stored object with its numbers, the slot, a
+ * cell in a hash table, the header of a byte array. Measured as growth of the heap per entry (Deno
+ * 2.9, 50,000 to 200,000 entries): 200 to 220 bytes for text, 420 for bytes; an id with a single
+ * entry has a table of its own, some 200 bytes more.
  */
 const OVERHEAD_BYTES = 512;
 
-/** Where an entry belongs; its identity is the key in the LRU list, which joins no strings. */
-interface Slot {
+/**
+ * An entry in its place, and its neighbours in the order of use. They make a ring, closed by a slot
+ * that holds nothing: after it comes what was used least recently, before it what was used last.
+ *
+ * Not `lru-cache`: the first npm package that a process imports costs 13 ms of start-up on Deno,
+ * and `@panza/panza` would be that for everybody.
+ */
+class Slot {
   readonly id: string;
   readonly key: string;
+  /** `undefined` once it is dropped. */
+  entry: StoredEntry | undefined;
+  /** How many bytes it counts for. */
+  bytes = 0;
+  older: Slot = this;
+  newer: Slot = this;
+
+  constructor(id: string, key: string) {
+    this.id = id;
+    this.key = key;
+  }
+
+  /** Leaves the ring, which closes behind it. */
+  leave(): void {
+    this.older.newer = this.newer;
+    this.newer.older = this.older;
+  }
 }
 
 /**
@@ -56,8 +78,10 @@ export class MemoryBackend implements Backend {
   /** What it is, for messages. */
   readonly description = "memory";
   readonly #maxBytes: number;
-  readonly #entries: LRUCache<Slot, StoredEntry>;
+  /** Closes the ring of the slots. */
+  readonly #end = new Slot("", "");
   readonly #slots = new Map<string, Map<string, Slot>>();
+  #bytes = 0;
   #closed = false;
 
   /**
@@ -78,18 +102,7 @@ export class MemoryBackend implements Backend {
     if (
       maxBytes !== Infinity && !(Number.isSafeInteger(maxBytes) && maxBytes > 0)
     ) throw new RangeError(optionMessage(action, "maxBytes", rule, maxBytes));
-    // lru-cache wants a bound; this one is past any memory.
-    this.#maxBytes = Math.min(maxBytes, Number.MAX_SAFE_INTEGER);
-    this.#entries = new LRUCache<Slot, StoredEntry>({
-      maxSize: this.#maxBytes,
-      onInsert: (_entry, slot, reason): void => {
-        if (reason === "add") this.#index(slot);
-      },
-      dispose: (_entry, slot, reason): void => {
-        // "set" is an overwrite: the slot stays, with a new entry.
-        if (reason !== "set") this.#forget(slot);
-      },
-    });
+    this.#maxBytes = maxBytes;
   }
 
   /** Nothing ever goes wrong here that fails no operation: there is nothing to report. */
@@ -136,11 +149,15 @@ export class MemoryBackend implements Backend {
    */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
-    const size = sizeInMemory(id, key, entry.data);
-    if (size > this.#maxBytes) return this.delete(id, key);
-    const slot = this.#slots.get(id)?.get(key) ?? { id, key };
+    const bytes = sizeInMemory(id, key, entry.data);
+    if (bytes > this.#maxBytes) return this.delete(id, key);
+    const slot = this.#slots.get(id)?.get(key) ?? this.#add(id, key);
     // Frozen, so that a hit can return the stored object itself.
-    this.#entries.set(slot, Object.freeze(copy(entry)), { size });
+    slot.entry = Object.freeze(copy(entry));
+    this.#bytes += bytes - slot.bytes;
+    slot.bytes = bytes;
+    this.#use(slot);
+    while (this.#bytes > this.#maxBytes) this.#drop(this.#end.newer);
     return Promise.resolve();
   }
 
@@ -154,7 +171,7 @@ export class MemoryBackend implements Backend {
   delete(id: string, key: string): Promise<void> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
     const slot = this.#slots.get(id)?.get(key);
-    if (slot !== undefined) this.#entries.delete(slot);
+    if (slot !== undefined) this.#drop(slot);
     return Promise.resolve();
   }
 
@@ -167,7 +184,7 @@ export class MemoryBackend implements Backend {
   deleteId(id: string): Promise<void> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
     for (const slot of this.#slots.get(id)?.values() ?? []) {
-      this.#entries.delete(slot);
+      this.#drop(slot);
     }
     return Promise.resolve();
   }
@@ -179,7 +196,7 @@ export class MemoryBackend implements Backend {
    */
   clear(): Promise<void> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
-    this.#entries.clear();
+    this.#dropAll();
     return Promise.resolve();
   }
 
@@ -199,9 +216,8 @@ export class MemoryBackend implements Backend {
     // A listing of the live maps would never end for a caller who adds entries while reading it.
     for (const slot of groups.flatMap((group) => [...group.values()])) {
       if (this.#closed) throw new CacheClosedError();
-      const entry = this.#entries.peek(slot);
-      if (entry === undefined) continue;
-      const { data, storedAt, expiresAt, staleUntil } = entry;
+      if (slot.entry === undefined) continue;
+      const { data, storedAt, expiresAt, staleUntil } = slot.entry;
       const size = typeof data === "string"
         ? new TextEncoder().encode(data).byteLength
         : data.byteLength;
@@ -219,7 +235,7 @@ export class MemoryBackend implements Backend {
   /** Forgets everything; can be called again. */
   close(): Promise<void> {
     this.#closed = true;
-    this.#entries.clear();
+    this.#dropAll();
     return Promise.resolve();
   }
 
@@ -229,23 +245,46 @@ export class MemoryBackend implements Backend {
   ): StoredEntry | undefined {
     const slot = slots?.get(key);
     if (slot === undefined) return undefined;
-    const entry = this.#entries.get(slot);
+    this.#use(slot);
+    const { entry } = slot;
     return entry === undefined || typeof entry.data === "string"
       ? entry
       : copy(entry);
   }
 
-  #index(slot: Slot): void {
-    const slots = this.#slots.get(slot.id);
-    if (slots === undefined) {
-      this.#slots.set(slot.id, new Map([[slot.key, slot]]));
-    } else slots.set(slot.key, slot);
+  #add(id: string, key: string): Slot {
+    const slot = new Slot(id, key);
+    const slots = this.#slots.get(id);
+    if (slots === undefined) this.#slots.set(id, new Map([[key, slot]]));
+    else slots.set(key, slot);
+    return slot;
   }
 
-  #forget(slot: Slot): void {
+  /** Makes a slot the one that was used last. */
+  #use(slot: Slot): void {
+    slot.leave();
+    slot.older = this.#end.older;
+    slot.newer = this.#end;
+    slot.older.newer = this.#end.older = slot;
+  }
+
+  #drop(slot: Slot): void {
+    slot.leave();
+    slot.entry = undefined;
+    this.#bytes -= slot.bytes;
     const slots = this.#slots.get(slot.id);
     slots?.delete(slot.key);
     if (slots?.size === 0) this.#slots.delete(slot.id);
+  }
+
+  #dropAll(): void {
+    // A listing may be on its way through them.
+    for (let slot = this.#end.newer; slot !== this.#end; slot = slot.newer) {
+      slot.entry = undefined;
+    }
+    this.#slots.clear();
+    this.#end.older = this.#end.newer = this.#end;
+    this.#bytes = 0;
   }
 }
 

@@ -76,7 +76,7 @@ test("Importing the package loads neither a database nor an SDK: they load on fi
   assert(seen.has("sqlite.ts") && seen.has("call.ts"));
   for (const specifier of outside) {
     assert(
-      specifier === "lru-cache" || specifier === "@std/crypto/aes-gcm" ||
+      specifier === "@std/crypto/aes-gcm" ||
         specifier.startsWith("@std/async"),
       specifier,
     );
