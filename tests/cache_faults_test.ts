@@ -403,6 +403,26 @@ test("An error of this library passes through unwrapped", async () => {
   assertStrictEquals(told[0]?.error, error);
 });
 
+test("A signal that cannot be listened to fails its own call and nobody else's", async () => {
+  await using cache = new Cache(new MemoryBackend());
+  const fn = cache.cache({ id: "f" })(
+    async (n: number, _signal?: AbortSignal): Promise<number> =>
+      await Promise.resolve(n + 1),
+  );
+  const deaf: AbortSignal = Object.create(AbortSignal.prototype, {
+    aborted: { value: false },
+    addEventListener: {
+      value: () => {
+        throw new Error("not listening");
+      },
+    },
+    removeEventListener: { value: () => {} },
+  });
+  await assertRejects(async () => await fn(1, deaf), Error, "not listening");
+  // The same key: a flight that was left open would be waited for until the end of time.
+  assertEquals(await fn(1), 2);
+});
+
 test("A result that cannot be encoded is returned and reported with its path", async () => {
   const { cache, told } = faulty();
   const value = { list: [1, { callback: () => {} }] };
