@@ -12,20 +12,29 @@
  */
 
 import { Sema } from "npm:async-sema@3.1.1";
+import { pooledMap } from "npm:deno-std@1.4.0/async/pool.js";
 import { limitAsync } from "npm:es-toolkit@1.53.2";
 import pLimit from "npm:p-limit@7.3.3";
 import PQueue from "npm:p-queue@10.0.0";
 import { limitConcurrency } from "../concurrency.ts";
-import { measure, median, ratio } from "./measure.ts";
+import { type Contender, measure, median, ratio } from "./measure.ts";
 
 const TASKS = 1_000_000;
 const LIMIT = 10;
 
-export type Task = (n: number) => Promise<number>;
+type Task = (n: number) => Promise<number>;
 const task: Task = (n) => Promise.resolve(n);
 
+/** How tasks come: each after the one before, or all before the first has ended. */
+export type Way = "all at once" | "one at a time";
+
+/** A limiter: a function that is limited, or one that runs all tasks and gives their sum. */
+type Limiter = { readonly make: () => Task } | {
+  readonly all: () => Promise<number>;
+};
+
 /** The limiters, by name; ours comes first. */
-export const contenders: Record<string, { make: () => Task }> = {
+const limiters: Record<string, Limiter> = {
   "limitConcurrency": {
     make: () => limitConcurrency(LIMIT)(task),
   },
@@ -61,55 +70,63 @@ export const contenders: Record<string, { make: () => Task }> = {
   "es-toolkit limitAsync": {
     make: () => limitAsync(task, LIMIT),
   },
+  "pooledMap of std": {
+    all: async () => {
+      let sum = 0;
+      for await (const n of pooledMap(LIMIT, numbers(), task)) sum += n;
+      return sum;
+    },
+  },
 };
+
+function* numbers(): Generator<number> {
+  for (let n = 0; n < TASKS; n++) yield n;
+}
 
 const EXPECTED = TASKS * (TASKS - 1) / 2;
 
-function check(name: string, sum: number): void {
-  if (sum !== EXPECTED) throw new Error(`${name} lost results`);
-}
-
-/** Runs all tasks, each after the one before. */
-export async function oneAtATime(name: string, run: Task): Promise<number> {
+async function oneAtATime(run: Task): Promise<number> {
   let sum = 0;
-  const begin = performance.now();
   for (let n = 0; n < TASKS; n++) sum += await run(n);
-  const took = performance.now() - begin;
-  check(name, sum);
-  return took;
+  return sum;
 }
 
-/** Starts all tasks, then waits for them. */
-export async function allAtOnce(name: string, run: Task): Promise<number> {
+async function allAtOnce(run: Task): Promise<number> {
   const calls = new Array<Promise<number>>(TASKS);
-  const begin = performance.now();
   for (let n = 0; n < TASKS; n++) calls[n] = run(n);
-  const results = await Promise.all(calls);
-  const took = performance.now() - begin;
-  check(name, results.reduce((sum, n) => sum + n, 0));
-  return took;
+  return (await Promise.all(calls)).reduce((sum, n) => sum + n, 0);
+}
+
+/** The limiters that can run tasks in a way; the sum of the results is checked in each run. */
+export function contenders(way: Way): Contender[] {
+  return Object.entries(limiters).flatMap(([name, limiter]) => {
+    if ("all" in limiter && way === "one at a time") return [];
+    return [{
+      name,
+      calls: TASKS,
+      run: async () => {
+        const sum = "all" in limiter
+          ? await limiter.all()
+          : await (way === "all at once" ? allAtOnce : oneAtATime)(
+            limiter.make(),
+          );
+        if (sum !== EXPECTED) throw new Error(`${name} lost results`);
+      },
+    }];
+  });
 }
 
 if (import.meta.main) {
-  for (
-    const [group, way] of [["all at once", allAtOnce], [
-      "one at a time",
-      oneAtATime,
-    ]] as const
-  ) {
+  for (const way of ["all at once", "one at a time"] as const) {
     const times = await measure(
-      Object.entries(contenders).map(([name, { make }]) => ({
-        name,
-        calls: TASKS,
-        run: () => way(name, make()),
-      })),
+      contenders(way),
       Number(globalThis.process.argv[2] ?? 5),
     );
     const ours = times.get("limitConcurrency")!;
     // deno-lint-ignore no-console
     console.table(
       [...times].map(([name, timing]) => ({
-        [group]: name,
+        [way]: name,
         "ns per task": Math.round(median(timing.processor) * 1000),
         "× ours": ratio(timing, ours).toFixed(2),
       })),
