@@ -17,7 +17,7 @@ import process from "node:process";
 import { canonicalArguments, digest } from "../hash.ts";
 import { MemoryCache } from "../memory.ts";
 import { SQLiteCache } from "../sqlite.ts";
-import { contenders as limiters, type Way } from "./limit_bench.ts";
+import { contenders as limiters, type Way } from "./limit_work.ts";
 import {
   type Clock,
   type Contender,

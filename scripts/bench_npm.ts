@@ -15,7 +15,7 @@ import { ROOT, run, runtime } from "./tools.ts";
 
 /** The packages that the peers' benchmarks import, with their pinned versions. */
 function peers(): Record<string, string> {
-  const sources = ["limit_bench.ts", "peers/peers.ts"].map((file) =>
+  const sources = ["limit_work.ts", "peers/peers.ts"].map((file) =>
     readFileSync(join(ROOT, "bench", file), "utf8")
   ).join();
   return Object.fromEntries(

@@ -38,7 +38,7 @@ import { createStorage, type Driver } from "npm:unstorage@1.17.6";
 import db0Driver from "npm:unstorage@1.17.6/drivers/db0";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { contenders as limiters, type Way } from "../limit_bench.ts";
+import { contenders as limiters, type Way } from "../limit_work.ts";
 import { measure, median, ratio } from "../measure.ts";
 import {
   type Arguments,
