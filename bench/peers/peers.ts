@@ -34,7 +34,7 @@ import { Keyv } from "npm:keyv@6.1.0";
 import { LRUCache } from "npm:lru-cache@11.5.3";
 import { hash } from "npm:ohash@2.0.12";
 import pMemoize from "npm:p-memoize@9.0.0";
-import { createStorage, type Driver } from "npm:unstorage@1.17.6";
+import { createStorage, type Driver, type Storage } from "npm:unstorage@1.17.6";
 import db0Driver from "npm:unstorage@1.17.6/drivers/db0";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
@@ -72,15 +72,17 @@ const automatic: KeyOf = (argument) => hash(argument);
 /** Reads, and on a miss computes and stores: for stores that wrap no functions. */
 function aside(
   keyOf: KeyOf,
-  get: (key: string) => Promise<unknown>,
-  set: (key: string, value: unknown) => Promise<unknown>,
+  store: {
+    get: (key: string) => unknown;
+    set: (key: string, value: unknown) => unknown;
+  },
 ): Cached {
   return async (argument) => {
     const key = keyOf(argument);
-    const found = await get(key);
+    const found = await store.get(key);
     if (found !== undefined && found !== null) return found;
     const value = await compute(argument);
-    await set(key, value);
+    await store.set(key, value);
     return value;
   };
 }
@@ -102,11 +104,7 @@ const onSQLite: Record<string, Make> = {
     const store = openTextStore(name);
     const keyv = new Keyv({ store: asMap(store) });
     return {
-      call: aside(
-        keyOf,
-        (key) => keyv.get(key),
-        (key, value) => keyv.set(key, value),
-      ),
+      call: aside(keyOf, keyv),
       clear: () => store.clear(),
     };
   },
@@ -188,11 +186,7 @@ const onSQLite: Record<string, Make> = {
       primary: new CacheableKeyv({ store: asTextMap(store) }),
     });
     return {
-      call: aside(
-        keyOf,
-        (key) => cacheable.get(key),
-        (key, value) => cacheable.set(key, value),
-      ),
+      call: aside(keyOf, cacheable),
       clear: () => store.clear(),
     };
   },
@@ -208,11 +202,7 @@ const onSQLite: Record<string, Make> = {
     };
     const storage = createStorage({ driver });
     return {
-      call: aside(
-        keyOf,
-        (key) => storage.getItem(key),
-        (key, value) => storage.setItem(key, JSON.stringify(value)),
-      ),
+      call: aside(keyOf, asStore(storage)),
       clear: () => store.clear(),
     };
   },
@@ -222,11 +212,7 @@ const onSQLite: Record<string, Make> = {
     );
     const storage = createStorage({ driver: db0Driver({ database }) });
     return {
-      call: aside(
-        keyOf,
-        (key) => storage.getItem(key),
-        (key, value) => storage.setItem(key, JSON.stringify(value)),
-      ),
+      call: aside(keyOf, asStore(storage)),
       clear: () => database.exec("DELETE FROM unstorage").catch(() => {}),
     };
   },
@@ -246,11 +232,7 @@ const inMemory: Record<string, Make> = {
   "keyv": (_name, keyOf) => {
     const keyv = new Keyv();
     return {
-      call: aside(
-        keyOf,
-        (key) => keyv.get(key),
-        (key, value) => keyv.set(key, value),
-      ),
+      call: aside(keyOf, keyv),
       clear: () => keyv.clear(),
     };
   },
@@ -273,11 +255,7 @@ const inMemory: Record<string, Make> = {
   "cacheable": (_name, keyOf) => {
     const memory = new CacheableMemory();
     return {
-      call: aside(
-        keyOf,
-        (key) => Promise.resolve(memory.get(key)),
-        (key, value) => Promise.resolve(memory.set(key, value)),
-      ),
+      call: aside(keyOf, memory),
       clear: () => memory.clear(),
     };
   },
@@ -305,6 +283,15 @@ const inMemory: Record<string, Make> = {
     };
   },
 };
+
+/** Unstorage reads JSON by itself and is given it as text, which is its fastest way. */
+function asStore(storage: Storage) {
+  return {
+    get: (key: string) => storage.getItem(key),
+    set: (key: string, value: unknown) =>
+      storage.setItem(key, JSON.stringify(value)),
+  };
+}
 
 /** The part of a Map that keyv needs of a store; keyv 6 leaves the writing of text to it. */
 function asMap(store: TextStore): Map<string, unknown> {
