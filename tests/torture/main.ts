@@ -7,6 +7,7 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { killMakers } from "./births.ts";
 import { crowdS3, crowdSQLite } from "./crowds.ts";
 import { damageS3, damageSQLite } from "./damage.ts";
 import { hostile } from "./hostile.ts";
@@ -21,6 +22,7 @@ const SCENARIOS: Record<
   readonly [count: number, run: (extent: Extent) => Promise<unknown>]
 > = {
   kills: [400, killWriters],
+  births: [100, killMakers],
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],
   "crowd-s3": [1_000, crowdS3],
