@@ -15,6 +15,7 @@ import { refuse } from "./machine.ts";
 import { leakLong } from "./leaks.ts";
 import { killUploads, killWriters } from "./kills.ts";
 import type { Extent } from "./random.ts";
+import { disorder } from "./timers.ts";
 
 /** What each scenario is called, how much it does, and what it does. */
 const SCENARIOS: Record<
@@ -29,6 +30,7 @@ const SCENARIOS: Record<
   leaks: [1_000_000, leakLong],
   hostile: [1_000_000, hostile],
   machine: [10_000, refuse],
+  timers: [50_000, disorder],
   damage: [3_000, damageSQLite],
   "damage-s3": [200, damageS3],
 };
