@@ -161,7 +161,9 @@ export async function crowdSQLite(
 }
 
 /** All on one prefix of a bucket. */
-export async function crowdS3(extent: Extent): Promise<Crowd> {
+export async function crowdS3(
+  extent: Extent,
+): Promise<Pick<Crowd, "callsPerSecond" | "hits">> {
   let result: Crowd | undefined;
   await withBucket(async (bucket, _client, server) => {
     result = await crowd(
@@ -175,5 +177,6 @@ export async function crowdS3(extent: Extent): Promise<Crowd> {
     );
   });
   if (result === undefined) throw new Error("there was no crowd");
-  return result;
+  const { callsPerSecond, hits } = result;
+  return { callsPerSecond, hits };
 }

@@ -26,7 +26,7 @@ const SCENARIOS: Record<
   births: [100, killMakers],
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],
-  "crowd-s3": [1_000, crowdS3],
+  "crowd-s3": [10_000, crowdS3],
   leaks: [1_000_000, leakLong],
   hostile: [1_000_000, hostile],
   machine: [10_000, refuse],
