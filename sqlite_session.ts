@@ -20,6 +20,7 @@ import {
 } from "./sqlite_driver.ts";
 import {
   advise,
+  DamageError,
   DatabaseFile,
   migrate,
   type OpenDatabase,
@@ -35,8 +36,14 @@ const CHECK_MS = 250;
 /** For how long a failed opening answers for the next ones, in milliseconds. */
 const BACK_OFF_MS = 20;
 
-const COLUMNS =
-  "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
+/**
+ * The columns of an entry. An index whose order is damaged leads to a row before the one that was
+ * asked for, which SQLite does not notice: such a row has no format here. It costs 0.04 µs of a read.
+ */
+function columns(id: string, key: string): string {
+  return `iif(e.id = ${id} AND e.key = ${key}, format, NULL), checksum, stored_at, expires_at,
+    stale_until, duration_ms, e.value`;
+}
 
 /** An open database and its prepared statements. */
 export class Session implements SweepSession {
@@ -54,12 +61,14 @@ export class Session implements SweepSession {
     this.database = database;
     this.words = words;
     this.select = this.statement(
-      `SELECT ${COLUMNS} FROM panza_entries e WHERE id = ? AND e.key = ?`,
+      `SELECT ${columns("?1", "?2")} FROM panza_entries e
+       WHERE e.id = ?1 AND e.key = ?2`,
     );
     // 3.3 µs a key with 100 keys, against 3.6 for `IN` and 4.3 one by one in a transaction.
     this.selectMany = this.statement(
-      `SELECT ${COLUMNS}, j.key FROM json_each(?) j CROSS JOIN panza_entries e
-       ON e.id = ? AND e.key = j.value`,
+      `SELECT ${columns("?2", "j.value")}, j.key
+       FROM json_each(?1) j CROSS JOIN panza_entries e
+       ON e.id = ?2 AND e.key = j.value`,
     );
     // A replaced entry gets a new rowid, so that rowids tell the order of storing: see the schema.
     this.insert = this.statement(
@@ -307,9 +316,11 @@ export function many(
 /**
  * The entry of a row.
  *
+ * @throws {DamageError} If the row is not the one that was asked for.
  * @throws {DamagedEntryError} If the row is not one that this library wrote.
  */
 export function entryOf(id: string, key: string, row: Row): StoredEntry {
+  if (row[0] === null) throw new DamageError("the index leads elsewhere");
   const data = row[6];
   if (typeof data !== "string" && !(data instanceof Uint8Array)) {
     throw new DamagedEntryError("it is neither text nor bytes", id, key);
