@@ -41,7 +41,7 @@ export interface StoredEntry {
   readonly data: string | Uint8Array;
   /** The name of the encoding, version included: ASCII letters, digits, `-` and `.`. */
   readonly format: string;
-  /** CRC-32 of the entry and of where it belongs, 0 to 2³² − 1. */
+  /** The checksum of the entry and of where it belongs, 0 to 2³² − 1. */
   readonly checksum: number;
   /** When it was stored, in whole milliseconds since the Unix epoch. */
   readonly storedAt: number;

@@ -6,7 +6,13 @@
 
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
-import type { Backend, EntryInfo, StoredEntry } from "./backend.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  StoredEntry,
+} from "./backend.ts";
 import { optionMessage, refuseUnknownOptions } from "./errors.ts";
 import { requireInteger } from "./integer.ts";
 import { randomNumbers } from "./random.ts";
@@ -20,6 +26,7 @@ export type Operation =
   | "deleteId"
   | "clear"
   | "entries"
+  | "prune"
   | "close";
 
 const OPERATION_NAMES: readonly Operation[] = [
@@ -30,6 +37,7 @@ const OPERATION_NAMES: readonly Operation[] = [
   "deleteId",
   "clear",
   "entries",
+  "prune",
   "close",
 ];
 
@@ -86,6 +94,8 @@ interface Gate {
 export class FaultyBackend implements Backend {
   /** What it is, for messages. */
   readonly description: string;
+  /** See {@linkcode Backend.prune}; where the wrapped backend has none, there is none. */
+  readonly prune?: (rule: PruneRule) => Promise<Pruned>;
   readonly #inner: Backend;
   readonly #calls = new Map<Operation, number>();
   readonly #failures = new Map<
@@ -145,6 +155,10 @@ export class FaultyBackend implements Backend {
       operations ?? OPERATION_NAMES.filter((name) => name !== "close"),
     );
     this.#random = randomNumbers(seed);
+    const prune = inner.prune?.bind(inner);
+    if (prune !== undefined) {
+      this.prune = (rule) => this.#run("prune", () => prune(rule));
+    }
   }
 
   /**

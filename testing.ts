@@ -19,6 +19,7 @@ import {
 } from "./testing_life.ts";
 import { testListing } from "./testing_listing.ts";
 import { testNames } from "./testing_names.ts";
+import { testPruning } from "./testing_pruning.ts";
 import { testValues } from "./testing_values.ts";
 
 export {
@@ -151,6 +152,7 @@ export function testBackend<Store extends OpenStore>(
   testVisibility(kit, again, seed);
   testEnd(kit);
   testOwnership(kit);
+  testPruning(kit, entryCount, breakStore, seed);
 }
 
 /** Calls, and turns what is thrown at once into a rejection. */

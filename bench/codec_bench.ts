@@ -11,44 +11,7 @@ import v8 from "node:v8";
 import { Encoder } from "npm:cbor-x@1.6.8/index-no-eval";
 import { Packr } from "npm:msgpackr@2.1.3/index-no-eval";
 import { decode, encode, type Encoded, open, seal } from "../codec.ts";
-
-/** A chat completion of 2 KB. */
-const chat = {
-  id: "chatcmpl-9sXkVf2QmZ",
-  object: "chat.completion",
-  created: 1_722_000_000,
-  model: "small-2024-07-18",
-  choices: [{
-    index: 0,
-    message: {
-      role: "assistant",
-      content: 'The committee met on Tuesday, and "everybody" agreed.\n'.repeat(
-        28,
-      ),
-      tool_calls: null,
-    },
-    logprobs: null,
-    finish_reason: "stop",
-  }],
-  usage: {
-    prompt_tokens: 211,
-    completion_tokens: 402,
-    total_tokens: 613,
-    details: { cached_tokens: 0, reasoning_tokens: 0.5 },
-  },
-};
-
-/** An embedding of 1,536 numbers, as models give them: singles, written as decimals. */
-const embedding = {
-  model: "embedding-small",
-  embedding: Array.from(
-    { length: 1536 },
-    (_, index) => Math.fround(Math.sin(index * 12.9898) / 8),
-  ),
-};
-
-/** 1 MB of text. */
-const text = "Ein langer Text über alles, Zeile für Zeile.\n".repeat(22_000);
+import { values } from "./work.ts";
 
 interface Codec<Stored> {
   readonly encode: (value: unknown) => Stored;
@@ -114,13 +77,7 @@ function compare<Stored>(
   });
 }
 
-for (
-  const [group, value] of [
-    ["chat of 2 KB", chat],
-    ["embedding of 1,536 numbers", embedding],
-    ["text of 1 MB", text],
-  ] as const
-) {
+for (const [group, value] of Object.entries(values)) {
   compare(group, value, "JSON text", json, true);
   compare(group, value, "panza", panza);
   compare(group, value, "panza with checksum", sealed);

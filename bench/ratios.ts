@@ -17,11 +17,7 @@ import process from "node:process";
 import { canonicalArguments, digest } from "../hash.ts";
 import { MemoryCache } from "../memory.ts";
 import { SQLiteCache } from "../sqlite.ts";
-import {
-  allAtOnce,
-  contenders as limiters,
-  oneAtATime,
-} from "./limit_bench.ts";
+import { contenders as limiters, type Way } from "./limit_work.ts";
 import {
   type Clock,
   type Contender,
@@ -145,6 +141,47 @@ function hitRow(
 
 const ENTRIES = 1000;
 
+/** Hits among a million entries against hits among a thousand. */
+function millionRow(
+  title: string,
+  choose: (round: number) => readonly Arguments[],
+): Row {
+  return {
+    title,
+    target: 1.6,
+    run: async (rounds) => {
+      const list = Array.from(
+        { length: ENTRIES },
+        (_, index) => argumentsOf(index),
+      );
+      await using small = new SQLiteCache(freshPath("thousand"));
+      const near = wrap(small, chat);
+      await byHundreds(list, near);
+      await using large = new SQLiteCache(millionPath());
+      await fillMillion(large);
+      const far = wrap(large, chat);
+      let round = 0;
+      let chosen = choose(round);
+      return await against(
+        {
+          name: "1,000,000 entries",
+          calls: ENTRIES,
+          before: () => {
+            chosen = choose(round++);
+          },
+          run: () => oneByOne(chosen, far),
+        },
+        {
+          name: "1,000 entries",
+          calls: ENTRIES,
+          run: () => oneByOne(list, near),
+        },
+        rounds,
+      );
+    },
+  };
+}
+
 const rows: Record<string, Row> = {
   "hit": hitRow("hit, 2 KB, one at a time", 1.25, chat, ENTRIES, oneByOne),
   "hit-in-flight": hitRow(
@@ -177,41 +214,14 @@ const rows: Record<string, Row> = {
           rounds,
         )),
   },
-  "million": {
-    title: "hit, 2 KB, 1,000,000 entries against 1,000",
-    target: 1.6,
-    run: async (rounds) => {
-      const list = Array.from(
-        { length: ENTRIES },
-        (_, index) => argumentsOf(index),
-      );
-      await using small = new SQLiteCache(freshPath("thousand"));
-      await byHundreds(list, wrap(small, chat));
-      await using large = new SQLiteCache(millionPath());
-      const cached = wrap(large, chat);
-      await fillMillion(large);
-      // Other entries in each round, so that no cache has them.
-      let start = 0;
-      let far: readonly Arguments[] = [];
-      return await against(
-        {
-          name: "1,000,000 entries",
-          calls: ENTRIES,
-          before: () => {
-            start += 7_919;
-            far = spread(start);
-          },
-          run: () => oneByOne(far, cached),
-        },
-        {
-          name: "1,000 entries",
-          calls: ENTRIES,
-          run: () => oneByOne(list, wrap(small, chat)),
-        },
-        rounds,
-      );
-    },
-  },
+  "million": millionRow(
+    "hit, 2 KB, 1,000,000 entries against 1,000: the same thousand again and again",
+    () => spread(0),
+  ),
+  "million-far": millionRow(
+    "hit, 2 KB, 1,000,000 entries against 1,000: far from each other, none read before",
+    (round) => spread((round + 1) * 7_919),
+  ),
   "embedding": hitRow(
     "hit, 30 KB embedding, against JSON",
     0.6,
@@ -322,23 +332,24 @@ const rows: Record<string, Row> = {
     title:
       "`limitConcurrency`, 1,000,000 tasks at once, limit 10, against the fastest peer",
     target: 1,
-    run: (rounds) => limits(rounds, allAtOnce),
+    run: (rounds) => limits(rounds, "all at once"),
   },
   "limit-one": {
     title:
       "`limitConcurrency`, 1,000,000 tasks one at a time, limit 10, against the fastest peer",
     target: 1,
-    run: (rounds) => limits(rounds, oneAtATime),
+    run: (rounds) => limits(rounds, "one at a time"),
   },
   "limit-keys": {
     title: "`limitConcurrency`, 1,000 keys, 1,000,000 tasks, against no keys",
     target: 1.5,
     run: (rounds) => {
-      const [ours, keys] = ["limitConcurrency", "limitConcurrency, 1,000 keys"];
+      const all = limiters("all at once");
+      const find = (name: string) => all.find((each) => each.name === name)!;
       return against(
-        limiter(keys, allAtOnce),
-        limiter(ours, allAtOnce),
-        Math.min(rounds, 3),
+        find("limitConcurrency, 1,000 keys"),
+        find("limitConcurrency"),
+        Math.min(rounds, LIMIT_ROUNDS),
       );
     },
   },
@@ -394,8 +405,11 @@ const rows: Record<string, Row> = {
   },
 };
 
+/** A round of a million tasks takes seconds for each limiter. */
+const LIMIT_ROUNDS = 7;
+
 /** Rows that write gigabytes. */
-const LARGE = ["million", "resident"];
+const LARGE = ["million", "million-far", "resident"];
 
 function millionPath(): string {
   freshPath("nothing");
@@ -422,25 +436,14 @@ function spread(start: number): Arguments[] {
   );
 }
 
-function limiter(
-  name: string,
-  way: typeof allAtOnce,
-): Contender {
-  const { make } = limiters[name]!;
-  return { name, calls: 1_000_000, run: () => way(name, make()) };
-}
-
 /** Ours against the best of the peers. */
-async function limits(
-  rounds: number,
-  way: typeof allAtOnce,
-): Promise<Measured> {
-  const names = Object.keys(limiters).filter((name) => !name.includes("keys"));
-  const times = await measure(
-    names.map((name) => limiter(name, way)),
-    Math.min(rounds, 3),
-  );
-  const [ours, ...peers] = names.map((name) => ({ name, ...times.get(name)! }));
+async function limits(rounds: number, way: Way): Promise<Measured> {
+  const all = limiters(way).filter(({ name }) => !name.includes("keys"));
+  const times = await measure(all, Math.min(rounds, LIMIT_ROUNDS));
+  const [ours, ...peers] = all.map(({ name }) => ({
+    name,
+    ...times.get(name)!,
+  }));
   const best = peers.toSorted((a, b) =>
     median(a.processor) - median(b.processor)
   )[0]!;

@@ -7,22 +7,12 @@
 // deno-lint-ignore-file no-console -- it tells what it does
 
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { pathToFileURL } from "node:url";
-import {
-  CACHE,
-  configuration,
-  install,
-  npmVersion,
-  ROOT,
-  run,
-  runtime,
-  RUNTIMES,
-  VERSIONS,
-} from "./tools.ts";
+import { HOOKS, prepare } from "./project.ts";
+import { ROOT, run, runtime, RUNTIMES } from "./tools.ts";
 
 /** Test files that do not run somewhere, and why; every other file of tests/ runs everywhere. */
 const LEFT_OUT: readonly {
@@ -41,56 +31,6 @@ const LEFT_OUT: readonly {
     reason: "Deno bundles for it, and a browser is the same whoever starts it",
   },
 ];
-
-/**
- * What makes runtimes test the built package: in the environment, because processes that tests
- * start need it as well.
- */
-const HOOKS: Readonly<Record<string, string>> = {
-  NODE_OPTIONS: `--import=${
-    pathToFileURL(join(ROOT, "tests", "runtimes", "node.mjs")).href
-  }`,
-  BUN_OPTIONS: `--no-install --preload=${
-    join(ROOT, "tests", "runtimes", "bun.mjs")
-  }`,
-};
-
-/** Installs what tests import, and the built package as it is. */
-function prepare(): void {
-  const { imports, name } = configuration();
-  const fromNpm = Object.entries(imports).filter(([each, specifier]) =>
-    new RegExp(`^npm:${each}@[^/]+$`).test(specifier)
-  );
-  const project = install("project", {
-    ...Object.fromEntries(fromNpm.map(([each]) => [each, npmVersion(each)])),
-    "deno-std": VERSIONS["deno-std"],
-    esbuild: VERSIONS.esbuild,
-  });
-  const place = join(project, "node_modules", name);
-  rmSync(place, { recursive: true, force: true });
-  cpSync(join(ROOT, "npm"), place, { recursive: true });
-
-  // Decorators and `using` are lowered: no runtime but Deno knows both.
-  const sources = ["tests", "examples"].filter((each) =>
-    existsSync(join(ROOT, each))
-  ).flatMap((folder) =>
-    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
-      .filter((file) => file.endsWith(".ts")).map((file) => join(folder, file))
-  );
-  const out = join(CACHE, "transpiled");
-  rmSync(out, { recursive: true, force: true });
-  const esbuild = join(project, "node_modules", "esbuild", "bin", "esbuild");
-  run(esbuild, [
-    ...sources,
-    "--target=es2022",
-    "--format=esm",
-    "--sourcemap=inline",
-    "--sources-content=false",
-    `--outdir=${out}`,
-    "--outbase=.",
-    "--log-level=warning",
-  ]);
-}
 
 /** What a run of all test files said. */
 interface Result {
@@ -147,7 +87,7 @@ function failures(output: string): string {
   return lines.filter((_, index) => shown.has(index)).slice(0, 400).join("\n");
 }
 
-prepare();
+prepare(["tests", "examples"]);
 const wanted = process.argv.slice(2);
 const names = wanted.length > 0 ? wanted : Object.keys(RUNTIMES);
 const files = readdirSync(join(ROOT, "tests"))

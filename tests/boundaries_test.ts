@@ -48,6 +48,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   "testing_listing.ts": 1.8,
   "testing_names.ts": 1.8,
   "testing_values.ts": 1.8,
+  "testing_pruning.ts": 1.9,
   "cache.ts": 2,
   "testing.ts": 2,
   "sqlite_driver.ts": 2.5,

@@ -11,15 +11,22 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type { Backend, EntryInfo, StoredEntry } from "../backend.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  StoredEntry,
+} from "../backend.ts";
 import { Cache } from "../cache.ts";
 import { EncryptedBackend } from "../encryption.ts";
 import { CacheClosedError, DamagedEntryError } from "../errors.ts";
 import { MemoryBackend, MemoryCache } from "../memory.ts";
 import type { CacheOptions, ErrorContext } from "../options.ts";
+import { prune } from "../prune.ts";
 import { S3Backend, S3Cache } from "../s3.ts";
 import { SQLiteBackend, SQLiteCache } from "../sqlite.ts";
-import { testBackend } from "../testing.ts";
+import { FaultyBackend, testBackend } from "../testing.ts";
 import { optionsFor, withBucket } from "./s3_server.ts";
 import { temporaryFolder } from "./temp.ts";
 
@@ -275,8 +282,10 @@ for (const { name, run } of PLACES) {
 /** What encryption adds to each value: 32 bytes of its own, the nonce and the tag. */
 const OVERHEAD_BYTES = 32 + 12 + 16;
 
-/** Tells the sizes of the values, as the kit expects it of a backend. */
+/** Tells the sizes of the values, as the kit expects it of a backend, and prunes by them. */
 class Sized extends EncryptedBackend {
+  override readonly prune = (rule: PruneRule): Promise<Pruned> =>
+    prune(this, rule);
   override async *entries(id?: string): AsyncIterable<EntryInfo> {
     for await (const info of super.entries(id)) {
       yield { ...info, size: info.size - OVERHEAD_BYTES };
@@ -293,6 +302,15 @@ testBackend(
   (clause, fn) => test(`EncryptedBackend over SQLite, ${clause}`, fn),
   () => ({ backend: new Sized(new SQLiteBackend(":memory:"), [kitKey]) }),
 );
+
+test("An encrypted cache prunes through its backend", async () => {
+  const inner = new FaultyBackend(new SQLiteBackend(":memory:"));
+  await using cache = new Cache(inner, { encrypt: await newKey() });
+  for (const key of ["a", "b", "c"]) await cache.set(key, key);
+  const { entries } = await cache.prune({ maxEntries: 1 });
+  assertEquals([entries, inner.calls("prune")], [2, 1]);
+  assertEquals(await cache.get("c"), "c");
+});
 
 // Tries to make one bad entry cost a whole batch.
 test("fn.map() over an encrypted cache misses the damaged entry alone", async () => {

@@ -615,14 +615,14 @@ test("A call whose signal has aborted already leads nobody and joins nobody", as
   const alone = fn("a", { signal });
   const other = fn("a", {});
   await quiet();
-  assertEquals(hand.runs.length, 2);
   // The function decides what an aborted signal means.
-  assertStrictEquals(hand.run(0).args[1]?.signal, signal);
-  hand.run(0).reject(reason);
+  const own = hand.runs.findIndex(({ args }) => args[1]?.signal === signal);
+  assertEquals([hand.runs.length, own >= 0], [2, true]);
+  hand.run(own).reject(reason);
   assertStrictEquals(await reasonOf(alone), reason);
   const joining = fn("a", { signal });
   assertStrictEquals(await reasonOf(joining), reason);
-  hand.run(1).resolve("A");
+  hand.run(1 - own).resolve("A");
   assertEquals(await other, "A");
   assertEquals(await fn("a", { signal }), "A");
   assertEquals(hand.runs.length, 2);

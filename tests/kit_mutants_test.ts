@@ -7,8 +7,15 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type { Backend, EntryInfo, StoredEntry } from "../backend.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  StoredEntry,
+} from "../backend.ts";
 import { CacheClosedError } from "../errors.ts";
+import { prune } from "../prune.ts";
 import {
   FaultyBackend,
   type Operation,
@@ -189,6 +196,18 @@ function deletingIds(
     override async deleteId(id: string): Promise<void> {
       await this.work();
       this.remove(([stored]) => matches(stored, id));
+    }
+  };
+}
+
+/** Prunes by a changed rule, or tells something else. */
+function pruning(
+  change: (rule: PruneRule) => PruneRule,
+  tell: (pruned: Pruned) => Pruned = (pruned) => pruned,
+): typeof RightBackend {
+  return class extends RightBackend {
+    async prune(rule: PruneRule): Promise<Pruned> {
+      return tell(await prune(this, change(rule)));
     }
   };
 }
@@ -1115,6 +1134,95 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       }
     },
   ],
+  [
+    "prunes what is exactly as old as the rule says",
+    14,
+    pruning(({ storedBefore = -Infinity, ...rule }) => ({
+      ...rule,
+      storedBefore: storedBefore + 1,
+    })),
+  ],
+  [
+    "prunes what expires exactly then",
+    14,
+    pruning(({ expiredBefore = -Infinity, ...rule }) => ({
+      ...rule,
+      expiredBefore: expiredBefore + 1,
+    })),
+  ],
+  [
+    "does not prune what is past its time where there is a bound",
+    14,
+    pruning((rule) =>
+      rule.maxEntries === undefined
+        ? rule
+        : { ...rule, storedBefore: -Infinity, expiredBefore: -Infinity }
+    ),
+  ],
+  [
+    "keeps one entry more than it is told",
+    14,
+    pruning(({ maxEntries = Infinity, ...rule }) => ({
+      ...rule,
+      maxEntries: maxEntries + 1,
+    })),
+  ],
+  [
+    "keeps a byte more than it is told",
+    14,
+    pruning(({ maxBytes = Infinity, ...rule }) => ({
+      ...rule,
+      maxBytes: maxBytes + 1,
+    })),
+  ],
+  [
+    "tells one entry less than it pruned",
+    14,
+    pruning(
+      (rule) => rule,
+      ({ entries, bytes }) => ({ entries: Math.max(0, entries - 1), bytes }),
+    ),
+  ],
+  [
+    "tells no bytes",
+    14,
+    pruning((rule) => rule, ({ entries }) => ({ entries, bytes: 0 })),
+  ],
+  [
+    "prunes the first page only",
+    14,
+    class extends RightBackend {
+      async prune({ maxEntries = Infinity }: PruneRule): Promise<Pruned> {
+        await this.work();
+        const all = [...this.map().values()].slice(0, 1000);
+        for (const [pair] of all.slice(maxEntries)) await this.delete(...pair);
+        return {
+          entries: Math.max(0, all.length - maxEntries),
+          bytes: 0,
+        };
+      }
+    },
+  ],
+  [
+    "prunes after its end",
+    12,
+    class extends RightBackend {
+      async prune(rule: PruneRule): Promise<Pruned> {
+        return this.closed ? { entries: 0, bytes: 0 } : await prune(this, rule);
+      }
+    },
+  ],
+  [
+    "prunes a broken store without a word",
+    10,
+    class extends RightBackend {
+      async prune(rule: PruneRule): Promise<Pruned> {
+        return this.shelf.broken
+          ? { entries: 0, bytes: 0 }
+          : await prune(this, rule);
+      }
+    },
+  ],
 ];
 
 /** Runs the kit, or its tests of one clause, and returns the names of those that failed. */
@@ -1156,7 +1264,7 @@ test("testBackend() has a test for each numbered clause", () => {
     () => ({ backend: new RightBackend() }),
     { breakStore: () => {} },
   );
-  for (let clause = 1; clause <= 13; clause++) {
+  for (let clause = 1; clause <= 14; clause++) {
     assert(
       names.some((name) => name.startsWith(`clause ${clause}: `)),
       `clause ${clause}`,
@@ -1318,6 +1426,17 @@ test("FaultyBackend.delay() makes calls late, until heal()", async () => {
   await assertRejects(() => backend.get("id", "key", signal), Error, "enough");
   await backend.set("id", "key", ENTRY);
   assertEquals(order, ["late", "late"]);
+});
+
+test("FaultyBackend.prune() is there where the wrapped backend has it, and fails on demand", async () => {
+  assertEquals(new FaultyBackend(new RightBackend()).prune, undefined);
+  const backend = new FaultyBackend(new (pruning((rule) => rule))());
+  await backend.set("id", "key", ENTRY);
+  backend.fail("prune", { times: 1 });
+  const rule: PruneRule = { storedBefore: ENTRY.storedAt + 1 };
+  await assertRejects(async () => await backend.prune?.(rule), Error, "prune");
+  assertEquals((await backend.prune?.(rule))?.entries, 1);
+  assertEquals(backend.calls("prune"), 2);
 });
 
 test("FaultyBackend.heal() ends failures and lets held calls go", async () => {

@@ -4,7 +4,8 @@
  * The same work through other caches: hits of 2 KB with automatic and with hand-written keys,
  * misses that are stored, and hits in memory.
  *
- * `deno task bench:peers [--rounds=21]`. Rounds are interleaved and the ratio is the median of the
+ * `deno task bench:peers [--rounds=21] [--out=bench/results/peers]`, and on Node and Bun, with the
+ * built package, `deno task bench:npm`. Rounds are interleaved and the ratio is the median of the
  * ratios of each round. Every hit is compared with what was stored before anything is measured.
  *
  * All peers stand on one store (`store.ts`), because their own SQLite drivers are native addons:
@@ -18,6 +19,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import process from "node:process";
+import { parseArgs } from "node:util";
 import { cachified } from "npm:@epic-web/cachified@5.6.3";
 import { BentoCache, bentostore } from "npm:bentocache@1.6.1";
 import { memoryDriver } from "npm:bentocache@1.6.1/drivers/memory";
@@ -32,15 +34,11 @@ import { Keyv } from "npm:keyv@6.1.0";
 import { LRUCache } from "npm:lru-cache@11.5.3";
 import { hash } from "npm:ohash@2.0.12";
 import pMemoize from "npm:p-memoize@9.0.0";
-import { createStorage, type Driver } from "npm:unstorage@1.17.6";
+import { createStorage, type Driver, type Storage } from "npm:unstorage@1.17.6";
 import db0Driver from "npm:unstorage@1.17.6/drivers/db0";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import {
-  allAtOnce,
-  contenders as limiters,
-  oneAtATime,
-} from "../limit_bench.ts";
+import { contenders as limiters, type Way } from "../limit_work.ts";
 import { measure, median, ratio } from "../measure.ts";
 import {
   type Arguments,
@@ -74,15 +72,17 @@ const automatic: KeyOf = (argument) => hash(argument);
 /** Reads, and on a miss computes and stores: for stores that wrap no functions. */
 function aside(
   keyOf: KeyOf,
-  get: (key: string) => Promise<unknown>,
-  set: (key: string, value: unknown) => Promise<unknown>,
+  store: {
+    get: (key: string) => unknown;
+    set: (key: string, value: unknown) => unknown;
+  },
 ): Cached {
   return async (argument) => {
     const key = keyOf(argument);
-    const found = await get(key);
+    const found = await store.get(key);
     if (found !== undefined && found !== null) return found;
     const value = await compute(argument);
-    await set(key, value);
+    await store.set(key, value);
     return value;
   };
 }
@@ -104,11 +104,7 @@ const onSQLite: Record<string, Make> = {
     const store = openTextStore(name);
     const keyv = new Keyv({ store: asMap(store) });
     return {
-      call: aside(
-        keyOf,
-        (key) => keyv.get(key),
-        (key, value) => keyv.set(key, value),
-      ),
+      call: aside(keyOf, keyv),
       clear: () => store.clear(),
     };
   },
@@ -190,11 +186,7 @@ const onSQLite: Record<string, Make> = {
       primary: new CacheableKeyv({ store: asTextMap(store) }),
     });
     return {
-      call: aside(
-        keyOf,
-        (key) => cacheable.get(key),
-        (key, value) => cacheable.set(key, value),
-      ),
+      call: aside(keyOf, cacheable),
       clear: () => store.clear(),
     };
   },
@@ -210,11 +202,7 @@ const onSQLite: Record<string, Make> = {
     };
     const storage = createStorage({ driver });
     return {
-      call: aside(
-        keyOf,
-        (key) => storage.getItem(key),
-        (key, value) => storage.setItem(key, JSON.stringify(value)),
-      ),
+      call: aside(keyOf, asStore(storage)),
       clear: () => store.clear(),
     };
   },
@@ -224,11 +212,7 @@ const onSQLite: Record<string, Make> = {
     );
     const storage = createStorage({ driver: db0Driver({ database }) });
     return {
-      call: aside(
-        keyOf,
-        (key) => storage.getItem(key),
-        (key, value) => storage.setItem(key, JSON.stringify(value)),
-      ),
+      call: aside(keyOf, asStore(storage)),
       clear: () => database.exec("DELETE FROM unstorage").catch(() => {}),
     };
   },
@@ -248,11 +232,7 @@ const inMemory: Record<string, Make> = {
   "keyv": (_name, keyOf) => {
     const keyv = new Keyv();
     return {
-      call: aside(
-        keyOf,
-        (key) => keyv.get(key),
-        (key, value) => keyv.set(key, value),
-      ),
+      call: aside(keyOf, keyv),
       clear: () => keyv.clear(),
     };
   },
@@ -275,11 +255,7 @@ const inMemory: Record<string, Make> = {
   "cacheable": (_name, keyOf) => {
     const memory = new CacheableMemory();
     return {
-      call: aside(
-        keyOf,
-        (key) => Promise.resolve(memory.get(key)),
-        (key, value) => Promise.resolve(memory.set(key, value)),
-      ),
+      call: aside(keyOf, memory),
       clear: () => memory.clear(),
     };
   },
@@ -307,6 +283,15 @@ const inMemory: Record<string, Make> = {
     };
   },
 };
+
+/** Unstorage reads JSON by itself and is given it as text, which is its fastest way. */
+function asStore(storage: Storage) {
+  return {
+    get: (key: string) => storage.getItem(key),
+    set: (key: string, value: unknown) =>
+      storage.setItem(key, JSON.stringify(value)),
+  };
+}
 
 /** The part of a Map that keyv needs of a store; keyv 6 leaves the writing of text to it. */
 function asMap(store: TextStore): Map<string, unknown> {
@@ -336,6 +321,9 @@ function asTextMap(store: TextStore): Map<string, unknown> {
   return map;
 }
 
+/** A round of a million tasks takes seconds for each limiter. */
+const LIMIT_ROUNDS = 7;
+
 interface Line {
   readonly name: string;
   /** Microseconds per call. */
@@ -347,9 +335,19 @@ interface Line {
 }
 
 const list = Array.from({ length: 1000 }, (_, index) => argumentsOf(index));
-const rounds = Number(
-  process.argv.find((option) => option.startsWith("--rounds="))?.slice(9) ?? 21,
-);
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "21" },
+    out: { type: "string", default: "bench/results/peers" },
+  },
+});
+const rounds = Number(values.rounds);
+const { deno, bun, node } = process.versions;
+const runtime = deno !== undefined
+  ? `Deno ${deno}`
+  : bun !== undefined
+  ? `Bun ${bun}`
+  : `Node ${node}`;
 
 async function compare(
   group: string,
@@ -408,15 +406,8 @@ async function compare(
   }));
 }
 
-async function compareLimits(way: typeof allAtOnce): Promise<Line[]> {
-  const times = await measure(
-    Object.entries(limiters).map(([name, { make }]) => ({
-      name,
-      calls: 1_000_000,
-      run: () => way(name, make()),
-    })),
-    Math.min(rounds, 3),
-  );
+async function compareLimits(way: Way): Promise<Line[]> {
+  const times = await measure(limiters(way), Math.min(rounds, LIMIT_ROUNDS));
   const ours = times.get("limitConcurrency")!;
   return [...times].map(([name, timing]) => ({
     name,
@@ -429,15 +420,15 @@ const groups: Record<string, Line[]> = {};
 
 function write(): void {
   const machine =
-    `${cpus().length} cores, ${process.platform} ${process.arch}, Deno ${
-      process.versions["deno"] ?? "–"
-    }, load ${loadavg()[0]!.toFixed(1)}`;
+    `${cpus().length} cores, ${process.platform} ${process.arch}, ${runtime}, load ${
+      loadavg()[0]!.toFixed(1)
+    }`;
   writeFileSync(
-    "bench/results/peers.json",
+    `${values.out}.json`,
     JSON.stringify({ machine, rounds, groups }, undefined, 2) + "\n",
   );
   let text =
-    `# Peers\n\n${machine}. Medians of ${rounds} interleaved rounds (3 for limits), processor time; × is the time of each over ours. Written by \`bench/peers/peers.ts\`.\n`;
+    `# Peers\n\n${machine}. Medians of ${rounds} interleaved rounds (${LIMIT_ROUNDS} for limits), processor time; × is the time of each over ours. Written by \`bench/peers/peers.ts\`.\n`;
   for (const [group, lines] of Object.entries(groups)) {
     text +=
       `\n## ${group}\n\n| | µs per call | × ours | own copy for each caller |\n|---|---|---|---|\n`;
@@ -447,7 +438,7 @@ function write(): void {
       } |\n`;
     }
   }
-  writeFileSync("bench/results/peers.md", text);
+  writeFileSync(`${values.out}.md`, text);
 }
 
 const caches = [
@@ -466,10 +457,8 @@ for (const [group, makes, keyOf, way] of caches) {
   groups[group] = await compare(group, makes, keyOf, way);
   write();
 }
-groups["limit of 10, 1,000,000 tasks at once"] = await compareLimits(allAtOnce);
-write();
-groups["limit of 10, 1,000,000 tasks one at a time"] = await compareLimits(
-  oneAtATime,
-);
-write();
+for (const way of ["all at once", "one at a time"] as const) {
+  groups[`limit of 10, 1,000,000 tasks ${way}`] = await compareLimits(way);
+  write();
+}
 process.exit(0);

@@ -1,0 +1,128 @@
+// The peers are measured, not used: pinned here, they stay out of the dependencies of the package.
+// deno-lint-ignore-file no-import-prefix
+
+/**
+ * Trivial tasks under a limit of 10, through `limitConcurrency` and its peers: what limits are
+ * measured with.
+ *
+ * @module
+ */
+
+import { Sema } from "npm:async-sema@3.1.1";
+import { pooledMap } from "npm:deno-std@1.4.0/async/pool.js";
+import { limitAsync } from "npm:es-toolkit@1.53.2";
+import pLimit from "npm:p-limit@7.3.3";
+import PQueue from "npm:p-queue@10.0.0";
+import { limitConcurrency } from "../concurrency.ts";
+import type { Contender } from "./measure.ts";
+
+const LIMIT = 10;
+
+type Task = (n: number) => Promise<number>;
+const task: Task = (n) => Promise.resolve(n);
+
+/** How tasks come: each after the one before, or all before the first has ended. */
+export type Way = "all at once" | "one at a time";
+
+/** A limiter: a function that is limited, or one that runs so many tasks and gives their sum. */
+type Limiter = { readonly make: () => Task } | {
+  readonly all: (tasks: number) => Promise<number>;
+};
+
+/** The limiters, by name; ours comes first. */
+const limiters: Record<string, Limiter> = {
+  "limitConcurrency": {
+    make: () => limitConcurrency(LIMIT)(task),
+  },
+  "limitConcurrency, 1,000 keys": {
+    make: () =>
+      limitConcurrency(LIMIT, { deriveKey: (n: number) => n % 1_000 })(task),
+  },
+  "async-sema": {
+    make: () => {
+      const semaphore = new Sema(LIMIT);
+      return async (n) => {
+        await semaphore.acquire();
+        try {
+          return await task(n);
+        } finally {
+          semaphore.release();
+        }
+      };
+    },
+  },
+  "p-limit": {
+    make: () => {
+      const limit = pLimit(LIMIT);
+      return (n) => limit(task, n);
+    },
+  },
+  "p-queue": {
+    make: () => {
+      const queue = new PQueue({ concurrency: LIMIT });
+      return (n) => queue.add(() => task(n));
+    },
+  },
+  "es-toolkit limitAsync": {
+    make: () => limitAsync(task, LIMIT),
+  },
+  "pooledMap of std": {
+    all: async (tasks) => {
+      let sum = 0;
+      for await (const n of pooledMap(LIMIT, numbers(tasks), task)) sum += n;
+      return sum;
+    },
+  },
+};
+
+function* numbers(count: number): Generator<number> {
+  for (let n = 0; n < count; n++) yield n;
+}
+
+async function oneAtATime(run: Task, tasks: number): Promise<number> {
+  let sum = 0;
+  for (let n = 0; n < tasks; n++) sum += await run(n);
+  return sum;
+}
+
+async function allAtOnce(run: Task, tasks: number): Promise<number> {
+  const calls = new Array<Promise<number>>(tasks);
+  for (let n = 0; n < tasks; n++) calls[n] = run(n);
+  return (await Promise.all(calls)).reduce((sum, n) => sum + n, 0);
+}
+
+function contender(
+  name: string,
+  limiter: Limiter,
+  way: Way,
+  tasks: number,
+): Contender {
+  const run = way === "all at once" ? allAtOnce : oneAtATime;
+  return {
+    name,
+    calls: tasks,
+    run: async () => {
+      const sum = "all" in limiter
+        ? await limiter.all(tasks)
+        : await run(limiter.make(), tasks);
+      if (sum !== tasks * (tasks - 1) / 2) {
+        throw new Error(`${name} lost results`);
+      }
+    },
+  };
+}
+
+/**
+ * The limiters that can run tasks in a way, ours first; the sum of the results is checked in each
+ * run.
+ */
+export function contenders(way: Way, tasks: number = 1_000_000): Contender[] {
+  return Object.entries(limiters)
+    .filter(([, limiter]) => "make" in limiter || way === "all at once")
+    .map(([name, limiter]) => contender(name, limiter, way, tasks));
+}
+
+/** The same tasks without any limit: the floor. */
+export function unlimited(way: Way, tasks: number): Contender {
+  return contender("no limit", { make: () => task }, way, tasks);
+}
