@@ -41,7 +41,7 @@ test("Cache keeps ids and keys of every class of Unicode apart", async () => {
   await mixNames(sqlite);
 });
 
-// The same in S3, below prefixes of the same characters.
+// Tries to make two prefixes, ids or keys reach each other's objects in S3.
 test("S3Cache keeps prefixes, ids and keys of every class of Unicode apart", async () => {
   await withBucket(async (bucket, _client, server) => {
     const prefixes = ["é", "e\u0301", "a%2Fb", "a b", "😀", "ß/א", "+", "a_b"];

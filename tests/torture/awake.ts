@@ -13,20 +13,21 @@ import process from "node:process";
 export function watchAwake(): () => number {
   const bytes = new Uint8Array(100);
   const decoder = new TextDecoder();
-  let file: number | undefined;
-  try {
-    file = openSync("/proc/thread-self/schedstat", "r");
-  } catch {
-    // Not Linux.
-  }
-  return () => {
-    if (file === undefined) {
-      const { user, system } = process.cpuUsage();
-      return (user + system) / 1000;
-    }
+  const read = (file: number): number => {
     const length = readSync(file, bytes, 0, bytes.length, 0);
     const [worked, waited] = decoder.decode(bytes.subarray(0, length))
       .split(" ");
     return (Number(worked) + Number(waited)) / 1e6;
+  };
+  try {
+    const file = openSync("/proc/thread-self/schedstat", "r");
+    // A kernel that does not count says 0.
+    if (read(file) > 0) return () => read(file);
+  } catch {
+    // Not Linux.
+  }
+  return () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
   };
 }
