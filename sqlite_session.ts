@@ -37,13 +37,11 @@ const CHECK_MS = 250;
 const BACK_OFF_MS = 20;
 
 /**
- * The columns of an entry. An index whose order is damaged leads to a row before the one that was
- * asked for, which SQLite does not notice: such a row has no format here. It costs 0.04 µs of a read.
+ * The last two are what was asked for: an index whose order is damaged leads to the row before, which
+ * SQLite does not notice. Looking at them costs 0.2 of 2.3 µs.
  */
-function columns(id: string, key: string): string {
-  return `iif(e.id = ${id} AND e.key = ${key}, format, NULL), checksum, stored_at, expires_at,
-    stale_until, duration_ms, e.value`;
-}
+const COLUMNS =
+  "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value, e.id, e.key";
 
 /** An open database and its prepared statements. */
 export class Session implements SweepSession {
@@ -61,14 +59,12 @@ export class Session implements SweepSession {
     this.database = database;
     this.words = words;
     this.select = this.statement(
-      `SELECT ${columns("?1", "?2")} FROM panza_entries e
-       WHERE e.id = ?1 AND e.key = ?2`,
+      `SELECT ${COLUMNS} FROM panza_entries e WHERE id = ? AND e.key = ?`,
     );
     // 3.3 µs a key with 100 keys, against 3.6 for `IN` and 4.3 one by one in a transaction.
     this.selectMany = this.statement(
-      `SELECT ${columns("?2", "j.value")}, j.key
-       FROM json_each(?1) j CROSS JOIN panza_entries e
-       ON e.id = ?2 AND e.key = j.value`,
+      `SELECT ${COLUMNS}, j.key AS place FROM json_each(?) j CROSS JOIN panza_entries e
+       ON e.id = ? AND e.key = j.value`,
     );
     // A replaced entry gets a new rowid, so that rowids tell the order of storing: see the schema.
     this.insert = this.statement(
@@ -307,7 +303,7 @@ export function many(
     return entries;
   }
   for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
-    const index = Number(row[7]);
+    const index = Number(row[9]);
     entries[index] = entryOf(id, keys[index] ?? "", row);
   }
   return entries;
@@ -320,7 +316,9 @@ export function many(
  * @throws {DamagedEntryError} If the row is not one that this library wrote.
  */
 export function entryOf(id: string, key: string, row: Row): StoredEntry {
-  if (row[0] === null) throw new DamageError("the index leads elsewhere");
+  if (row[7] !== id || row[8] !== key) {
+    throw new DamageError("the index leads elsewhere");
+  }
   const data = row[6];
   if (typeof data !== "string" && !(data instanceof Uint8Array)) {
     throw new DamagedEntryError("it is neither text nor bytes", id, key);
