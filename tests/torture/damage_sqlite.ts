@@ -12,14 +12,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { DatabaseSync, StatementSync } from "node:sqlite";
+import { DatabaseSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
 import { assert, assertEquals } from "@std/assert";
 import { DatabaseMovedError } from "../../errors.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { isDamage } from "../../sqlite_driver.ts";
 import { temporaryFolder } from "../temp.ts";
 import { type Damaged, INPUTS, type Use, use, valueOf } from "./damage.ts";
+import { Notice } from "./notice.ts";
 import { type Extent, Random } from "./random.ts";
 
 const PAGE_BYTES = 8192;
@@ -293,45 +293,6 @@ function look(
     rmSync(copy + suffix, { force: true });
   }
   return { changed, broken };
-}
-
-/** Watches whether SQLite calls a file damaged. */
-class Notice implements Disposable {
-  readonly #restore: (() => void)[] = [];
-  /** Whether it has. */
-  given = false;
-
-  constructor() {
-    this.#watch(DatabaseSync.prototype, ["exec", "prepare"]);
-    this.#watch(StatementSync.prototype, ["get", "all", "run"]);
-  }
-
-  #watch(prototype: object, names: readonly string[]): void {
-    for (const name of names) {
-      const method: unknown = Reflect.get(prototype, name);
-      if (typeof method !== "function") throw new Error(`there is no ${name}`);
-      const note = (error: unknown): void => {
-        if (isDamage(error)) this.given = true;
-      };
-      Reflect.set(
-        prototype,
-        name,
-        function (this: unknown, ...args: unknown[]) {
-          try {
-            return Reflect.apply(method, this, args);
-          } catch (error) {
-            note(error);
-            throw error;
-          }
-        },
-      );
-      this.#restore.push(() => Reflect.set(prototype, name, method));
-    }
-  }
-
-  [Symbol.dispose](): void {
-    for (const restore of this.#restore) restore();
-  }
 }
 
 /**
