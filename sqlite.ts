@@ -31,8 +31,8 @@ import { nextTurn } from "./turn.ts";
 import { rollBack } from "./sqlite_file.ts";
 import {
   Connection,
-  entryOf,
   many,
+  one,
   type Session,
   time,
   utf8Length,
@@ -203,11 +203,9 @@ export class SQLiteBackend implements Backend {
     ) {
       // The first read of a turn goes the shortest way: it waits for nothing.
       try {
-        const row = session.select.row(id, key);
+        const entry = one(session, id, key);
         this.#expectReads();
-        return Promise.resolve(
-          row === undefined ? undefined : entryOf(id, key, row),
-        );
+        return Promise.resolve(entry);
       } catch {
         // The long way finds the same error, and what to do about it.
       }

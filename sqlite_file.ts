@@ -61,7 +61,7 @@ export interface OpenDatabase {
 }
 
 /** Says what SQLite says for damage that it cannot see itself. */
-class DamageError extends Error {
+export class DamageError extends Error {
   readonly errcode: number = SQLITE.corrupt;
 }
 

@@ -20,6 +20,7 @@ import {
 } from "./sqlite_driver.ts";
 import {
   advise,
+  DamageError,
   DatabaseFile,
   migrate,
   type OpenDatabase,
@@ -36,7 +37,7 @@ const CHECK_MS = 250;
 const BACK_OFF_MS = 20;
 
 const COLUMNS =
-  "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
+  "checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
 
 /** An open database and its prepared statements. */
 export class Session implements SweepSession {
@@ -53,12 +54,16 @@ export class Session implements SweepSession {
   constructor(database: OpenDatabase, words: TransactionWords) {
     this.database = database;
     this.words = words;
+    // An index whose order is damaged leads to the row before the one that was asked for, which
+    // SQLite does not notice: so both look at what they got. It costs 0.2 of 3.9 µs.
     this.select = this.statement(
-      `SELECT ${COLUMNS} FROM panza_entries e WHERE id = ? AND e.key = ?`,
+      `SELECT format, ${COLUMNS}, e.id, e.key FROM panza_entries e
+       WHERE e.id = ? AND e.key = ?`,
     );
     // 3.3 µs a key with 100 keys, against 3.6 for `IN` and 4.3 one by one in a transaction.
     this.selectMany = this.statement(
-      `SELECT ${COLUMNS}, j.key FROM json_each(?) j CROSS JOIN panza_entries e
+      `SELECT iif(e.id = ? AND e.key = j.value, format, NULL), ${COLUMNS}, j.key
+       FROM json_each(?) j CROSS JOIN panza_entries e
        ON e.id = ? AND e.key = j.value`,
     );
     // A replaced entry gets a new rowid, so that rowids tell the order of storing: see the schema.
@@ -283,25 +288,46 @@ export function time(value: unknown): number | null {
   return value === null ? null : Number(value);
 }
 
-/** Reads entries of one id with one statement. */
+/**
+ * Reads one entry.
+ *
+ * @throws {DamageError} If the row is not the one that was asked for.
+ */
+export function one(
+  session: Session,
+  id: string,
+  key: string,
+): StoredEntry | undefined {
+  const row = session.select.row(id, key);
+  if (row === undefined) return undefined;
+  if (row[7] !== id || row[8] !== key) throw elsewhere();
+  return entryOf(id, key, row);
+}
+
+/**
+ * Reads entries of one id with one statement.
+ *
+ * @throws {DamageError} If a row is not one that was asked for.
+ */
 export function many(
   session: Session,
   id: string,
   keys: readonly string[],
 ): (StoredEntry | undefined)[] {
+  if (keys.length === 1) return [one(session, id, keys[0] ?? "")];
   const entries: (StoredEntry | undefined)[] = Array(keys.length).fill(
     undefined,
   );
-  if (keys.length === 1) {
-    const row = session.select.row(id, keys[0] ?? "");
-    if (row !== undefined) entries[0] = entryOf(id, keys[0] ?? "", row);
-    return entries;
-  }
-  for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
+  for (const row of session.selectMany.rows(id, JSON.stringify(keys), id)) {
+    if (row[0] === null) throw elsewhere();
     const index = Number(row[7]);
     entries[index] = entryOf(id, keys[index] ?? "", row);
   }
   return entries;
+}
+
+function elsewhere(): DamageError {
+  return new DamageError("the index leads elsewhere");
 }
 
 /**
@@ -309,7 +335,7 @@ export function many(
  *
  * @throws {DamagedEntryError} If the row is not one that this library wrote.
  */
-export function entryOf(id: string, key: string, row: Row): StoredEntry {
+function entryOf(id: string, key: string, row: Row): StoredEntry {
   const data = row[6];
   if (typeof data !== "string" && !(data instanceof Uint8Array)) {
     throw new DamagedEntryError("it is neither text nor bytes", id, key);

@@ -661,6 +661,18 @@ const DAMAGE: Record<string, (path: string) => void> = {
     bytes[bytes.indexOf("stale_until")] = 0x78;
     writeFileSync(path, bytes);
   },
+  // SQLite does not notice, and gives a row of another key.
+  "an index in another order": (path) => {
+    const database = new DatabaseSync(path);
+    database.exec(
+      `DROP INDEX panza_entries_by_key;
+       CREATE UNIQUE INDEX panza_entries_by_key ON panza_entries (id, key DESC)`,
+    );
+    database.close();
+    const bytes = readFileSync(path);
+    bytes.fill(" ", bytes.indexOf(" DESC)"), bytes.indexOf(" DESC)") + 5);
+    writeFileSync(path, bytes);
+  },
 };
 
 for (const [name, damage] of Object.entries(DAMAGE)) {

@@ -1,9 +1,11 @@
 /** The short form of `torture/machine.ts`. */
 import { test } from "node:test";
+import { assert } from "@std/assert";
 import { MemoryCache } from "../memory.ts";
 import { S3Cache } from "../s3.ts";
 import { SQLiteCache } from "../sqlite.ts";
 import { optionsFor, withBucket } from "./s3_server.ts";
+import { deny } from "./torture/denials.ts";
 import {
   fillDatabase,
   openMany,
@@ -11,6 +13,7 @@ import {
   removeFiles,
   turnClock,
 } from "./torture/machine.ts";
+import { disorder } from "./torture/timers.ts";
 
 // Tries to make a full database fail a call, or spoil what it holds.
 test("SQLiteCache computes what does not fit into a full database, and stores it once there is room", async () => {
@@ -41,4 +44,16 @@ test("A cache bears a clock that is set back and forward by a year", async () =>
       new S3Cache(bucket, { ...optionsFor(server), ...options })
     );
   });
+});
+
+// Tries to make a call fail, or a good file look damaged, by taking rights away while it is used.
+test("SQLiteCache bears that files, folders and permissions are taken away, and works with them again", async () => {
+  await deny();
+});
+
+// Tries to make timers that fire early, late and in any order hang a call, break a rate, or serve a
+// value past its windows.
+test("A cached function with retries and a rate bears timers that fire in any order", async () => {
+  const { fresh, stale } = await disorder({ count: 250, seed: 7 });
+  assert(fresh > 100 && stale > 50, `${fresh} fresh, ${stale} stale`);
 });

@@ -1,6 +1,7 @@
 /**
- * One of many processes that use one store: `sqlite <path> <seed> <calls> <keys>`, or
- * `s3 <bucket> <seed> <calls> <keys> <endpoint>`. It begins when told, and prints what it met.
+ * One of many processes that use one store: `sqlite <path> <seed> <calls> <keys> <at once>`, or
+ * `s3 <bucket> <seed> <calls> <keys> <at once> <endpoint>`. It begins when told, and prints what it
+ * met.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -11,22 +12,26 @@ import { DatabaseSync, StatementSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
 import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
+import { isBusy } from "../../sqlite_driver.ts";
+import { watchAwake } from "./awake.ts";
 import { Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 
-const [, , store, place = "", seed, calls, keys, endpoint = ""] = process.argv;
-const AT_ONCE = 16;
+const [, , store, place = "", seed, calls, keys, atOnce, endpoint = ""] =
+  process.argv;
+const awake = watchAwake();
 
-/**
- * Tells the longest that a call of the driver kept this thread without using the processor, in
- * milliseconds: what waits for a lock sleeps.
- */
-function watchDriver(): () => number {
-  let longest = 0;
-  const processor = (): number => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1000;
-  };
+/** What locks cost this thread. */
+interface Locks {
+  /** Calls of the driver that ended because somebody else held a lock. */
+  busy: number;
+  /** The longest that one of them slept, in milliseconds: all of that it waited for the lock. */
+  asleep: number;
+}
+
+/** Watches every call of the driver. */
+function watchDriver(): Locks {
+  const locks: Locks = { busy: 0, asleep: 0 };
   const watch = (prototype: object, names: readonly string[]): void => {
     for (const name of names) {
       const method: unknown = Reflect.get(prototype, name);
@@ -35,21 +40,42 @@ function watchDriver(): () => number {
         prototype,
         name,
         function (this: unknown, ...args: unknown[]) {
-          const used = processor();
+          const wasAwake = awake();
           const start = performance.now();
           try {
             return Reflect.apply(method, this, args);
-          } finally {
-            const asleep = performance.now() - start - (processor() - used);
-            longest = Math.max(longest, asleep);
+          } catch (error) {
+            if (isBusy(error)) {
+              const asleep = performance.now() - start - (awake() - wasAwake);
+              locks.busy++;
+              locks.asleep = Math.max(locks.asleep, asleep);
+            }
+            throw error;
           }
         },
       );
     }
   };
-  watch(DatabaseSync.prototype, ["exec"]);
+  watch(DatabaseSync.prototype, ["exec", "prepare"]);
   watch(StatementSync.prototype, ["get", "all", "run"]);
-  return () => longest;
+  return locks;
+}
+
+/** Watches the event loop: the longest between two turns that it slept, in milliseconds. */
+function watchLoop(): () => number {
+  let longest = 0;
+  let clock = performance.now();
+  let wasAwake = awake();
+  const timer = setInterval(() => {
+    const asleep = performance.now() - clock - (awake() - wasAwake);
+    longest = Math.max(longest, asleep);
+    clock = performance.now();
+    wasAwake = awake();
+  }, 1);
+  return () => {
+    clearInterval(timer);
+    return longest;
+  };
 }
 
 const troubles: string[] = [];
@@ -81,11 +107,12 @@ await new Promise<void>((resolve) => {
   });
 });
 
-const blocked = watchDriver();
+const locks = watchDriver();
+const gap = watchLoop();
 const start = performance.now();
 let left = Number(calls);
 let wrong = 0;
-await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+await Promise.all(Array.from({ length: Number(atOnce) }, async () => {
   while (left-- > 0) {
     const n = random.below(Number(keys));
     try {
@@ -103,11 +130,13 @@ await Promise.all(Array.from({ length: AT_ONCE }, async () => {
   }
 }));
 const milliseconds = performance.now() - start;
+const longestGap = gap();
 await cache.close();
 console.log(JSON.stringify({
   troubles,
   wrong,
   milliseconds,
-  blocked: blocked(),
+  ...locks,
+  gap: longestGap,
   hits: cache.stats().hits,
 }));

@@ -1,7 +1,7 @@
 /** Many processes on one store: nobody is told of an error, and no value is wrong. */
 
 import { join } from "node:path";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { start } from "../child.ts";
 import { withBucket } from "../s3_server.ts";
 import { temporaryFolder } from "../temp.ts";
@@ -14,34 +14,46 @@ interface Said {
   readonly troubles: readonly string[];
   readonly wrong: number;
   readonly milliseconds: number;
-  readonly blocked: number;
+  readonly busy: number;
+  readonly asleep: number;
+  readonly gap: number;
   readonly hits: number;
 }
 
 /** What a crowd came to. */
 export interface Crowd {
   readonly callsPerSecond: number;
-  /** The longest that a call of the driver slept in any process, in milliseconds. */
-  readonly blocked: number;
   readonly hits: number;
+  /** Calls of the driver, in all processes, that ended because another one held a lock. */
+  readonly busy: number;
+  /** The longest that one of them slept in any process, in milliseconds. */
+  readonly asleep: number;
+  /** The longest that an event loop slept between two turns, for whatever reason, in milliseconds. */
+  readonly gap: number;
+}
+
+/** How a crowd is made up. */
+interface Plan {
+  readonly processes: number;
+  /** How many calls each process makes at the same time. */
+  readonly atOnce: number;
+  readonly store: readonly [kind: string, place: string];
+  readonly endpoint?: string;
 }
 
 /** Starts them all, lets them begin in the same moment, and holds them to the rules. */
 async function crowd(
   { count, seed }: Extent,
-  parametersOf: (process: number) => readonly [string, string],
-  more: readonly string[] = [],
+  { processes, atOnce, store, endpoint }: Plan,
 ): Promise<Crowd> {
   const keys = Math.max(50, count / 4);
   const children = Array.from(
-    { length: PROCESSES },
+    { length: processes },
     (_, index) =>
       start("torture/crowd_child.ts", [
-        ...parametersOf(index),
-        String(seed + index),
-        String(count),
-        String(keys),
-        ...more,
+        ...store,
+        ...[seed + index, count, keys, atOnce].map(String),
+        ...(endpoint === undefined ? [] : [endpoint]),
       ]),
   );
   await Promise.all(children.map((child) => child.said("ready")));
@@ -52,49 +64,119 @@ async function crowd(
   }));
   assertEquals(said.flatMap(({ troubles }) => troubles), [], `seed ${seed}`);
   assertEquals(said.map(({ wrong }) => wrong), said.map(() => 0));
-  const slowest = Math.max(...said.map(({ milliseconds }) => milliseconds));
+  const most = (of: (one: Said) => number) => Math.max(...said.map(of));
+  const sum = (of: (one: Said) => number) =>
+    said.reduce((total, one) => total + of(one), 0);
+  const slowest = most(({ milliseconds }) => milliseconds);
   return {
-    callsPerSecond: Math.round(PROCESSES * count / slowest * 1000),
-    blocked: Math.max(...said.map(({ blocked }) => blocked)),
-    hits: said.reduce((sum, { hits }) => sum + hits, 0),
+    callsPerSecond: Math.round(processes * count / slowest * 1000),
+    hits: sum(({ hits }) => hits),
+    busy: sum(({ busy }) => busy),
+    asleep: most(({ asleep }) => asleep),
+    gap: most(({ gap }) => gap),
   };
 }
 
-/**
- * All on one SQLite file that does not exist yet, whose lock another process takes and keeps for
- * {@linkcode HELD_MS} again and again; and each on a file of its own, which tells what the machine
- * costs without the lock.
- */
-export async function crowdSQLite(
-  extent: Extent,
-): Promise<{ shared: Crowd; apart: Crowd }> {
-  const folder = temporaryFolder();
-  const apart = await crowd(
-    extent,
-    (process) => ["sqlite", join(folder, "apart", `${process}.db`)],
+/** For how long a lock may hold up an event loop, in milliseconds. */
+const LONGEST_MS = 50;
+
+/** What no process may meet: its thread asleep because another process has the lock. */
+function assertAwake(crowd: Crowd, what: string): void {
+  assert(
+    crowd.asleep < LONGEST_MS,
+    `${what}: waiting for a lock took ${crowd.asleep} ms of a thread`,
   );
-  const path = join(folder, "shared", "cache.db");
-  const holder = start("torture/hold_child.ts", [path, String(HELD_MS)]);
+}
+
+/** Does something while another process takes the lock of a database and keeps it, again and again. */
+async function withHolder<Result>(
+  path: string,
+  heldMs: number,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const holder = start("torture/hold_child.ts", [path, String(heldMs)]);
   try {
-    return { shared: await crowd(extent, () => ["sqlite", path]), apart };
+    return await work();
   } finally {
     await holder.kill();
   }
 }
 
-/** How long the lock is kept, in milliseconds. */
-export const HELD_MS = 300;
+/**
+ * All on one SQLite file, in a folder that does not exist yet, whose lock somebody else has for 300
+ * of 350 ms.
+ */
+export async function crowdHeld(extent: Extent): Promise<Crowd> {
+  const path = join(temporaryFolder(), "shared", "cache.db");
+  const came = await withHolder(path, 300, () =>
+    crowd(extent, {
+      processes: PROCESSES,
+      atOnce: 16,
+      store: ["sqlite", path],
+    }));
+  assert(came.busy > 0, "nobody met the lock");
+  assertAwake(came, `seed ${extent.seed}`);
+  return came;
+}
+
+/**
+ * One on a SQLite file whose lock somebody else has nearly always: its event loop turns all the time.
+ * A disk may make it sleep too, now and then, but not in each of three attempts.
+ *
+ * @param heldMs For how long each time, in milliseconds.
+ */
+export async function holdLock(
+  extent: Extent,
+  heldMs: number,
+): Promise<Crowd> {
+  for (let attempt = 1;; attempt++) {
+    const path = join(temporaryFolder(), "held.db");
+    const came = await withHolder(
+      path,
+      heldMs,
+      () =>
+        crowd(extent, { processes: 1, atOnce: 64, store: ["sqlite", path] }),
+    );
+    assert(came.busy > 0, "it never met the lock");
+    assertAwake(came, `seed ${extent.seed}`);
+    if (came.gap < LONGEST_MS) return came;
+    assert(attempt < 3, `its event loop slept for ${came.gap} ms`);
+  }
+}
+
+/** All of it; the first one alone tells a throughput, since nobody keeps the lock for nothing. */
+export async function crowdSQLite(
+  extent: Extent,
+): Promise<Record<"shared" | "held" | "alone", Crowd>> {
+  const path = join(temporaryFolder(), "shared", "cache.db");
+  const shared = await crowd(extent, {
+    processes: PROCESSES,
+    atOnce: 16,
+    store: ["sqlite", path],
+  });
+  assertAwake(shared, `seed ${extent.seed}`);
+  const held = await crowdHeld({ ...extent, count: extent.count / 10 });
+  const alone = await holdLock({ ...extent, count: 1000 }, 3000);
+  return { shared, held, alone };
+}
 
 /** All on one prefix of a bucket. */
-export async function crowdS3(extent: Extent): Promise<Crowd> {
+export async function crowdS3(
+  extent: Extent,
+): Promise<Pick<Crowd, "callsPerSecond" | "hits">> {
   let result: Crowd | undefined;
   await withBucket(async (bucket, _client, server) => {
     result = await crowd(
       extent,
-      () => ["s3", `${bucket}/crowd`],
-      [server.endpoint],
+      {
+        processes: PROCESSES,
+        atOnce: 16,
+        store: ["s3", `${bucket}/crowd`],
+        endpoint: server.endpoint,
+      },
     );
   });
   if (result === undefined) throw new Error("there was no crowd");
-  return result;
+  const { callsPerSecond, hits } = result;
+  return { callsPerSecond, hits };
 }

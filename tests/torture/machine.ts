@@ -10,6 +10,7 @@ import type { Cache } from "../../cache.ts";
 import type { CacheOptions } from "../../options.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { temporaryFolder } from "../temp.ts";
+import { deny } from "./denials.ts";
 import type { Extent } from "./random.ts";
 import { smallValue } from "./values.ts";
 
@@ -261,5 +262,6 @@ export async function refuse(extent: Extent): Promise<string> {
   await refuseWrites();
   await removeFiles();
   await openMany(extent);
-  return `mounted file systems: ${await mount()}`;
+  const denied = (await deny()).join(", ");
+  return `taken away: ${denied}; mounted file systems: ${await mount()}`;
 }

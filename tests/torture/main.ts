@@ -7,13 +7,16 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { killMakers } from "./births.ts";
 import { crowdS3, crowdSQLite } from "./crowds.ts";
-import { damageS3, damageSQLite } from "./damage.ts";
+import { damageS3 } from "./damage_s3.ts";
+import { damageSQLite } from "./damage_sqlite.ts";
 import { hostile } from "./hostile.ts";
 import { refuse } from "./machine.ts";
 import { leakLong } from "./leaks.ts";
 import { killUploads, killWriters } from "./kills.ts";
 import type { Extent } from "./random.ts";
+import { disorder } from "./timers.ts";
 
 /** What each scenario is called, how much it does, and what it does. */
 const SCENARIOS: Record<
@@ -21,12 +24,14 @@ const SCENARIOS: Record<
   readonly [count: number, run: (extent: Extent) => Promise<unknown>]
 > = {
   kills: [400, killWriters],
+  births: [100, killMakers],
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],
-  "crowd-s3": [1_000, crowdS3],
+  "crowd-s3": [10_000, crowdS3],
   leaks: [1_000_000, leakLong],
   hostile: [1_000_000, hostile],
   machine: [10_000, refuse],
+  timers: [50_000, disorder],
   damage: [3_000, damageSQLite],
   "damage-s3": [200, damageS3],
 };

@@ -1,0 +1,54 @@
+/**
+ * One of several that make one database from nothing: `<path> <name> <steps>`. It begins when told,
+ * stores a result, and dies at once after so many calls of the driver, unless that is 0.
+ */
+
+// deno-lint-ignore-file no-console -- its output is what the test reads
+
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { DatabaseSync, StatementSync } from "node:sqlite";
+import { SQLiteCache } from "../../sqlite.ts";
+import { smallValue } from "./values.ts";
+
+const [, , path = "", name, steps] = process.argv;
+
+/** Kills this process after so many calls of the driver. */
+function dieAfter(steps: number): void {
+  let left = steps;
+  const watch = (prototype: object, names: readonly string[]): void => {
+    for (const name of names) {
+      const method: unknown = Reflect.get(prototype, name);
+      if (typeof method !== "function") throw new Error(`there is no ${name}`);
+      Reflect.set(
+        prototype,
+        name,
+        function (this: unknown, ...args: unknown[]) {
+          try {
+            return Reflect.apply(method, this, args);
+          } finally {
+            if (--left === 0) process.kill(process.pid, "SIGKILL");
+          }
+        },
+      );
+    }
+  };
+  watch(DatabaseSync.prototype, ["exec", "prepare"]);
+  watch(StatementSync.prototype, ["get", "all", "run"]);
+}
+
+const onError = (error: Error): void => {
+  console.log(`trouble ${error.name}: ${error.message}`);
+};
+const cache = new SQLiteCache(path, { onError });
+const born = cache.cache({ id: "born" })(async (n: number) =>
+  await Promise.resolve(smallValue(n))
+);
+if (Number(steps) > 0) dieAfter(Number(steps));
+console.log("ready");
+await new Promise<void>((resolve) => {
+  createInterface({ input: process.stdin }).once("line", () => resolve());
+});
+await born(Number(name));
+console.log(`born ${name}`);
+// Until it is killed.

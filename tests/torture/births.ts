@@ -1,0 +1,137 @@
+/** Databases whose makers are killed: whoever comes next finds one that can be used. */
+
+import { copyFileSync, existsSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
+import { assert, assertEquals } from "@std/assert";
+import { SQLiteCache } from "../../sqlite.ts";
+import { start } from "../child.ts";
+import { temporaryFolder } from "../temp.ts";
+import { type Extent, Random } from "./random.ts";
+import { smallValue } from "./values.ts";
+
+/** How many make one database at the same time. */
+const MAKERS = 4;
+/** Killed within this time after they begin, in milliseconds; most of them while they open. */
+const WITHIN_MS = 80;
+/** Opening and the first result take fewer calls of the driver: about 25. */
+const STEPS = 32;
+
+/** What became of databases whose makers were killed. */
+interface Births {
+  readonly kills: number;
+  /** Makers that were killed before they had stored anything. */
+  readonly early: number;
+  /** Databases without tables when all makers were dead: the next one to open it makes them. */
+  readonly unmade: number;
+}
+
+/**
+ * Lets several processes make one database, in a folder that does not exist, and kills each at a
+ * moment of its own: at random, or after a call of the driver, which is another one in each round.
+ * Every third round all die after such a call, every other round a second lot meets what the first
+ * one left.
+ */
+export async function killMakers({ count, seed }: Extent): Promise<Births> {
+  const random = new Random(seed);
+  const folder = temporaryFolder();
+  let kills = 0;
+  let early = 0;
+  let unmade = 0;
+  for (let round = 0; round < count; round++) {
+    const path = join(folder, `${round}`, "deep", "cache.db");
+    const stored: number[] = [];
+    for (let lot = 0; lot <= round % 2; lot++) {
+      const makers = Array.from({ length: MAKERS }, (_, index) => {
+        const diesAtStep = index === 0 || round % 3 === 0;
+        const step = (round * 5 + lot + index * 3) % STEPS + 1;
+        const steps = diesAtStep ? step : 0;
+        const name = lot * MAKERS + index;
+        const parameters = [path, String(name), String(steps)];
+        const child = start("torture/birth_child.ts", parameters);
+        return { child, steps, name };
+      });
+      await Promise.all(makers.map(({ child }) => child.said("ready")));
+      for (const { child } of makers) child.process.stdin?.write("go\n");
+      await Promise.all(makers.map(async ({ child, steps, name }) => {
+        const moment = random.next() ** 2 * WITHIN_MS;
+        // It dies by itself, unless it has stored its result in fewer steps.
+        if (steps > 0) await child.said(`born ${name}`).catch(() => {});
+        else await delay(moment);
+        const lines = await child.kill();
+        const said = lines.filter((line) => line !== "ready");
+        kills++;
+        if (said.length === 0) early++;
+        for (const line of said) {
+          assert(line.startsWith("born "), `seed ${seed}: ${line}`);
+          stored.push(Number(line.split(" ")[1]));
+        }
+      }));
+    }
+    if (await survey(path, stored, `seed ${seed}, round ${round}`)) unmade++;
+  }
+  return { kills, early, unmade };
+}
+
+/**
+ * Opens what the killed left, as the next process would, and tells whether it had to make the
+ * tables.
+ */
+async function survey(
+  path: string,
+  stored: readonly number[],
+  what: string,
+): Promise<boolean> {
+  const wasUnmade = !hasTables(path);
+  assert(stored.length === 0 || !wasUnmade, what);
+  const troubles: string[] = [];
+  {
+    await using cache = new SQLiteCache(path, {
+      onError: (error) => troubles.push(error.message),
+    });
+    const born = cache.cache({ id: "born" })((n: number): Promise<unknown> =>
+      Promise.resolve(smallValue(n))
+    );
+    for (const n of stored) {
+      const found = await born.readCache(n);
+      assert(found.hit, `${what}: ${n} was acknowledged and is lost`);
+      assertEquals(found.value, smallValue(n), what);
+    }
+    assertEquals(await born(-1), smallValue(-1), what);
+    assert((await born.readCache(-1)).hit, `${what}: nothing is stored`);
+  }
+  assertEquals(troubles, [], what);
+  const plain = new DatabaseSync(path);
+  try {
+    const one = (sql: string): unknown[] =>
+      plain.prepare(sql).all().flatMap((row) => Object.values(row));
+    assertEquals(one("PRAGMA integrity_check"), ["ok"], what);
+    assertEquals(one("SELECT version FROM panza_schema"), [1], what);
+    assertEquals(one("PRAGMA journal_mode"), ["wal"], what);
+    assertEquals(one("PRAGMA page_size"), [8192], what);
+  } finally {
+    plain.close();
+  }
+  // Neither was it taken for a damaged one, nor its log for that of another.
+  assertEquals(readdirSync(dirname(path)), ["cache.db"], what);
+  return wasUnmade;
+}
+
+/** Whether a database is complete, seen in a copy: looking at it would recover it. */
+function hasTables(path: string): boolean {
+  if (!existsSync(path)) return false;
+  const copy = join(temporaryFolder(), "copy.db");
+  for (const suffix of ["", "-wal", "-journal"]) {
+    if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
+  }
+  const plain = new DatabaseSync(copy);
+  try {
+    const tables = plain.prepare(
+      "SELECT name FROM sqlite_master WHERE type = 'table'",
+    ).all();
+    return tables.length === 2;
+  } finally {
+    plain.close();
+  }
+}

@@ -1,0 +1,352 @@
+/** A SQLite file and its log, damaged in every class of place. */
+
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { isDeepStrictEqual } from "node:util";
+import { assert, assertEquals } from "@std/assert";
+import { DatabaseMovedError } from "../../errors.ts";
+import { SQLiteCache } from "../../sqlite.ts";
+import { temporaryFolder } from "../temp.ts";
+import { type Damaged, INPUTS, type Use, use, valueOf } from "./damage.ts";
+import { Notice } from "./notice.ts";
+import { type Extent, Random } from "./random.ts";
+
+const PAGE_BYTES = 8192;
+
+/** What happened to a database under every kind of damage. */
+interface DamagedDatabase extends Damaged {
+  /** Cases in which the file was moved aside. */
+  readonly moved: number;
+  /** Cases in which something had to run again and nothing was told: SQLite did not find it. */
+  readonly silent: number;
+}
+
+/** A kind of damage, done to a database and its log. */
+interface Damage {
+  readonly name: string;
+  readonly apply: (path: string) => void;
+  /** Whether it is done to a database whose entries are in its log. */
+  readonly isLogged?: boolean;
+}
+
+function flip(file: string, at: number, bit: number): void {
+  const bytes = readFileSync(file);
+  const byte = bytes[at];
+  if (byte === undefined) throw new RangeError(`${file} has no byte ${at}`);
+  bytes[at] = byte ^ (1 << bit);
+  writeFileSync(file, bytes);
+}
+
+/**
+ * Damages a SQLite file and its log in every class of place.
+ *
+ * @param extent How many bits are flipped beside those of the headers; with 1,000 and more also all
+ * page boundaries are cut at.
+ */
+export async function damageSQLite(
+  { count, seed }: Extent,
+): Promise<DamagedDatabase> {
+  const random = new Random(seed);
+  const folder = temporaryFolder();
+  const template = join(folder, "template.db");
+  await use((options) => new SQLiteCache(template, options), "the template");
+  // Once more, so that a log is left: copied before the last one closes it.
+  const logged = join(folder, "logged.db");
+  {
+    await using cache = new SQLiteCache(logged);
+    const one = cache.cache({ id: "one" })((n: number) =>
+      Promise.resolve(valueOf(n))
+    );
+    for (const n of INPUTS) await one(n);
+    for (const suffix of ["", "-wal"]) {
+      copyFileSync(logged + suffix, join(folder, `copy.db${suffix}`));
+    }
+  }
+  const copy = join(folder, "copy.db");
+  const size = statSync(template).size;
+  const logSize = statSync(`${copy}-wal`).size;
+  assert(size > 10 * PAGE_BYTES && logSize > 10 * PAGE_BYTES);
+
+  const damages: Damage[] = [];
+  const isLong = count >= 1000;
+  // The header of the file, then of pages, then anything.
+  for (let at = 0; at < 100; at += isLong ? 1 : 7) {
+    const bit = random.below(8);
+    damages.push({
+      name: `header byte ${at} bit ${bit}`,
+      apply: (path) => flip(path, at, bit),
+    });
+  }
+  for (let n = 0; n < count; n++) {
+    const page = random.below(size / PAGE_BYTES);
+    const at = page * PAGE_BYTES +
+      random.below(n % 3 === 0 ? 12 : n % 3 === 1 ? 200 : PAGE_BYTES);
+    const bit = random.below(8);
+    damages.push({
+      name: `byte ${at} bit ${bit}`,
+      apply: (path) => flip(path, at, bit),
+    });
+  }
+  for (let n = 0; n < count / 3; n++) {
+    const frame = 32 + random.below(logSize / (PAGE_BYTES + 24) - 1) *
+        (PAGE_BYTES + 24);
+    const at = n % 3 === 0
+      ? random.below(32)
+      : frame + random.below(n % 3 === 1 ? 24 : PAGE_BYTES);
+    const bit = random.below(8);
+    damages.push({
+      name: `log byte ${at} bit ${bit}`,
+      isLogged: true,
+      apply: (path) => {
+        flip(`${path}-wal`, at, bit);
+      },
+    });
+  }
+  const step = isLong ? 1 : 7;
+  for (let pages = 0; pages * PAGE_BYTES < size; pages += step) {
+    for (const more of [0, 1000]) {
+      damages.push({
+        name: `cut after ${pages} pages and ${more} bytes`,
+        apply: (path) => truncateSync(path, pages * PAGE_BYTES + more),
+      });
+    }
+  }
+  for (let at = 0; at < logSize; at += (PAGE_BYTES + 24) * step) {
+    damages.push({
+      name: `log cut after ${at} bytes`,
+      isLogged: true,
+      apply: (path) => {
+        truncateSync(`${path}-wal`, at);
+      },
+    });
+  }
+  damages.push({
+    name: "a letter of values",
+    apply: (path) => {
+      const text = readFileSync(path, "latin1");
+      writeFileSync(path, text.replaceAll("value 3", "velue 3"), "latin1");
+    },
+  }, {
+    name: "garbage",
+    apply: (path) => writeFileSync(path, random.bytes(50_000)),
+  }, {
+    name: "garbage as a log",
+    apply: (path) => writeFileSync(`${path}-wal`, random.bytes(50_000)),
+  }, {
+    name: "no bytes",
+    apply: (path) => truncateSync(path, 0),
+  }, {
+    name: "another database",
+    apply: (path) => {
+      rmSync(path);
+      const other = new DatabaseSync(path);
+      other.exec("CREATE TABLE notes (text); INSERT INTO notes VALUES ('a')");
+      other.close();
+    },
+  }, {
+    name: "the log of another database",
+    apply: (path) => copyFileSync(`${copy}-wal`, `${path}-wal`),
+  }, {
+    name: "values that are none",
+    apply: (path) => edit(path, "UPDATE panza_entries SET value = 7"),
+  }, {
+    name: "values of other entries",
+    apply: (path) =>
+      edit(
+        path,
+        `UPDATE panza_entries SET value =
+           (SELECT value FROM panza_entries ORDER BY key LIMIT 1)`,
+      ),
+  }, {
+    name: "keys of other entries",
+    apply: (path) =>
+      edit(
+        path,
+        `CREATE TEMP TABLE moved AS SELECT rowid AS place, lead(key) OVER (ORDER BY key) AS key
+           FROM panza_entries WHERE id = 'one';
+         UPDATE panza_entries SET key = 'x' || key WHERE id = 'one';
+         UPDATE panza_entries
+           SET key = (SELECT key FROM moved WHERE place = panza_entries.rowid)
+           WHERE rowid IN (SELECT place FROM moved WHERE key IS NOT NULL)`,
+      ),
+  }, {
+    name: "times and checksums that are none",
+    apply: (path) =>
+      edit(
+        path,
+        "UPDATE panza_entries SET stored_at = 'x', checksum = 'y', expires_at = 'z'",
+      ),
+  });
+
+  const healthy = [rowsOf(template), rowsOf(logged)];
+  let missed = 0;
+  let told = 0;
+  let moved = 0;
+  let silent = 0;
+  for (const [index, { name, apply, isLogged }] of damages.entries()) {
+    const place = join(folder, `case${index}`);
+    mkdirSync(place);
+    const path = join(place, "cache.db");
+    if (isLogged === true) {
+      copyFileSync(copy, path);
+      copyFileSync(`${copy}-wal`, `${path}-wal`);
+    } else copyFileSync(template, path);
+    apply(path);
+    const what = `seed ${seed}: ${name}`;
+    const seen = look(path, healthy);
+    let result: Use;
+    using notice = new Notice();
+    try {
+      result = await use((options) => new SQLiteCache(path, options), what);
+    } catch (error) {
+      throw new Error(`${what}: ${error}`, { cause: error });
+    }
+    const wasMoved = holdToOnce(place, notice.given, seen, result, what);
+    if (wasMoved) moved++;
+    if (result.runs > 0) missed++;
+    if (result.told.length > 0) told++;
+    else if (result.runs > 0) silent++;
+    assert(existsSync(path), what);
+    rmSync(place, { recursive: true });
+  }
+  return { cases: damages.length, missed, told, moved, silent };
+}
+
+/** What SQLite gives for an entry. */
+type Fields = readonly unknown[];
+
+const FIELDS =
+  "format, checksum, stored_at, expires_at, stale_until, duration_ms, value";
+
+/** All entries of a healthy file, by id and key. */
+function rowsOf(path: string): Map<string, Fields> {
+  const database = new DatabaseSync(path, { readOnly: true });
+  try {
+    return new Map(
+      database.prepare(`SELECT id, key, ${FIELDS} FROM panza_entries`).all()
+        .map((row) => {
+          const [id, key, ...fields] = Object.values(row);
+          return [JSON.stringify([id, key]), fields];
+        }),
+    );
+  } finally {
+    database.close();
+  }
+}
+
+/** What SQLite gives for the entries of a damaged file, one by one, in a copy of it. */
+interface Seen {
+  /** Entries that are not what they were. */
+  readonly changed: ReadonlySet<string>;
+  /** Entries that it calls damaged: asked for in another order they may not be. */
+  readonly broken: ReadonlySet<string>;
+}
+
+/** Looks up every entry, and compares it with how it was in healthy files. */
+function look(
+  path: string,
+  healthy: readonly ReadonlyMap<string, Fields>[],
+): Seen {
+  const copy = `${path}.copy`;
+  for (const suffix of ["", "-wal"]) {
+    if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
+  }
+  const changed = new Set<string>();
+  const broken = new Set<string>();
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(copy);
+    const select = database.prepare(
+      `SELECT ${FIELDS} FROM panza_entries WHERE id = ? AND key = ?`,
+    );
+    for (const place of new Set(healthy.flatMap((rows) => [...rows.keys()]))) {
+      const [id, key]: string[] = JSON.parse(place);
+      try {
+        const row = select.get(id ?? "", key ?? "");
+        if (row === undefined) continue;
+        const fields = Object.values(row);
+        const isAsBefore = healthy.some((rows) =>
+          isDeepStrictEqual(fields, rows.get(place))
+        );
+        if (!isAsBefore) changed.add(place);
+      } catch {
+        broken.add(place);
+      }
+    }
+  } catch {
+    // It cannot be opened, or is no database of ours.
+  } finally {
+    database?.close();
+  }
+  for (const suffix of ["", "-wal", "-shm"]) {
+    rmSync(copy + suffix, { force: true });
+  }
+  return { changed, broken };
+}
+
+/**
+ * One damage is told once: that the file was moved aside, where SQLite notices it; of each entry
+ * that SQLite gives and that is not what it was; and nothing else, so that an entry which it no
+ * longer finds is a silent miss.
+ *
+ * @returns Whether the file was moved aside.
+ */
+function holdToOnce(
+  place: string,
+  wasNoticed: boolean,
+  { changed, broken }: Seen,
+  { told }: Use,
+  what: string,
+): boolean {
+  const moved = readdirSync(place).filter((name) =>
+    name.includes(".damaged-") && !/-(wal|shm|journal)$/.test(name)
+  );
+  const ofFile = told.filter(({ error }) =>
+    error instanceof DatabaseMovedError
+  );
+  const ofEntries = told.filter(({ context }) => context.kind === "damaged")
+    .map(({ context }) => JSON.stringify([context.id, context.key]));
+  const lines = `${what}: ${told.map(({ error }) => error.message).join("; ")}`;
+  assertEquals(ofFile.length, moved.length, lines);
+  assert(moved.length <= 1, lines);
+  assert(!wasNoticed || moved.length === 1, `${lines}: SQLite noticed it`);
+  // A page that breaks off in the middle cannot be read, which may be the fault of the disk alone.
+  const unread = told.filter(({ error, context }) =>
+    context.kind === "read" && error.message.includes("disk I/O error")
+  );
+  assertEquals(
+    ofFile.length + ofEntries.length + unread.length,
+    told.length,
+    lines,
+  );
+  const unexpected = ofEntries.filter((entry) =>
+    !changed.has(entry) && !broken.has(entry)
+  );
+  assertEquals(unexpected, [], `${lines}: they are as they were`);
+  if (moved.length === 0) {
+    const missing = [...changed].filter((entry) => !ofEntries.includes(entry));
+    assertEquals(missing, [], `${lines}: these were not told`);
+  }
+  return moved.length > 0;
+}
+
+function edit(path: string, sql: string): void {
+  const database = new DatabaseSync(path);
+  try {
+    database.exec("PRAGMA ignore_check_constraints = ON");
+    database.exec(sql);
+  } finally {
+    database.close();
+  }
+}

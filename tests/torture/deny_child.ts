@@ -1,0 +1,185 @@
+/**
+ * Takes its own rights away while it uses a cache: `<folder> modes`, those of files, which it gives
+ * back; or `<folder> revoke [read] [write]`, those of the process, which nothing gives back.
+ */
+
+// deno-lint-ignore-file no-console -- its output is what the test reads
+
+import { chmodSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { isDeepStrictEqual } from "node:util";
+import { SQLiteCache } from "../../sqlite.ts";
+import { smallValue } from "./values.ts";
+
+const [, , folder = "", how, ...names] = process.argv;
+
+/** What was wrong. */
+const troubles: string[] = [];
+process.on("unhandledRejection", (error) => troubles.push(`lost: ${error}`));
+
+/** A cache that is open, and what it told. */
+interface Open {
+  readonly told: Set<string>;
+  /** Calls a function for these inputs in every way, and tells how often it ran. */
+  use(inputs: readonly number[], what: string): Promise<number>;
+  close(): Promise<void>;
+}
+
+function open(path: string): Open {
+  const told = new Set<string>();
+  const cache = new SQLiteCache(path, {
+    onError: (error, { kind }) => {
+      told.add(kind);
+      if (kind !== "read" && kind !== "write") {
+        troubles.push(`${kind}: ${error.message}`);
+      }
+    },
+  });
+  let runs = 0;
+  const fn = cache.cache({ id: "work" })(async (n: number) => {
+    runs++;
+    return await Promise.resolve(smallValue(n));
+  });
+  return {
+    told,
+    close: () => cache.close(),
+    use: async (inputs, what) => {
+      runs = 0;
+      try {
+        for (const n of inputs) {
+          if (!isDeepStrictEqual(await fn(n), smallValue(n))) {
+            troubles.push(`${what}: a wrong value`);
+          }
+        }
+        const all = await fn.map(inputs, { concurrency: 3 }).values();
+        if (!isDeepStrictEqual(all, inputs.map(smallValue))) {
+          troubles.push(`${what}: a wrong batch`);
+        }
+      } catch (error) {
+        troubles.push(`${what}: ${error}`);
+      }
+      return runs;
+    },
+  };
+}
+
+/** Lets the caches look at their files again, which they do at an interval. */
+function skip(): void {
+  const now = performance.now.bind(performance);
+  Object.defineProperty(performance, "now", {
+    value: () => now() + 1000,
+    configurable: true,
+    writable: true,
+  });
+}
+
+/** Files and folders whose modes are changed, and to what. */
+const MODES: Readonly<
+  Record<string, readonly (readonly [suffix: string, mode: number])[]>
+> = {
+  "a file to read": [["/cache.db", 0o444]],
+  "a file to write": [["/cache.db", 0o222]],
+  "a file for nobody": [["/cache.db", 0]],
+  "a log to read": [["/cache.db-wal", 0o444]],
+  "a log for nobody": [["/cache.db-wal", 0]],
+  "an index for nobody": [["/cache.db-shm", 0]],
+  "a folder to read": [["", 0o555]],
+  "a folder for nobody": [["", 0]],
+  "everything to read": [
+    ["/cache.db", 0o444],
+    ["/cache.db-wal", 0o444],
+    ["/cache.db-shm", 0o444],
+    ["", 0o555],
+  ],
+};
+
+async function modes(): Promise<void> {
+  for (const [index, [what, changes]] of Object.entries(MODES).entries()) {
+    const place = join(folder, `${index}`);
+    mkdirSync(place);
+    const path = join(place, "cache.db");
+    const first = open(path);
+    await first.use([1, 2, 3], what);
+    // Companions that are there again have the modes of the file.
+    const change = (modeOf: (mode: number) => number): void => {
+      for (const [suffix, mode] of changes) {
+        if (suffix === "" || existsSync(place + suffix)) {
+          chmodSync(place + suffix, modeOf(mode));
+        }
+      }
+    };
+    change((mode) => mode);
+    await first.use([1, 2, 3, 4, 5], `${what}, at once`);
+    skip();
+    await first.use([1, 6, 7], `${what}, later`);
+    const second = open(path);
+    await second.use([1, 2, 8, 9], `${what}, opened`);
+    if (changes.some(([suffix]) => suffix === "")) chmodSync(place, 0o777);
+    change(() => 0o777);
+    skip();
+    for (const cache of [first, second]) {
+      cache.told.clear();
+      await cache.use([1, 4, 6, 8], `${what}, given back`);
+      if (cache.told.size > 0) {
+        troubles.push(`${what}: told after all was well again`);
+      }
+    }
+    const third = open(path);
+    if (await third.use([1, 4, 6, 8], `${what}, anew`) > 0) {
+      troubles.push(`${what}: something was lost`);
+    }
+    for (const cache of [first, second, third]) await cache.close();
+    const left = readdirSync(place).filter((name) =>
+      /damaged|orphaned/.test(name)
+    );
+    if (left.length > 0) troubles.push(`${what}: a file was moved: ${left}`);
+  }
+}
+
+async function revoke(): Promise<void> {
+  const permissions: unknown = Reflect.get(
+    Reflect.get(globalThis, "Deno") ?? {},
+    "permissions",
+  );
+  if (typeof permissions !== "object" || permissions === null) {
+    console.log("unbound");
+    return;
+  }
+  const path = join(folder, "cache.db");
+  const first = open(path);
+  await first.use([1, 2, 3], "before");
+  for (const name of names) {
+    const take: unknown = Reflect.get(permissions, "revoke");
+    if (typeof take !== "function") throw new Error("nothing can be revoked");
+    await Reflect.apply(take, permissions, [{ name }]);
+  }
+  await first.use([1, 2, 3, 4], "at once");
+  skip();
+  await first.use([1, 5, 6], "later");
+  const second = open(path);
+  await second.use([1, 2, 7], "opened");
+  const third = open(join(folder, "new.db"));
+  await third.use([1, 2], "a new file");
+  if (third.told.size === 0) troubles.push("nothing was told");
+  for (const cache of [first, second, third]) await cache.close();
+}
+
+/** Whether the modes of files bind this process: those of root bind nobody. */
+function isBound(): boolean {
+  const file = join(folder, "bound");
+  writeFileSync(file, "");
+  chmodSync(file, 0);
+  try {
+    readFileSync(file);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+if (how === "revoke") await revoke();
+else if (isBound()) await modes();
+else console.log("unbound");
+console.log(JSON.stringify(troubles));
