@@ -37,7 +37,7 @@ const CHECK_MS = 250;
 const BACK_OFF_MS = 20;
 
 const COLUMNS =
-  "checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
+  "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
 
 /** An open database and its prepared statements. */
 export class Session implements SweepSession {
@@ -55,16 +55,15 @@ export class Session implements SweepSession {
     this.database = database;
     this.words = words;
     // An index whose order is damaged leads to the row before the one that was asked for, which
-    // SQLite does not notice: so both look at what they got. It costs 0.2 of 3.9 µs.
+    // SQLite does not notice: so both look at the key again. It costs 0.2 of 3.9 µs, or nothing
+    // where many are read.
     this.select = this.statement(
-      `SELECT format, ${COLUMNS}, e.id, e.key FROM panza_entries e
-       WHERE e.id = ? AND e.key = ?`,
+      `SELECT ${COLUMNS}, e.key = ? AS asked FROM panza_entries e WHERE id = ? AND e.key = ?`,
     );
     // 3.3 µs a key with 100 keys, against 3.6 for `IN` and 4.3 one by one in a transaction.
     this.selectMany = this.statement(
-      `SELECT iif(e.id = ? AND e.key = j.value, format, NULL), ${COLUMNS}, j.key
-       FROM json_each(?) j CROSS JOIN panza_entries e
-       ON e.id = ? AND e.key = j.value`,
+      `SELECT ${COLUMNS}, e.key = j.value AS asked, j.key
+       FROM json_each(?) j CROSS JOIN panza_entries e ON e.id = ? AND e.key = j.value`,
     );
     // A replaced entry gets a new rowid, so that rowids tell the order of storing: see the schema.
     this.insert = this.statement(
@@ -298,10 +297,8 @@ export function one(
   id: string,
   key: string,
 ): StoredEntry | undefined {
-  const row = session.select.row(id, key);
-  if (row === undefined) return undefined;
-  if (row[7] !== id || row[8] !== key) throw elsewhere();
-  return entryOf(id, key, row);
+  const row = session.select.row(key, id, key);
+  return row === undefined ? undefined : entryOf(id, key, row);
 }
 
 /**
@@ -318,24 +315,21 @@ export function many(
   const entries: (StoredEntry | undefined)[] = Array(keys.length).fill(
     undefined,
   );
-  for (const row of session.selectMany.rows(id, JSON.stringify(keys), id)) {
-    if (row[0] === null) throw elsewhere();
-    const index = Number(row[7]);
+  for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
+    const index = Number(row[8]);
     entries[index] = entryOf(id, keys[index] ?? "", row);
   }
   return entries;
 }
 
-function elsewhere(): DamageError {
-  return new DamageError("the index leads elsewhere");
-}
-
 /**
  * The entry of a row.
  *
+ * @throws {DamageError} If the row is not the one that was asked for.
  * @throws {DamagedEntryError} If the row is not one that this library wrote.
  */
 function entryOf(id: string, key: string, row: Row): StoredEntry {
+  if (Number(row[7]) === 0) throw new DamageError("the index leads elsewhere");
   const data = row[6];
   if (typeof data !== "string" && !(data instanceof Uint8Array)) {
     throw new DamagedEntryError("it is neither text nor bytes", id, key);

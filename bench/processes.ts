@@ -32,6 +32,18 @@ export function runProgram(
   return { ms: performance.now() - begin, out: out.trim() };
 }
 
+/** Runs the program that is running once more, with other parameters, to its end. */
+export function runSelf(parameters: readonly string[]): void {
+  const isDeno = process.versions["deno"] !== undefined;
+  const flags = isDeno
+    ? ["run", "--no-check", "--allow-all", "--no-lock", "--quiet"]
+    : [];
+  const [, program = ""] = process.argv;
+  execFileSync(process.execPath, [...flags, program, ...parameters], {
+    stdio: "inherit",
+  });
+}
+
 interface Milliseconds {
   readonly value: number;
   readonly detail: string;

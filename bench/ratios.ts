@@ -5,7 +5,7 @@
  * measured stays in `results/ratios.json`, row by row, and `results/ratios.md` is written from it.
  * Rows with a million entries run only with `PANZA_BENCH_MILLION=1`: they write 4 GB.
  *
- * Every row checks the values of both sides first. Rounds are interleaved; the ratio is the median
+ * Every row has a process of its own, and checks the values of both sides first. Rounds are interleaved; the ratio is the median
  * of the ratios of each round, of processor time where nothing waits.
  *
  * @module
@@ -25,7 +25,7 @@ import {
   median,
   ratio,
 } from "./measure.ts";
-import { firstHitMs, importMs, residentGrowth } from "./processes.ts";
+import { firstHitMs, importMs, residentGrowth, runSelf } from "./processes.ts";
 import { openS3 } from "./s3_work.ts";
 import {
   type Arguments,
@@ -487,7 +487,7 @@ function table(results: Readonly<Record<string, Stored>>): string {
     } ${unit} | ${met ? "yes" : "**no**"} | ${detail} | ${load} |`;
   });
   const { machine } = Object.values(results)[0] ?? { machine: "" };
-  return `# Ratios\n\n${machine}. Medians of interleaved rounds, each row in one process. Written by \`bench/ratios.ts\`.\n\n` +
+  return `# Ratios\n\n${machine}. Medians of interleaved rounds, each row in a process of its own. Written by \`bench/ratios.ts\`.\n\n` +
     "| row | what | target | measured | met | times per call | load |\n|---|---|---|---|---|---|---|\n" +
     `${lines.join("\n")}\n`;
 }
@@ -508,7 +508,8 @@ const large = process.env["PANZA_BENCH_MILLION"] === "1";
 const chosen = named.length > 0
   ? named
   : Object.keys(rows).filter((name) => large || !LARGE.includes(name));
-for (const name of chosen) {
+
+async function measureRow(name: string): Promise<void> {
   const row = rows[name]!;
   const measured = await row.run(rounds);
   const stored: Stored = {
@@ -534,3 +535,8 @@ for (const name of chosen) {
     } ${stored.unit} (≤ ${row.target}): ${stored.detail}`,
   );
 }
+
+const [only, ...others] = chosen;
+if (only !== undefined && others.length === 0) await measureRow(only);
+// A process for each row: what was compiled for one is not what another would have compiled.
+else for (const name of chosen) runSelf([`--rounds=${rounds}`, name]);

@@ -4,7 +4,7 @@
  * The same work through other caches: hits of 2 KB with automatic and with hand-written keys,
  * misses that are stored, and hits in memory.
  *
- * `deno task bench:peers [--rounds=21] [--out=bench/results/peers]`, and on Node and Bun, with the
+ * `deno task bench:peers [--rounds=21] [--out=bench/results/peers] [group]`, and on Node and Bun, with the
  * built package, `deno task bench:npm`. Rounds are interleaved and the ratio is the median of the
  * ratios of each round. Every hit is compared with what was stored before anything is measured.
  *
@@ -16,7 +16,7 @@
  * @module
  */
 
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -40,6 +40,7 @@ import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { contenders as limiters, type Way } from "../limit_work.ts";
 import { measure, median, ratio } from "../measure.ts";
+import { runSelf } from "../processes.ts";
 import {
   type Arguments,
   argumentsOf,
@@ -335,7 +336,8 @@ interface Line {
 }
 
 const list = Array.from({ length: 1000 }, (_, index) => argumentsOf(index));
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     rounds: { type: "string", default: "21" },
     out: { type: "string", default: "bench/results/peers" },
@@ -416,13 +418,16 @@ async function compareLimits(way: Way): Promise<Line[]> {
   }));
 }
 
-const groups: Record<string, Line[]> = {};
-
-function write(): void {
+/** Adds a group to what was measured before. */
+function write(group: string, lines: readonly Line[]): void {
   const machine =
     `${cpus().length} cores, ${process.platform} ${process.arch}, ${runtime}, load ${
       loadavg()[0]!.toFixed(1)
     }`;
+  const groups: Record<string, readonly Line[]> = {
+    ...readGroups(),
+    [group]: lines,
+  };
   writeFileSync(
     `${values.out}.json`,
     JSON.stringify({ machine, rounds, groups }, undefined, 2) + "\n",
@@ -441,24 +446,45 @@ function write(): void {
   writeFileSync(`${values.out}.md`, text);
 }
 
-const caches = [
-  ["hit, automatic keys", onSQLite, automatic, "hits"],
-  ["hit, hand-written keys", onSQLite, byHand, "hits"],
-  [
-    "miss + store, 100 in flight, hand-written keys",
-    onSQLite,
-    byHand,
-    "misses",
-  ],
-  ["hit in memory, automatic keys", inMemory, automatic, "hits"],
-  ["hit in memory, hand-written keys", inMemory, byHand, "hits"],
-] as const;
-for (const [group, makes, keyOf, way] of caches) {
-  groups[group] = await compare(group, makes, keyOf, way);
-  write();
+function readGroups(): Record<string, readonly Line[]> {
+  try {
+    return JSON.parse(readFileSync(`${values.out}.json`, "utf8")).groups;
+  } catch {
+    return {};
+  }
 }
+
+/** What is compared, by its title. */
+const groups: Record<string, () => Promise<Line[]>> = {};
+for (
+  const [title, makes, keyOf, way] of [
+    ["hit, automatic keys", onSQLite, automatic, "hits"],
+    ["hit, hand-written keys", onSQLite, byHand, "hits"],
+    [
+      "miss + store, 100 in flight, hand-written keys",
+      onSQLite,
+      byHand,
+      "misses",
+    ],
+    ["hit in memory, automatic keys", inMemory, automatic, "hits"],
+    ["hit in memory, hand-written keys", inMemory, byHand, "hits"],
+  ] as const
+) groups[title] = () => compare(title, makes, keyOf, way);
 for (const way of ["all at once", "one at a time"] as const) {
-  groups[`limit of 10, 1,000,000 tasks ${way}`] = await compareLimits(way);
-  write();
+  groups[`limit of 10, 1,000,000 tasks ${way}`] = () => compareLimits(way);
+}
+
+const [chosen] = positionals;
+if (chosen === undefined) {
+  // A process for each group: what was compiled for one is not what another would have compiled.
+  for (const title of Object.keys(groups)) {
+    runSelf([`--rounds=${rounds}`, `--out=${values.out}`, title]);
+  }
+} else {
+  const run = groups[chosen];
+  if (run === undefined) {
+    throw new Error(`there is only ${Object.keys(groups).join("; ")}`);
+  }
+  write(chosen, await run());
 }
 process.exit(0);
