@@ -7,6 +7,16 @@
 
 import process from "node:process";
 
+/** Collects all garbage now, where the runtime was started with a way to ask for it. */
+export function collectGarbage(): void {
+  const { gc, Bun } = globalThis as {
+    gc?: () => void;
+    Bun?: { gc: (wait: boolean) => void };
+  };
+  if (Bun === undefined) gc?.();
+  else Bun.gc(true);
+}
+
 /** Something to measure. */
 export interface Contender {
   readonly name: string;

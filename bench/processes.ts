@@ -34,9 +34,18 @@ export function runProgram(
 
 /** Runs the program that is running once more, with other parameters, to its end. */
 export function runSelf(parameters: readonly string[]): void {
-  const isDeno = process.versions["deno"] !== undefined;
-  const flags = isDeno
-    ? ["run", "--no-check", "--allow-all", "--no-lock", "--quiet"]
+  const { deno, bun } = process.versions;
+  const flags = deno !== undefined
+    ? [
+      "run",
+      "--no-check",
+      "--allow-all",
+      "--no-lock",
+      "--quiet",
+      "--v8-flags=--expose-gc",
+    ]
+    : bun === undefined
+    ? ["--expose-gc"]
     : [];
   const [, program = ""] = process.argv;
   execFileSync(process.execPath, [...flags, program, ...parameters], {
