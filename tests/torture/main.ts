@@ -44,7 +44,10 @@ const chosen = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
 for (const name of chosen) {
   const scenario = SCENARIOS[name];
   if (scenario === undefined) {
-    throw new Error(`there is only ${Object.keys(SCENARIOS).join(", ")}`);
+    console.error(
+      `torture: there is no ${name}, only ${Object.keys(SCENARIOS).join(", ")}`,
+    );
+    process.exit(2);
   }
   const [most, run] = scenario;
   const count = Math.ceil(most * Number(values.scale ?? 1));
