@@ -29,7 +29,8 @@ export type Operation =
   | "prune"
   | "close";
 
-const OPERATION_NAMES: readonly Operation[] = [
+/** All of them. */
+export const OPERATION_NAMES: readonly Operation[] = [
   "get",
   "getMany",
   "set",

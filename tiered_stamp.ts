@@ -23,12 +23,7 @@ export function stamp(
   seenAt: number,
 ): StoredEntry {
   const { data, format } = entry;
-  return seal(
-    id,
-    key,
-    { data, format: `${format}.seen-${seenAt}` },
-    times(entry),
-  );
+  return seal(id, key, { data, format: `${format}.seen-${seenAt}` }, entry);
 }
 
 /** An entry as it was before `stamp`, and the time; an entry without a stamp as it is. */
@@ -41,13 +36,7 @@ export function unstamp(
   if (format === undefined) return { entry, seenAt: undefined };
   const { data } = entry;
   return {
-    entry: seal(id, key, { data, format }, times(entry)),
+    entry: seal(id, key, { data, format }, entry),
     seenAt: Number(seenAt),
   };
-}
-
-/** What `seal` takes beside the value, and nothing else that an entry may carry. */
-function times(entry: StoredEntry): Parameters<typeof seal>[3] {
-  const { storedAt, expiresAt, staleUntil, durationMs } = entry;
-  return { storedAt, expiresAt, staleUntil, durationMs };
 }

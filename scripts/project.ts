@@ -14,8 +14,8 @@ import {
 } from "./tools.ts";
 
 /**
- * What makes runtimes run sources against the built package: in the environment, because processes that they
- * start need it as well.
+ * What makes runtimes run sources against the built package: in the environment, because processes
+ * that they start need it as well.
  */
 export const HOOKS: Readonly<Record<string, string>> = {
   NODE_OPTIONS: `--import=${

@@ -7,6 +7,7 @@ import { FaultyBackend, type RegisterTest, testBackend } from "../testing.ts";
 import { TieredBackend } from "../tiered.ts";
 import { SealedBackend } from "./sealed.ts";
 import { temporaryFolder } from "./temp.ts";
+import { breakDown } from "./tiers.ts";
 
 /** Puts the name of the backend in front of the names of its tests. */
 function of(name: string): RegisterTest {
@@ -19,16 +20,6 @@ testBackend(
   of("SQLiteBackend in memory"),
   () => ({ backend: new SQLiteBackend(":memory:") }),
 );
-
-const OPERATIONS = [
-  "get",
-  "getMany",
-  "set",
-  "delete",
-  "deleteId",
-  "clear",
-  "entries",
-] as const;
 
 function openFile(path: string): SQLiteBackend {
   return new SQLiteBackend(path);
@@ -57,7 +48,7 @@ testBackend(
   {
     breakStore: ({ tiers }) => {
       for (const tier of tiers) {
-        for (const operation of OPERATIONS) tier.fail(operation);
+        breakDown(tier);
       }
     },
   },

@@ -22,6 +22,7 @@ import {
   testBackend,
   type TestOptions,
 } from "../testing.ts";
+import { breakDown } from "./tiers.ts";
 
 /** More than the 1,000 entries that the broken backends stop at. */
 const ENTRY_COUNT = 1100;
@@ -1329,19 +1330,7 @@ testBackend(
   () => ({ backend: new FaultyBackend(new RightBackend()) }),
   {
     entryCount: 10,
-    breakStore: ({ backend }) => {
-      for (
-        const operation of [
-          "get",
-          "getMany",
-          "set",
-          "delete",
-          "deleteId",
-          "clear",
-          "entries",
-        ] as const
-      ) backend.fail(operation);
-    },
+    breakStore: ({ backend }) => breakDown(backend),
   },
 );
 

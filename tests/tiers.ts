@@ -2,6 +2,7 @@
 
 import type { Backend, EntryInfo, StoredEntry } from "../backend.ts";
 import { encode, open, seal } from "../codec.ts";
+import { OPERATION_NAMES } from "../faulty.ts";
 import { MemoryBackend } from "../memory.ts";
 import { FaultyBackend } from "../testing.ts";
 import { TieredBackend, type TieredOptions } from "../tiered.ts";
@@ -64,15 +65,7 @@ export function bench(count: number, options: TieredOptions = {}): Bench {
 
 /** Makes every operation of a store fail but `close`. */
 export function breakDown(store: FaultyBackend | undefined): void {
-  for (
-    const operation of [
-      "get",
-      "getMany",
-      "set",
-      "delete",
-      "deleteId",
-      "clear",
-      "entries",
-    ] as const
-  ) store?.fail(operation);
+  for (const operation of OPERATION_NAMES) {
+    if (operation !== "close") store?.fail(operation);
+  }
 }

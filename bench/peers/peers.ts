@@ -20,7 +20,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { cachified } from "npm:@epic-web/cachified@5.6.3";
+import {
+  type Cache as CachifiedCache,
+  cachified,
+} from "npm:@epic-web/cachified@5.6.3";
 import { BentoCache, bentostore } from "npm:bentocache@1.6.1";
 import { memoryDriver } from "npm:bentocache@1.6.1/drivers/memory";
 import {
@@ -36,6 +39,7 @@ import { hash } from "npm:ohash@2.0.12";
 import pMemoize from "npm:p-memoize@9.0.0";
 import { createStorage, type Driver, type Storage } from "npm:unstorage@1.17.6";
 import db0Driver from "npm:unstorage@1.17.6/drivers/db0";
+import type { Cache } from "../../cache.ts";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { contenders as limiters, type Way } from "../limit_work.ts";
@@ -88,18 +92,42 @@ function aside(
   };
 }
 
+function throughPanza(cache: Cache, keyOf: KeyOf): Peer {
+  const options = keyOf === byHand
+    ? { id: "work", hashFunc: byHand }
+    : { id: "work" };
+  return {
+    call: cache.cache(options)(compute),
+    clear: () => cache.bustAll(),
+  };
+}
+
+function throughCachified(cache: CachifiedCache, keyOf: KeyOf): Cached {
+  return (argument) =>
+    cachified({
+      key: keyOf(argument),
+      cache,
+      getFreshValue: () => compute(argument),
+    });
+}
+
+function throughBento(
+  bento: Pick<BentoCache<never>, "getOrSetForever">,
+  keyOf: KeyOf,
+): Cached {
+  return (argument) =>
+    bento.getOrSetForever({
+      key: keyOf(argument),
+      factory: () => compute(argument),
+    });
+}
+
 type Make = (name: string, keyOf: KeyOf) => Peer;
 
 const onSQLite: Record<string, Make> = {
   "panza": (name, keyOf) => {
     const cache = new SQLiteCache(freshPath(name));
-    const options = keyOf === byHand
-      ? { id: "work", hashFunc: byHand }
-      : { id: "work" };
-    return {
-      call: cache.cache(options)(compute),
-      clear: () => cache.bustAll(),
-    };
+    return throughPanza(cache, keyOf);
   },
   "keyv": (name, keyOf) => {
     const store = openTextStore(name);
@@ -137,12 +165,7 @@ const onSQLite: Record<string, Make> = {
       delete: (key: string) => store.delete(key),
     };
     return {
-      call: (argument) =>
-        cachified({
-          key: keyOf(argument),
-          cache,
-          getFreshValue: () => compute(argument),
-        }),
+      call: throughCachified(cache, keyOf),
       clear: () => store.clear(),
     };
   },
@@ -172,11 +195,7 @@ const onSQLite: Record<string, Make> = {
       },
     });
     return {
-      call: (argument) =>
-        bento.getOrSetForever({
-          key: keyOf(argument),
-          factory: () => compute(argument),
-        }),
+      call: throughBento(bento, keyOf),
       clear: () => store.clear(),
     };
   },
@@ -222,13 +241,7 @@ const onSQLite: Record<string, Make> = {
 const inMemory: Record<string, Make> = {
   "panza": (_name, keyOf) => {
     const cache = new MemoryCache();
-    const options = keyOf === byHand
-      ? { id: "work", hashFunc: byHand }
-      : { id: "work" };
-    return {
-      call: cache.cache(options)(compute),
-      clear: () => cache.bustAll(),
-    };
+    return throughPanza(cache, keyOf);
   },
   "keyv": (_name, keyOf) => {
     const keyv = new Keyv();
@@ -245,11 +258,7 @@ const inMemory: Record<string, Make> = {
       },
     });
     return {
-      call: (argument) =>
-        bento.getOrSetForever({
-          key: keyOf(argument),
-          factory: () => compute(argument),
-        }),
+      call: throughBento(bento, keyOf),
       clear: () => bento.clear(),
     };
   },
@@ -264,12 +273,7 @@ const inMemory: Record<string, Make> = {
     // deno-lint-ignore no-explicit-any
     const cache = new LRUCache<string, any>({ max: 10_000 });
     return {
-      call: (argument) =>
-        cachified({
-          key: keyOf(argument),
-          cache,
-          getFreshValue: () => compute(argument),
-        }),
+      call: throughCachified(cache, keyOf),
       clear: () => cache.clear(),
     };
   },

@@ -7,8 +7,8 @@
 
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { DatabaseSync, StatementSync } from "node:sqlite";
 import { SQLiteCache } from "../../sqlite.ts";
+import { aroundDriver } from "./driver.ts";
 import { smallValue } from "./values.ts";
 
 const [, , path = "", name, steps] = process.argv;
@@ -16,25 +16,13 @@ const [, , path = "", name, steps] = process.argv;
 /** Kills this process after so many calls of the driver. */
 function dieAfter(steps: number): void {
   let left = steps;
-  const watch = (prototype: object, names: readonly string[]): void => {
-    for (const name of names) {
-      const method: unknown = Reflect.get(prototype, name);
-      if (typeof method !== "function") throw new Error(`there is no ${name}`);
-      Reflect.set(
-        prototype,
-        name,
-        function (this: unknown, ...args: unknown[]) {
-          try {
-            return Reflect.apply(method, this, args);
-          } finally {
-            if (--left === 0) process.kill(process.pid, "SIGKILL");
-          }
-        },
-      );
+  aroundDriver((call) => {
+    try {
+      return call();
+    } finally {
+      if (--left === 0) process.kill(process.pid, "SIGKILL");
     }
-  };
-  watch(DatabaseSync.prototype, ["exec", "prepare"]);
-  watch(StatementSync.prototype, ["get", "all", "run"]);
+  });
 }
 
 const onError = (error: Error): void => {

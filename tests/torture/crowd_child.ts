@@ -8,12 +8,12 @@
 
 import { createInterface } from "node:readline";
 import process from "node:process";
-import { DatabaseSync, StatementSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
 import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { isBusy } from "../../sqlite_driver.ts";
 import { watchAwake } from "./awake.ts";
+import { aroundDriver } from "./driver.ts";
 import { Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 
@@ -32,32 +32,20 @@ interface Locks {
 /** Watches every call of the driver. */
 function watchDriver(): Locks {
   const locks: Locks = { busy: 0, asleep: 0 };
-  const watch = (prototype: object, names: readonly string[]): void => {
-    for (const name of names) {
-      const method: unknown = Reflect.get(prototype, name);
-      if (typeof method !== "function") throw new Error(`there is no ${name}`);
-      Reflect.set(
-        prototype,
-        name,
-        function (this: unknown, ...args: unknown[]) {
-          const wasAwake = awake();
-          const start = performance.now();
-          try {
-            return Reflect.apply(method, this, args);
-          } catch (error) {
-            if (isBusy(error)) {
-              const asleep = performance.now() - start - (awake() - wasAwake);
-              locks.busy++;
-              locks.asleep = Math.max(locks.asleep, asleep);
-            }
-            throw error;
-          }
-        },
-      );
+  aroundDriver((call) => {
+    const wasAwake = awake();
+    const start = performance.now();
+    try {
+      return call();
+    } catch (error) {
+      if (isBusy(error)) {
+        const asleep = performance.now() - start - (awake() - wasAwake);
+        locks.busy++;
+        locks.asleep = Math.max(locks.asleep, asleep);
+      }
+      throw error;
     }
-  };
-  watch(DatabaseSync.prototype, ["exec", "prepare"]);
-  watch(StatementSync.prototype, ["get", "all", "run"]);
+  });
   return locks;
 }
 

@@ -8,6 +8,7 @@ import type { Cache } from "../../cache.ts";
 import { PanzaError } from "../../errors.ts";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
+import { anything } from "../anything.ts";
 import { difference } from "../same_value.ts";
 import { mutateEntries } from "./decoder.ts";
 import type { Extent } from "./random.ts";
@@ -59,18 +60,7 @@ export async function changeValues({ count, seed }: Extent): Promise<void> {
   await using cache = new SQLiteCache(":memory:");
   await fc.assert(
     fc.asyncProperty(
-      fc.anything({
-        maxDepth: 4,
-        withBigInt: true,
-        withDate: true,
-        withMap: true,
-        withSet: true,
-        withTypedArray: true,
-        withSparseArray: true,
-        withNullPrototype: true,
-        withUnicodeString: true,
-        withObjectString: true,
-      }),
+      anything,
       async (value) => {
         await cache.set("key", value);
         assertEquals(
