@@ -25,10 +25,10 @@ import {
   isBusy,
   isHandle,
   type Parameter,
+  rollBack,
   type SQLiteHandle,
 } from "./sqlite_driver.ts";
 import { nextTurn } from "./turn.ts";
-import { rollBack } from "./sqlite_file.ts";
 import {
   Connection,
   many,

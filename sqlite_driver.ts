@@ -1,6 +1,6 @@
 /**
  * What the SQLite backend needs of a driver: statements with one shape, error codes that mean the
- * same everywhere, and waiting for locks without blocking the event loop.
+ * same everywhere, transactions, and waiting for locks without blocking the event loop.
  *
  * @module
  */
@@ -259,4 +259,56 @@ export async function patiently<Result>(
       if (!await waitForLock(error, start)) throw error;
     }
   }
+}
+
+/** Names a transaction in a way that also works inside one of the user's. */
+export interface TransactionWords {
+  readonly begin: string;
+  readonly commit: string;
+  readonly rollback: string;
+}
+
+/** For a file: the write lock is taken at once, so that a later statement cannot meet it. */
+export const TRANSACTION: TransactionWords = {
+  begin: "BEGIN IMMEDIATE",
+  commit: "COMMIT",
+  rollback: "ROLLBACK",
+};
+
+/** For a handle, which may be inside a transaction of its owner. */
+export const SAVEPOINT: TransactionWords = {
+  begin: "SAVEPOINT panza",
+  commit: "RELEASE panza",
+  rollback: "ROLLBACK TO panza; RELEASE panza",
+};
+
+/** Runs statements as one transaction. */
+export function transact<Result>(
+  handle: SQLiteHandle,
+  words: TransactionWords,
+  work: () => Result,
+): Result {
+  handle.exec(words.begin);
+  try {
+    const result = work();
+    handle.exec(words.commit);
+    return result;
+  } catch (error) {
+    rollBack(handle, words);
+    throw error;
+  }
+}
+
+/** Ends a failed transaction, whether or not SQLite has done so already. */
+export function rollBack(handle: SQLiteHandle, words: TransactionWords): void {
+  try {
+    handle.exec(words.rollback);
+  } catch {
+    // A full disk or a damaged page has rolled it back already.
+  }
+}
+
+/** The first column of the first row. */
+export function scalar(handle: SQLiteHandle, sql: string): unknown {
+  return prepare(handle, sql).row()?.[0];
 }

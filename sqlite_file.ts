@@ -1,6 +1,6 @@
 /**
- * The database file: opening it with the permissions there are, bringing its tables up to date, and
- * moving it aside when it is damaged.
+ * The database file: opening it with the permissions there are, and moving it aside when it is
+ * damaged.
  *
  * @module
  */
@@ -13,43 +13,13 @@ import {
   isDamage,
   patiently,
   prepare,
+  scalar,
   SQLITE,
   sqliteCode,
   type SQLiteHandle,
+  TRANSACTION,
 } from "./sqlite_driver.ts";
-
-/**
- * Marks the files that this library created: `Panz`. Any other file belongs to somebody else, so
- * its settings stay as they are and it is never moved.
- */
-const APPLICATION_ID = 0x50616e7a;
-
-/**
- * One list of statements per schema version, oldest first; each list is applied in one transaction.
- *
- * The columns are in this order so that a read finds everything before a long value, which is last
- * and has no type: text stays text for `value ->> '$.a'` in the `sqlite3` shell, bytes stay a BLOB.
- * Times are REAL and the checksum is signed, because `@db/sqlite` cuts integers to 32 bits.
- *
- * A rowid table with an index beats `WITHOUT ROWID`, which keeps the values in the index: 9 against
- * 13 µs a read and 21 against 102 µs an insert at 100,000 entries of 2 KB. There is no index on
- * `stored_at` (up to half more for an insert): `INSERT OR REPLACE` gives each stored entry the
- * highest rowid, so the order of rowids is the order of storing.
- *
- * `note` repeats the version, so that a flipped bit does not pass for a schema of the future.
- */
-const MIGRATIONS: readonly (readonly string[])[] = [[
-  `CREATE TABLE IF NOT EXISTS panza_entries (
-    id TEXT NOT NULL, key TEXT NOT NULL, format TEXT NOT NULL, checksum INTEGER NOT NULL,
-    stored_at REAL NOT NULL, expires_at REAL, stale_until REAL, duration_ms REAL NOT NULL,
-    size REAL NOT NULL, value NOT NULL)`,
-  `CREATE UNIQUE INDEX IF NOT EXISTS panza_entries_by_key ON panza_entries (id, key)`,
-]];
-
-/** Fails to prepare when a table is not what the migrations made. */
-const PROBE = `SELECT id, key, format, checksum, stored_at, expires_at,
-  stale_until, duration_ms, size, value FROM panza_entries INDEXED BY panza_entries_by_key
-  WHERE id = '' AND key = ''`;
+import { migrate, setUp } from "./sqlite_schema.ts";
 
 /** A database that is ready for use. */
 export interface OpenDatabase {
@@ -60,124 +30,14 @@ export interface OpenDatabase {
   close(): void;
 }
 
-/** Says what SQLite says for damage that it cannot see itself. */
-export class DamageError extends Error {
-  readonly errcode: number = SQLITE.corrupt;
-}
-
-/** Names a transaction in a way that also works inside one of the user's. */
-export interface TransactionWords {
-  readonly begin: string;
-  readonly commit: string;
-  readonly rollback: string;
-}
-
-/** For a file: the write lock is taken at once, so that a later statement cannot meet it. */
-export const TRANSACTION: TransactionWords = {
-  begin: "BEGIN IMMEDIATE",
-  commit: "COMMIT",
-  rollback: "ROLLBACK",
-};
-
-/** For a handle, which may be inside a transaction of its owner. */
-export const SAVEPOINT: TransactionWords = {
-  begin: "SAVEPOINT panza",
-  commit: "RELEASE panza",
-  rollback: "ROLLBACK TO panza; RELEASE panza",
-};
-
-/** Runs statements as one transaction. */
-export function transact<Result>(
-  handle: SQLiteHandle,
-  words: TransactionWords,
-  work: () => Result,
-): Result {
-  handle.exec(words.begin);
-  try {
-    const result = work();
-    handle.exec(words.commit);
-    return result;
-  } catch (error) {
-    rollBack(handle, words);
-    throw error;
-  }
-}
-
-/** Ends a failed transaction, whether or not SQLite has done so already. */
-export function rollBack(handle: SQLiteHandle, words: TransactionWords): void {
-  try {
-    handle.exec(words.rollback);
-  } catch {
-    // A full disk or a damaged page has rolled it back already.
-  }
-}
-
-/** The first column of the first row. */
-export function scalar(handle: SQLiteHandle, sql: string): unknown {
-  return prepare(handle, sql).row()?.[0];
-}
-
-/** The version of the tables; 0 when there are none. */
-function schemaVersion(handle: SQLiteHandle): number {
-  const tables = scalar(
-    handle,
-    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'panza_schema'",
-  );
-  if (Number(tables) === 0) return 0;
-  const row = prepare(
-    handle,
-    "SELECT version, note FROM panza_schema ORDER BY version DESC LIMIT 1",
-  ).row();
-  if (row === undefined) return 0;
-  // A handle may be set to give integers as `bigint`.
-  const version = Number(row[0]);
-  if (!(version >= 1) || row[1] !== `version ${version}`) {
-    throw new DamageError("the schema version is malformed");
-  }
-  return version;
-}
-
-/**
- * Brings the tables of a database up to date, whoever else does the same at the same time.
- *
- * @param handle The database.
- * @param words How to make a transaction in it.
- * @param description Which database, for the message.
- * @throws {BackendError} If its tables were made by a newer version of this library.
- */
-export async function migrate(
-  handle: SQLiteHandle,
-  words: TransactionWords,
-  description: string,
-): Promise<void> {
-  const version = await patiently(() => schemaVersion(handle));
-  if (version === MIGRATIONS.length) return;
-  if (version > MIGRATIONS.length) {
-    throw new BackendError(
-      description,
-      "open",
-      `its tables have version ${version}, this library knows ${MIGRATIONS.length}`,
-      "update @panza/panza, or use another file",
-    );
-  }
-  await patiently(() =>
-    transact(handle, words, () => {
-      handle.exec(
-        "CREATE TABLE IF NOT EXISTS panza_schema (version INTEGER PRIMARY KEY, note TEXT NOT NULL)",
-      );
-      for (let next = schemaVersion(handle); next < MIGRATIONS.length;) {
-        for (const statement of MIGRATIONS[next] ?? []) handle.exec(statement);
-        next++;
-        handle.exec(
-          `INSERT INTO panza_schema VALUES (${next}, 'version ${next}')`,
-        );
-      }
-    })
-  );
-}
-
 /** The files that SQLite keeps beside a database. */
 const COMPANIONS = ["-wal", "-shm", "-journal"] as const;
+/** The file whose lock is held by whoever moves a database. */
+const LOCK = "-lock";
+/** How often a file may turn out to be damaged, and be moved, until opening it fails. */
+const MOST_MOVES = 3;
+/** How often a file may be replaced while it is opened, until that fails. */
+const MOST_REPLACEMENTS = 10;
 
 /** A database at a path, or in memory. */
 export class DatabaseFile {
@@ -205,12 +65,15 @@ export class DatabaseFile {
    * @throws {BackendError} If it cannot be opened, created or moved.
    */
   async open(): Promise<OpenDatabase> {
-    for (let attempt = 1;; attempt++) {
+    let moves = 0;
+    let replacements = 0;
+    for (;;) {
       try {
         return await this.#openOnce();
       } catch (error) {
         if (error instanceof BackendError) throw error;
-        if (!isDamage(error) || attempt > 3) {
+        if (this.isReplaced() && ++replacements <= MOST_REPLACEMENTS) continue;
+        if (!isDamage(error) || ++moves > MOST_MOVES) {
           throw this.#failure(error, advise(error, this.#path));
         }
         await this.moveAside(error);
@@ -220,9 +83,10 @@ export class DatabaseFile {
 
   /** Whether the path leads elsewhere than when it was opened, or nowhere. */
   isReplaced(): boolean {
-    if (this.#identity === undefined) return false;
+    if (this.#path === ":memory:") return false;
     try {
-      return identity(this.#path) !== this.#identity;
+      const now = identity(this.#path);
+      return now === undefined || now !== this.#identity;
     } catch {
       // It can no longer be looked at, and opening it again tells why.
       return true;
@@ -250,12 +114,18 @@ export class DatabaseFile {
   }
 
   /**
-   * Renames a damaged file and its companions; nothing is deleted. The database must be closed.
+   * Renames a damaged file and its companions, and puts a new database in its place; nothing is
+   * deleted. The database must be closed.
    *
    * Of several processes that find the same damage one does it, and the others find another file at
    * the path when they get the lock. The lock is a database of its own, since SQLite cannot lock
    * what it cannot read; the system releases it when its holder dies. The empty lock file stays:
    * removing it would let two processes hold two locks of the same name.
+   *
+   * SQLite finds the companions of a file by its name, so a process that has opened the damaged file
+   * may take those of the new one for them. It must not find a journal there, which it would apply
+   * to its own file: so the new database comes complete. Nor may it delete a log there when it
+   * closes what it takes for the last connection: so the damaged file is held meanwhile.
    *
    * @param cause What SQLite said.
    * @throws {BackendError} If it cannot be renamed.
@@ -265,35 +135,81 @@ export class DatabaseFile {
     if (this.#path === ":memory:" || damaged === undefined) {
       throw this.#failure(cause, "open a new one");
     }
-    await this.#exclusively(cause, () => {
+    await this.#exclusively(cause, async () => {
       if (identity(this.#path) !== damaged) return;
-      const target = this.#rename(["", ...COMPANIONS], "damaged");
-      this.#report(new DatabaseMovedError(this.#path, target, cause));
+      const release = await this.#hold();
+      try {
+        const target = await this.#replace("damaged");
+        this.#report(new DatabaseMovedError(this.#path, target, cause));
+      } finally {
+        release();
+      }
     });
   }
 
-  /** Renames what exists of the database, with one time stamp, and tells the new name. */
-  #rename(suffixes: readonly string[], word: string): string {
+  /**
+   * Opens the file, so that nobody else can be the last to close it. Only a file with a log needs
+   * that, and who reads one holds a lock from then on, whether or not the rest is damaged.
+   *
+   * @returns Closes it.
+   */
+  async #hold(): Promise<() => void> {
+    // Windows renames no open file; there nobody has it open when that succeeds. And SQLite would
+    // delete the log of an empty one.
+    if (builtin("node:path")?.sep === "\\" || !sizeOf(this.#path)) {
+      return () => {};
+    }
+    const holder = new (driver(this.#description).DatabaseSync)(this.#path);
+    holder.exec("PRAGMA busy_timeout = 1");
+    try {
+      await patiently(() => scalar(holder, "PRAGMA schema_version"));
+    } catch (error) {
+      if (!isDamage(error)) {
+        holder.close();
+        throw error;
+      }
+    }
+    return () => holder.close();
+  }
+
+  /**
+   * Renames what exists of the database, with one time stamp, and puts a new one in its place.
+   *
+   * @returns The new name of the old one.
+   */
+  async #replace(word: string): Promise<string> {
     const { existsSync, renameSync } = fileSystem();
-    const stamp = new Date().toISOString().replaceAll(/[:.]/g, "-");
     const all = ["", ...COMPANIONS];
+    const stamp = new Date().toISOString().replaceAll(/[:.]/g, "-");
     let target = `${this.#path}.${word}-${stamp}`;
     for (let n = 2; all.some((suffix) => existsSync(target + suffix)); n++) {
       target = `${this.#path}.${word}-${stamp}-${n}`;
     }
-    // The database goes first: companions without a database are recognized when one is opened.
-    for (const suffix of suffixes) {
+    const fresh = `${target}-new`;
+    const database = new (driver(this.#description).DatabaseSync)(fresh);
+    try {
+      await setUp(database, this.#description, false);
+    } finally {
+      database.close();
+    }
+    // The database goes first: whoever opened it without its companions would make new ones, and
+    // companions without a database are recognized should this be interrupted.
+    for (const suffix of all) {
       if (existsSync(this.#path + suffix)) {
         renameSync(this.#path + suffix, target + suffix);
       }
     }
+    renameSync(fresh, this.#path);
     return target;
   }
 
   /** Does something that only one process may do at a time. */
-  async #exclusively(cause: unknown, work: () => void): Promise<void> {
+  async #exclusively(
+    cause: unknown,
+    work: () => Promise<void>,
+  ): Promise<void> {
     const folder = folderOf(this.#path);
-    const lockPath = `${this.#path}-lock`;
+    const lockPath = this.#path + LOCK;
     if (!mayAccess("read", folder) || !mayAccess("write", folder)) {
       throw this.#failure(
         cause,
@@ -304,7 +220,7 @@ export class DatabaseFile {
       const lock = new (driver(this.#description).DatabaseSync)(lockPath);
       try {
         await patiently(() => lock.exec("BEGIN EXCLUSIVE"));
-        work();
+        await work();
       } finally {
         lock.close();
       }
@@ -326,8 +242,8 @@ export class DatabaseFile {
       return { handle: memory, own: true, close: () => memory.close() };
     }
     const readOnly = this.#permissions();
+    await this.#settle();
     this.#identity = identity(this.#path);
-    if (this.#identity === undefined) await this.#moveOrphans();
     const database = await patiently(() => {
       try {
         return new DatabaseSync(this.#path, { readOnly });
@@ -336,19 +252,18 @@ export class DatabaseFile {
         return new DatabaseSync(this.#path);
       }
     });
-    // Not `database.isOpen`, which is younger than Node 22.13.
-    let isOpen = true;
     try {
-      const own = await this.#prepare(database, readOnly);
-      // Somebody moved the file between the look and the opening: what is open has companions that
-      // belong to another file.
-      const after = identity(this.#path);
-      if (this.#identity !== undefined && after !== this.#identity) {
-        database.close();
-        isOpen = false;
-        return await this.#openOnce();
-      }
-      this.#identity = after;
+      // Before the first statement, which opens the log by its name: it must not be that of another
+      // file, put here between the look and the opening.
+      this.#identity ??= identity(this.#path);
+      this.#assertInPlace();
+      const own = await setUp(
+        database,
+        this.#description,
+        readOnly,
+        () => this.#assertInPlace(),
+      );
+      this.#assertInPlace();
       // The folder of the process may change later.
       const [, , location] = prepare(database, "PRAGMA database_list").row() ??
         [];
@@ -357,52 +272,14 @@ export class DatabaseFile {
       }
       return { handle: database, own, close: () => database.close() };
     } catch (error) {
-      if (isOpen) database.close();
-      // The identity of a new file is known only now, and a damaged one needs it.
-      this.#identity ??= identity(this.#path);
+      database.close();
       throw error;
     }
   }
 
-  /** Sets the database up and tells whether it is of this library. */
-  async #prepare(handle: SQLiteHandle, readOnly: boolean): Promise<boolean> {
-    // SQLite would sleep on this thread; `patiently` waits instead.
-    handle.exec("PRAGMA busy_timeout = 1");
-    const pages = await patiently(() => scalar(handle, "PRAGMA page_count"));
-    if (pages === 0 && !readOnly) {
-      // Pages of 8 KB read as fast as any at 1,000 entries and are 1 to 2 µs ahead of 4 and 16 KB
-      // at 100,000 and more (2 KB values). The mark is the first write, so that nobody ever sees a
-      // file of ours without it. Nothing is worth waiting for the disk yet: the first checkpoint
-      // syncs these pages too.
-      await patiently(() =>
-        handle.exec(
-          `PRAGMA synchronous = OFF; PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;
-           PRAGMA application_id = ${APPLICATION_ID}`,
-        )
-      );
-    }
-    const own = APPLICATION_ID ===
-      await patiently(() => scalar(handle, "PRAGMA application_id"));
-    if (own && !readOnly) {
-      const mode = await patiently(() => scalar(handle, "PRAGMA journal_mode"));
-      if (mode !== "wal") {
-        await patiently(() => handle.exec("PRAGMA journal_mode = WAL"));
-      }
-      // No memory map: reading one past the end of a truncated file kills the process.
-      handle.exec(
-        "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216; PRAGMA wal_autocheckpoint = 500",
-      );
-    }
-    await migrate(handle, TRANSACTION, this.#description);
-    try {
-      await patiently(() => prepare(handle, PROBE).rows());
-    } catch (error) {
-      if (own && sqliteCode(error) === SQLITE.error) {
-        throw new DamageError("the tables are malformed", { cause: error });
-      }
-      throw error;
-    }
-    return own;
+  /** Throws when the file that is open has been moved since. */
+  #assertInPlace(): void {
+    if (this.isReplaced()) throw new Error("it is replaced again and again");
   }
 
   /** Whether the file can only be read; refuses when it cannot even be read. */
@@ -439,21 +316,29 @@ export class DatabaseFile {
   }
 
   /**
-   * Moves companions whose database is gone. A process that still has the old database open goes on
-   * using them, and a new database must not share them with it.
+   * Before a database is made: waits for whoever moves an old one away, and moves companions whose
+   * database is gone, or emptied, since SQLite deletes the log of an empty one. A process that still
+   * has the old database open goes on using them, and a new database must not share them with it.
    */
-  async #moveOrphans(): Promise<void> {
+  async #settle(): Promise<void> {
+    if (sizeOf(this.#path)) return;
     const folder = folderOf(this.#path);
     if (!mayAccess("read", folder) || !mayAccess("write", folder)) return;
     const { existsSync } = fileSystem();
-    // In this order: whoever creates the database now makes it before its companions.
-    const orphaned = () =>
-      COMPANIONS.some((suffix) => existsSync(this.#path + suffix)) &&
-      identity(this.#path) === undefined;
-    if (!orphaned()) return;
-    await this.#exclusively("files of a removed database are left", () => {
-      if (orphaned()) this.#rename(COMPANIONS, "orphaned");
-    });
+    // In this order: whoever makes the database now makes it before its companions, and writes to it
+    // before it has a log.
+    const isOrphaned = () =>
+      sizeOf(`${this.#path}-wal`)
+        ? !sizeOf(this.#path)
+        : COMPANIONS.some((suffix) => existsSync(this.#path + suffix)) &&
+          !existsSync(this.#path);
+    if (!existsSync(this.#path + LOCK) && !isOrphaned()) return;
+    await this.#exclusively(
+      "files of a removed database are left",
+      async () => {
+        if (isOrphaned()) await this.#replace("orphaned");
+      },
+    );
   }
 
   #failure(cause: unknown, advice?: string): BackendError {
@@ -495,6 +380,11 @@ function identity(path: string): string | undefined {
     throwIfNoEntry: false,
   });
   return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
+}
+
+/** The bytes of the file at a path; `undefined` when there is none. */
+function sizeOf(path: string): number | undefined {
+  return fileSystem().statSync(path, { throwIfNoEntry: false })?.size;
 }
 
 /** The way out, where the code tells one. */

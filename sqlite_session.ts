@@ -12,23 +12,18 @@ import {
   isDamage,
   prepare,
   type Row,
+  SAVEPOINT,
   SQLITE,
   sqliteCode,
   type SQLiteHandle,
   type Statement,
-  waitForLock,
-} from "./sqlite_driver.ts";
-import {
-  advise,
-  DamageError,
-  DatabaseFile,
-  migrate,
-  type OpenDatabase,
-  SAVEPOINT,
   transact,
   TRANSACTION,
   type TransactionWords,
-} from "./sqlite_file.ts";
+  waitForLock,
+} from "./sqlite_driver.ts";
+import { advise, DatabaseFile, type OpenDatabase } from "./sqlite_file.ts";
+import { DamageError, migrate } from "./sqlite_schema.ts";
 import type { RunStep, SweepSession } from "./sqlite_sweep.ts";
 
 /** How often a path is checked for another file, in milliseconds. */

@@ -20,6 +20,8 @@ export interface Child {
   readonly process: ChildProcess;
   /** Resolves when the program has printed this line. */
   said(line: string): Promise<void>;
+  /** Resolves with the rest of the first line that begins so. */
+  saidAfter(beginning: string): Promise<string>;
   /** Resolves when something is so; rejects when the program ends first. */
   until(isSo: () => boolean | Promise<boolean>): Promise<void>;
   /** Resolves with what it left behind, however it ended. */
@@ -110,20 +112,33 @@ export function launch(
     child.once("error", reject);
     child.once("close", resolve);
   }).finally(() => clearTimeout(timer));
+  const firstLine = (what: string, isIt: (line: string) => boolean) =>
+    new Promise<string>((resolve, reject) => {
+      const watch = () => {
+        const line = lines().find(isIt);
+        if (line === undefined) return;
+        watchers.delete(watch);
+        resolve(line);
+      };
+      watchers.add(watch);
+      closed.then(
+        () => reject(new Error(`it never said ${what}: ${stderr}`)),
+        reject,
+      );
+      watch();
+    });
   return {
     process: child,
-    said: (line) =>
-      new Promise((resolve, reject) => {
-        const watch = () => {
-          if (lines().includes(line)) resolve();
-        };
-        watchers.add(watch);
-        closed.then(
-          () => reject(new Error(`it never said ${line}: ${stderr}`)),
-          reject,
-        );
-        watch();
-      }),
+    said: async (line) => {
+      await firstLine(line, (each) => each === line);
+    },
+    saidAfter: async (beginning) => {
+      const line = await firstLine(
+        beginning,
+        (each) => each.startsWith(beginning),
+      );
+      return line.slice(beginning.length);
+    },
     until: async (isSo) => {
       while (!await isSo()) {
         if (child.exitCode !== null || child.signalCode !== null) {

@@ -9,7 +9,6 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
-  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -34,73 +33,15 @@ import {
 } from "../errors.ts";
 import { SQLiteBackend } from "../sqlite.ts";
 import { isDamage, SQLITE, sqliteCode } from "../sqlite_driver.ts";
-import { DatabaseFile } from "../sqlite_file.ts";
 import { start } from "./child.ts";
 import { type HeldUp, heldUp, leastHeldUp } from "./event_loop.ts";
-import { temporaryFolder } from "./temp.ts";
+import { entry, fill, inFolder, withBackend } from "./sqlite_files.ts";
 import { openDouble } from "./fixtures/db_sqlite_double.ts";
-
-function entry(
-  data: string | Uint8Array,
-  fields: Partial<StoredEntry> = {},
-): StoredEntry {
-  return {
-    data,
-    format: "json-1",
-    checksum: 4_000_000_000,
-    storedAt: 1_700_000_000_000,
-    expiresAt: null,
-    staleUntil: null,
-    durationMs: 1.5,
-    ...fields,
-  };
-}
-
-/** Runs a test in a folder of its own. */
-async function inFolder(
-  use: (folder: string) => Promise<void>,
-): Promise<void> {
-  const folder = temporaryFolder();
-  try {
-    await use(folder);
-  } finally {
-    chmodSync(folder, 0o700);
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** Opens, uses and closes a backend, and returns what it reported. */
-async function withBackend(
-  database: ConstructorParameters<typeof SQLiteBackend>[0],
-  use: (backend: SQLiteBackend) => Promise<void>,
-): Promise<Error[]> {
-  const reports: Error[] = [];
-  const backend = new SQLiteBackend(database);
-  backend.connect((error) => reports.push(error));
-  try {
-    await use(backend);
-  } finally {
-    await backend.close();
-  }
-  return reports;
-}
 
 async function keysOf(backend: SQLiteBackend, id?: string): Promise<string[]> {
   const keys: string[] = [];
   for await (const info of backend.entries(id)) keys.push(info.key);
   return keys;
-}
-
-/** Fills a file and tells how long it became. */
-async function fill(path: string, count = 200): Promise<void> {
-  await withBackend(path, async (backend) => {
-    await Promise.all(
-      Array.from(
-        { length: count },
-        (_, n) => backend.set("id", `key${n}`, entry(`${n}`.repeat(1000))),
-      ),
-    );
-  });
 }
 
 const AWKWARD: [string, StoredEntry][] = [
@@ -721,31 +662,6 @@ test("SQLiteBackend moves a file aside that gets damaged while it is open", () =
       assertEquals((await backend.get("id", "new"))?.data, "1");
     });
     assertEquals(reports.map((report) => report.name), ["DatabaseMovedError"]);
-  }));
-
-test("DatabaseFile.moveAside() moves a damaged file once when two find the damage", () =>
-  inFolder(async (folder) => {
-    const path = join(folder, "cache.db");
-    await fill(path);
-    const reports: Error[] = [];
-    const files = [0, 1].map(() =>
-      new DatabaseFile(path, "SQLite cache.db", (error) => reports.push(error))
-    );
-    for (
-      const database of await Promise.all(files.map((file) => file.open()))
-    ) {
-      database.close();
-    }
-    const bytes = readFileSync(path);
-    const [first, second] = files;
-    await first?.moveAside(new Error("damaged"));
-    await fill(path, 1);
-    const healthy = readFileSync(path);
-    await second?.moveAside(new Error("damaged"));
-    assertEquals(readFileSync(path), healthy);
-    assertEquals(reports.length, 1);
-    assertInstanceOf(reports[0], DatabaseMovedError);
-    assertEquals(readFileSync(reports[0].movedTo), bytes);
   }));
 
 test("SQLiteBackend never moves somebody else's database", () =>

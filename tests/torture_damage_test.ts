@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { assert } from "@std/assert";
 import { damageS3 } from "./torture/damage_s3.ts";
 import { damageSQLite } from "./torture/damage_sqlite.ts";
+import { race } from "./torture/races.ts";
 
 // Tries to get a wrong value, an error, a cache that stays broken, or anything but one report of each
 // damage, out of a damaged file or log: what SQLite does not find is a silent miss.
@@ -15,6 +16,13 @@ test("SQLiteCache gives right values, tells of each damage once and works again,
     moved > 10 && told > moved && silent > 10,
     `${moved} moved, ${told} told and ${silent} silent of ${cases}`,
   );
+});
+
+// Tries to lose what is stored in the database that comes in place of a damaged one, by letting four
+// processes find the damage in the same moment.
+test("SQLiteCache has every result that four processes stored, whoever of them moved a damaged file", async () => {
+  const { damaged, orphaned } = await race({ count: 28, seed: 7 });
+  assert(damaged >= 12 && orphaned === 8, `${damaged}, ${orphaned}`);
 });
 
 // Tries to pass changed, swapped and foreign objects off as entries.

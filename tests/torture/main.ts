@@ -15,6 +15,7 @@ import { hostile } from "./hostile.ts";
 import { refuse } from "./machine.ts";
 import { leakLong } from "./leaks.ts";
 import { killUploads, killWriters } from "./kills.ts";
+import { race } from "./races.ts";
 import type { Extent } from "./random.ts";
 import { disorder } from "./timers.ts";
 
@@ -25,6 +26,7 @@ const SCENARIOS: Record<
 > = {
   kills: [400, killWriters],
   births: [100, killMakers],
+  races: [3_000, race],
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],
   "crowd-s3": [10_000, crowdS3],

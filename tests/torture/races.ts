@@ -1,0 +1,251 @@
+/** Processes that meet one damaged database in the same moment: one moves it, and nobody loses. */
+
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
+import { assert, assertEquals } from "@std/assert";
+import type { CachedFunction } from "../../cache.ts";
+import { SQLiteCache } from "../../sqlite.ts";
+import { type Child, start } from "../child.ts";
+import { temporaryFolder } from "../temp.ts";
+import { type Extent, Random } from "./random.ts";
+import { smallValue } from "./values.ts";
+
+/** How many meet at one database. */
+const RACERS = 4;
+/** How much later than the first the last of them may begin, in microseconds. */
+const APART_US = 20_000;
+
+/** After so many milliseconds everybody has noticed that another file is at the path. */
+const NOTICED_MS = 300;
+
+const PAGE_BYTES = 8192;
+const GARBAGE = "garbage ".repeat(5 * PAGE_BYTES / 8);
+
+/** What the racers found. */
+interface Races {
+  readonly rounds: number;
+  /** Databases that one of them called damaged. */
+  readonly damaged: number;
+  /** Logs whose database was gone or empty. */
+  readonly orphaned: number;
+}
+
+/** What a racer of a name stores. */
+export function resultsOf(name: number): readonly number[] {
+  return Array.from({ length: 5 }, (_, index) => name * 100 + index);
+}
+
+/** What is wrong with a database whose last entries are in its log alone. */
+interface Spoiled {
+  readonly what: string;
+  /** What they are told of it. */
+  readonly told: readonly string[];
+  readonly spoil: (path: string) => void;
+}
+
+const MOVED = ["DatabaseMovedError"];
+
+const SPOILED: readonly Spoiled[] = [{
+  what: "garbage",
+  told: MOVED,
+  spoil: (path) => {
+    writeFileSync(path, GARBAGE);
+    rmSync(`${path}-wal`);
+  },
+}, {
+  what: "garbage, and a log",
+  told: MOVED,
+  spoil: (path) => writeFileSync(path, GARBAGE),
+}, {
+  what: "a header and garbage",
+  told: MOVED,
+  spoil: (path) => {
+    writeFileSync(path, readFileSync(path).fill(0xa5, 100));
+    rmSync(`${path}-wal`);
+  },
+}, {
+  what: "nothing but a log",
+  told: [],
+  spoil: (path) => rmSync(path),
+}, {
+  what: "an empty file, and a log",
+  told: [],
+  spoil: (path) => truncateSync(path),
+}, {
+  what: "an empty file",
+  told: [],
+  spoil: (path) => {
+    truncateSync(path);
+    rmSync(`${path}-wal`);
+  },
+}];
+
+/**
+ * Lets several processes open one database that is damaged, emptied or gone, and store results in
+ * it: each of the results is there afterwards, the damage is told once, and what was there before
+ * is still there under another name. Every seventh round the database is whole and gets damaged
+ * while they use it: what they store once they have noticed is there all the same.
+ */
+export async function race({ count, seed }: Extent): Promise<Races> {
+  const random = new Random(seed);
+  const folder = temporaryFolder();
+  const template = join(folder, "template.db");
+  await makeTemplate(template);
+  const racers = Array.from(
+    { length: RACERS },
+    () => start("torture/race_child.ts", []),
+  );
+  await Promise.all(racers.map((racer) => racer.said("ready")));
+  let damaged = 0;
+  let orphaned = 0;
+  for (let round = 0; round < count; round++) {
+    const place = join(folder, `${round}`);
+    const path = join(place, "cache.db");
+    mkdirSync(place);
+    for (const suffix of ["", "-wal"]) {
+      copyFileSync(template + suffix, path + suffix);
+    }
+    const apart = random.of([0, 0, APART_US / 20, APART_US]);
+    const run = (then: "keep" | "close") =>
+      letRace(racers, path, then, () => random.below(apart + 1));
+    const spoiled = SPOILED[round % (SPOILED.length + 1)];
+    const where = `seed ${seed}, round ${round}, ${spoiled?.what}`;
+    if (spoiled === undefined) {
+      const finished = run("keep");
+      await delay(random.next() * 10);
+      overwrite(path);
+      const reports = await finished;
+      reports.push(...await use(path, () => Promise.resolve()));
+      await delay(NOTICED_MS);
+      reports.push(...await run("close"));
+      const names = namesOf(reports);
+      assert(`${names}` === "" || `${names}` === `${MOVED}`, where + names);
+    } else {
+      spoiled.spoil(path);
+      const before = contents(place);
+      const reports = await run("close");
+      assertEquals(namesOf(reports), spoiled.told, `${where}: ${reports}`);
+      const after = contents(place);
+      for (const bytes of before.filter(({ length }) => length > 0)) {
+        assert(
+          after.some((file) => file.equals(bytes)),
+          `${where}: only ${readdirSync(place)} are left`,
+        );
+      }
+    }
+    await assertUsable(path, racers.flatMap((_, n) => resultsOf(n)), where);
+    const files = readdirSync(place).join();
+    if (files.includes(".damaged-")) damaged++;
+    if (files.includes(".orphaned-")) orphaned++;
+    rmSync(place, { recursive: true });
+  }
+  for (const racer of racers) {
+    racer.process.stdin?.end();
+    await racer.ended();
+  }
+  return { rounds: count, damaged, orphaned };
+}
+
+async function makeTemplate(path: string): Promise<void> {
+  const open = join(temporaryFolder(), "open.db");
+  await using cache = new SQLiteCache(open);
+  await cache.set("first", smallValue(1));
+  const plain = new DatabaseSync(open);
+  plain.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  plain.close();
+  for (let n = 0; n < 20; n++) await cache.set(`later ${n}`, smallValue(n));
+  for (const suffix of ["", "-wal"]) copyFileSync(open + suffix, path + suffix);
+}
+
+let races = 0;
+
+/** One race of all; resolves with what was told to any of them. */
+async function letRace(
+  racers: readonly Child[],
+  path: string,
+  then: string,
+  microseconds: () => number,
+): Promise<string[]> {
+  const number = races++;
+  racers.forEach((racer, name) => {
+    const line = `${number} ${path} ${name} ${microseconds()} ${then}`;
+    racer.process.stdin?.write(`${line}\n`);
+  });
+  const said = await Promise.all(
+    racers.map((racer) => racer.saidAfter(`done ${number} `)),
+  );
+  return said.flatMap((reports): string[] => JSON.parse(reports));
+}
+
+function namesOf(reports: readonly string[]): string[] {
+  return reports.map((report) => report.split(":")[0] ?? "");
+}
+
+/** Damages a database in place, under the hands of those who have it open. */
+function overwrite(path: string): void {
+  if (!existsSync(path)) return;
+  const file = openSync(path, "r+");
+  writeSync(file, GARBAGE, 100);
+  closeSync(file);
+}
+
+function contents(folder: string): Buffer[] {
+  return readdirSync(folder).map((name) => readFileSync(join(folder, name)));
+}
+
+/** Looks for results, and whether the database can be used without a word. */
+async function assertUsable(
+  path: string,
+  results: readonly number[],
+  what: string,
+): Promise<void> {
+  const reports = await use(path, async (raced) => {
+    for (const n of results) {
+      const found = await raced.readCache(n);
+      assert(found.hit, `${what}: ${n} was acknowledged and is lost`);
+      assertEquals(found.value, smallValue(n), what);
+    }
+  });
+  assertEquals(reports, [], what);
+  const plain = new DatabaseSync(path, { readOnly: true });
+  const rows = plain.prepare("PRAGMA integrity_check").all();
+  plain.close();
+  assertEquals(rows.flatMap((row) => Object.values(row)), ["ok"], what);
+}
+
+type Raced = CachedFunction<(n: number) => Promise<unknown>>;
+
+/** Uses a database, reads and stores; resolves with what was told. */
+async function use(
+  path: string,
+  work: (raced: Raced) => Promise<void>,
+): Promise<string[]> {
+  const reports: string[] = [];
+  await using cache = new SQLiteCache(path, {
+    onError: (error) => reports.push(`${error.name}: ${error.message}`),
+  });
+  const raced = cache.cache({ id: "raced" })((n: number): Promise<unknown> =>
+    Promise.resolve(smallValue(n))
+  );
+  await work(raced);
+  await cache.backend.deleteId("nobody");
+  for (let n = -20; n < 0; n++) {
+    await raced(n);
+    assert((await raced.readCache(n)).hit, `${n} is not stored`);
+  }
+  return reports;
+}
