@@ -244,12 +244,12 @@ export class DatabaseFile {
     const readOnly = this.#permissions();
     await this.#settle();
     this.#identity = identity(this.#path);
+    if (this.#identity === undefined) this.#makeFolder();
     const database = await patiently(() => {
       try {
         return new DatabaseSync(this.#path, { readOnly });
       } catch (error) {
-        if (readOnly || !this.#makeFolder(error)) throw error;
-        return new DatabaseSync(this.#path);
+        throw this.#withoutFolder(error);
       }
     });
     try {
@@ -297,22 +297,26 @@ export class DatabaseFile {
     );
   }
 
-  /** Makes the missing folder; true when opening the file again may help. */
-  #makeFolder(error: unknown): boolean {
+  /**
+   * Makes the missing folder. SQLite must not find it missing: it would then try to open the file for
+   * reading, and could, if another process made both in this moment.
+   */
+  #makeFolder(): void {
     const folder = folderOf(this.#path);
-    if (sqliteCode(error) !== SQLITE.cannotOpen) return false;
-    // Another process may have made it since: opening again tells whether that was all.
-    if (mayAccess("read", folder) && fileSystem().existsSync(folder)) {
-      return true;
-    }
-    if (!mayAccess("write", folder)) {
-      throw this.#failure(
-        error,
-        `make the folder ${folder}, or run with --allow-read=${folder} --allow-write=${folder}`,
-      );
-    }
+    if (mayAccess("read", folder) && fileSystem().existsSync(folder)) return;
+    if (!mayAccess("write", folder)) return;
     fileSystem().mkdirSync(folder, { recursive: true });
-    return true;
+  }
+
+  /** Why a file cannot be opened whose folder is missing and may not be made. */
+  #withoutFolder(error: unknown): unknown {
+    const folder = folderOf(this.#path);
+    if (sqliteCode(error) !== SQLITE.cannotOpen) return error;
+    if (mayAccess("write", folder)) return error;
+    return this.#failure(
+      error,
+      `make the folder ${folder}, or run with --allow-read=${folder} --allow-write=${folder}`,
+    );
   }
 
   /**

@@ -13,7 +13,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
@@ -92,12 +92,16 @@ const SPOILED: readonly Spoiled[] = [{
     truncateSync(path);
     rmSync(`${path}-wal`);
   },
+}, {
+  what: "no folder",
+  told: [],
+  spoil: (path) => rmSync(dirname(path), { recursive: true }),
 }];
 
 /**
  * Lets several processes open one database that is damaged, emptied or gone, and store results in
  * it: each of the results is there afterwards, the damage is told once, and what was there before
- * is still there under another name. Every seventh round the database is whole and gets damaged
+ * is still there under another name. Every eighth round the database is whole and gets damaged
  * while they use it: what they store once they have noticed is there all the same.
  */
 export async function race({ count, seed }: Extent): Promise<Races> {
@@ -204,6 +208,7 @@ function overwrite(path: string): void {
 }
 
 function contents(folder: string): Buffer[] {
+  if (!existsSync(folder)) return [];
   return readdirSync(folder).map((name) => readFileSync(join(folder, name)));
 }
 
