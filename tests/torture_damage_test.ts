@@ -21,7 +21,7 @@ test("SQLiteCache gives right values, tells of each damage once and works again,
 // Tries to lose what is stored in the database that comes in place of a damaged one, by letting four
 // processes find the damage in the same moment.
 test("SQLiteCache has every result that four processes stored, whoever of them moved a damaged file", async () => {
-  const { damaged, orphaned } = await race({ count: 28, seed: 7 });
+  const { damaged, orphaned } = await race({ count: 32, seed: 7 });
   assert(damaged >= 12 && orphaned === 8, `${damaged}, ${orphaned}`);
 });
 
