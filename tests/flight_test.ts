@@ -412,6 +412,26 @@ for (
   });
 }
 
+test("A run that a bust has reached ends without taking the run that followed it from later calls", async () => {
+  const { hand, fn } = handCache();
+  // One of another key, which began first and is still there.
+  const other = fn("z");
+  const early = fn("a");
+  await quiet();
+  await fn.bustCache("a");
+  const later = fn("a");
+  await quiet();
+  hand.run(1).resolve("old");
+  assertEquals(await early, "old");
+  const last = fn("a");
+  await quiet();
+  assertEquals(hand.runs.length, 3);
+  hand.run(2).resolve("new");
+  assertEquals(await Promise.all([later, last]), ["new", "new"]);
+  hand.run(0).resolve("other");
+  assertEquals(await other, "other");
+});
+
 test("bustCache(args) leaves the runs and entries of other arguments", async () => {
   const { hand, fn } = handCache();
   const calls = [fn("a"), fn("b")];
