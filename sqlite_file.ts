@@ -178,7 +178,7 @@ export class DatabaseFile {
    * @returns The new name of the old one.
    */
   async #replace(word: string): Promise<string> {
-    const { existsSync, renameSync } = fileSystem();
+    const { existsSync, renameSync, rmSync } = fileSystem();
     const all = ["", ...COMPANIONS];
     const stamp = new Date().toISOString().replaceAll(/[:.]/g, "-");
     let target = `${this.#path}.${word}-${stamp}`;
@@ -186,20 +186,25 @@ export class DatabaseFile {
       target = `${this.#path}.${word}-${stamp}-${n}`;
     }
     const fresh = `${target}-new`;
-    const database = new (driver(this.#description).DatabaseSync)(fresh);
     try {
-      await setUp(database, this.#description, false);
-    } finally {
-      database.close();
-    }
-    // The database goes first: whoever opened it without its companions would make new ones, and
-    // companions without a database are recognized should this be interrupted.
-    for (const suffix of all) {
-      if (existsSync(this.#path + suffix)) {
-        renameSync(this.#path + suffix, target + suffix);
+      const database = new (driver(this.#description).DatabaseSync)(fresh);
+      try {
+        await setUp(database, this.#description, false);
+      } finally {
+        database.close();
       }
+      // The database goes first: whoever opened it without its companions would make new ones, and
+      // companions without a database are recognized should this be interrupted.
+      for (const suffix of all) {
+        if (existsSync(this.#path + suffix)) {
+          renameSync(this.#path + suffix, target + suffix);
+        }
+      }
+      renameSync(fresh, this.#path);
+    } finally {
+      // What is left of it when that failed.
+      for (const suffix of all) rmSync(fresh + suffix, { force: true });
     }
-    renameSync(fresh, this.#path);
     return target;
   }
 

@@ -221,8 +221,8 @@ for (const isMade of [true, false]) {
   );
 }
 
-// Tries to lose something by ending a move after each of its steps.
-test("DatabaseFile.open() finishes a move that was interrupted, whenever that was", () =>
+// Tries to lose something, or to leave something behind, by letting each step of a move fail.
+test("DatabaseFile.open() finishes a move that failed, whichever step that was", () =>
   inFolder(async (folder) => {
     for (let step = 1;; step++) {
       const place = join(folder, `${step}`);
@@ -251,6 +251,7 @@ test("DatabaseFile.open() finishes a move that was interrupted, whenever that wa
       other.close();
       assertKept(place, bytes);
       assertEquals(reports.length, step <= 4 ? 0 : 1);
+      assertEquals(readdirSync(place).filter((name) => /-new/.test(name)), []);
       if (steps < step) {
         assertEquals(step, 5);
         break;
@@ -271,4 +272,25 @@ test("SQLiteBackend keeps the log of a database that was emptied", () =>
     await withBackend(path, async (backend) => {
       assertEquals((await backend.get("id", "a"))?.data, "1");
     });
+  }));
+
+// Tries to find a file of this library that does not look like one, as its maker's death would leave it.
+test("DatabaseFile.open() marks a new file with the first change of it", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    let first: Buffer | undefined;
+    const end = aroundDriver((call) => {
+      const result = call();
+      if (existsSync(path)) {
+        const bytes = readFileSync(path);
+        if (bytes.length > 0) first ??= bytes;
+      }
+      return result;
+    });
+    const file = new DatabaseFile(path, "SQLite", () => {});
+    (await file.open()).close();
+    end();
+    // https://www.sqlite.org/fileformat.html: how often it was changed, and the mark.
+    assertEquals(first?.readUInt32BE(24), 1);
+    assertEquals(first?.toString("latin1", 68, 72), "Panz");
   }));
