@@ -1,5 +1,7 @@
 /** Takes the write lock of a database, once it is there, keeps it for a while, again and again. */
 
+// deno-lint-ignore-file no-console -- its output is what the test reads
+
 import { existsSync } from "node:fs";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
@@ -12,6 +14,7 @@ const database = new DatabaseSync(path);
 database.exec("PRAGMA busy_timeout = 10000");
 for (;;) {
   database.exec("BEGIN IMMEDIATE");
+  console.log("held");
   await delay(Number(held));
   database.exec("COMMIT");
   await delay(50);
