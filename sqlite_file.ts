@@ -32,6 +32,8 @@ export interface OpenDatabase {
 
 /** The files that SQLite keeps beside a database. */
 const COMPANIONS = ["-wal", "-shm", "-journal"] as const;
+/** All of a database, itself first. */
+const SUFFIXES = ["", ...COMPANIONS] as const;
 /** The file whose lock is held by whoever moves a database. */
 const LOCK = "-lock";
 /** How often a file may turn out to be damaged, and be moved, until opening it fails. */
@@ -99,7 +101,7 @@ export class DatabaseFile {
    */
   isWritable(): boolean {
     const { accessSync, constants, existsSync } = fileSystem();
-    const files = ["", ...COMPANIONS].map((suffix) => this.#path + suffix);
+    const files = SUFFIXES.map((suffix) => this.#path + suffix);
     try {
       for (const file of [folderOf(this.#path), ...files.filter(existsSync)]) {
         accessSync(file, constants.W_OK);
@@ -159,7 +161,7 @@ export class DatabaseFile {
     if (builtin("node:path")?.sep === "\\" || !sizeOf(this.#path)) {
       return () => {};
     }
-    const holder = new (driver(this.#description).DatabaseSync)(this.#path);
+    const holder = this.#connect(this.#path);
     holder.exec("PRAGMA busy_timeout = 1");
     try {
       await patiently(() => scalar(holder, "PRAGMA schema_version"));
@@ -179,15 +181,18 @@ export class DatabaseFile {
    */
   async #replace(word: string): Promise<string> {
     const { existsSync, renameSync, rmSync } = fileSystem();
-    const all = ["", ...COMPANIONS];
     const stamp = new Date().toISOString().replaceAll(/[:.]/g, "-");
     let target = `${this.#path}.${word}-${stamp}`;
-    for (let n = 2; all.some((suffix) => existsSync(target + suffix)); n++) {
+    for (
+      let n = 2;
+      SUFFIXES.some((suffix) => existsSync(target + suffix));
+      n++
+    ) {
       target = `${this.#path}.${word}-${stamp}-${n}`;
     }
     const fresh = `${target}-new`;
     try {
-      const database = new (driver(this.#description).DatabaseSync)(fresh);
+      const database = this.#connect(fresh);
       try {
         await setUp(database, this.#description, false);
       } finally {
@@ -195,7 +200,7 @@ export class DatabaseFile {
       }
       // The database goes first: whoever opened it without its companions would make new ones, and
       // companions without a database are recognized should this be interrupted.
-      for (const suffix of all) {
+      for (const suffix of SUFFIXES) {
         if (existsSync(this.#path + suffix)) {
           renameSync(this.#path + suffix, target + suffix);
         }
@@ -203,7 +208,7 @@ export class DatabaseFile {
       renameSync(fresh, this.#path);
     } finally {
       // What is left of it when that failed.
-      for (const suffix of all) rmSync(fresh + suffix, { force: true });
+      for (const suffix of SUFFIXES) rmSync(fresh + suffix, { force: true });
     }
     return target;
   }
@@ -222,7 +227,7 @@ export class DatabaseFile {
       );
     }
     try {
-      const lock = new (driver(this.#description).DatabaseSync)(lockPath);
+      const lock = this.#connect(lockPath);
       try {
         await patiently(() => lock.exec("BEGIN EXCLUSIVE"));
         await work();
@@ -240,6 +245,7 @@ export class DatabaseFile {
   }
 
   async #openOnce(): Promise<OpenDatabase> {
+    // Before anything else: where there is no SQLite there may be no files either.
     const { DatabaseSync } = driver(this.#description);
     if (this.#path === ":memory:") {
       const memory = new DatabaseSync(":memory:");
@@ -348,6 +354,10 @@ export class DatabaseFile {
         if (isOrphaned()) await this.#replace("orphaned");
       },
     );
+  }
+
+  #connect(path: string) {
+    return new (driver(this.#description).DatabaseSync)(path);
   }
 
   #failure(cause: unknown, advice?: string): BackendError {

@@ -1,8 +1,8 @@
 /** Whatever of plain types can be stored, as structured as fast-check makes it. */
 import fc from "fast-check";
 
-export const anything: fc.Arbitrary<unknown> = fc.anything({
-  maxDepth: 4,
+/** Everything that has a key; depths are up to the tests. */
+export const HASHABLE = {
   withBigInt: true,
   withDate: true,
   withMap: true,
@@ -11,5 +11,10 @@ export const anything: fc.Arbitrary<unknown> = fc.anything({
   withSparseArray: true,
   withNullPrototype: true,
   withUnicodeString: true,
+} as const;
+
+export const anything: fc.Arbitrary<unknown> = fc.anything({
+  ...HASHABLE,
+  maxDepth: 4,
   withObjectString: true,
 });

@@ -1,6 +1,20 @@
 /** SQLite files for tests: folders, backends on them, entries. */
 
-import { chmodSync, rmSync } from "node:fs";
+import type { Buffer } from "node:buffer";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { assert, assertEquals } from "@std/assert";
 import type { StoredEntry } from "../backend.ts";
 import { SQLiteBackend } from "../sqlite.ts";
 import { temporaryFolder } from "./temp.ts";
@@ -61,4 +75,53 @@ export async function fill(path: string, count = 200): Promise<void> {
       ),
     );
   });
+}
+
+/** Copies a database with its log or journal, as they are. */
+export function copyDatabase(from: string, to: string): void {
+  for (const suffix of ["", "-wal", "-journal"]) {
+    if (existsSync(from + suffix)) copyFileSync(from + suffix, to + suffix);
+  }
+}
+
+/** Damages a file in place, as a disk does. */
+export function overwrite(path: string, from: number, length: number): void {
+  const file = openSync(path, "r+");
+  writeSync(file, "garbage ".repeat(length / 8), from);
+  closeSync(file);
+}
+
+/** What is in the files of a folder, without those that are empty or that only locks are in. */
+export function contents(folder: string): Buffer[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => !/-(shm|lock)$/.test(name))
+    .map((name) => readFileSync(join(folder, name)))
+    .filter(({ length }) => length > 0);
+}
+
+/** Looks for what was in the files of a folder, whatever they are called now. */
+export function assertKept(
+  folder: string,
+  before: readonly Buffer[],
+  what = "",
+): void {
+  const after = contents(folder);
+  for (const bytes of before) {
+    assert(
+      after.some((file) => file.equals(bytes)),
+      `${what}: ${bytes.length} bytes are in none of ${readdirSync(folder)}`,
+    );
+  }
+}
+
+/** Lets SQLite look for damage in a database that nobody uses. */
+export function assertIntact(path: string, what = ""): void {
+  const plain = new DatabaseSync(path, { readOnly: true });
+  try {
+    const rows = plain.prepare("PRAGMA integrity_check").all();
+    assertEquals(rows.flatMap((row) => Object.values(row)), ["ok"], what);
+  } finally {
+    plain.close();
+  }
 }

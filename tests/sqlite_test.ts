@@ -955,3 +955,18 @@ test("SQLiteBackend.close() leaves nothing that keeps the process alive", () =>
     assertEquals(await child.ended(), ["stored 1", "closed"]);
     assertEquals(process.exitCode ?? 0, 0);
   }));
+
+test("SQLiteBackend says what is missing where the runtime has no SQLite", async () => {
+  const backend = new SQLiteBackend("cache.db");
+  const original = process.getBuiltinModule;
+  let error: unknown;
+  process.getBuiltinModule = () => undefined as never;
+  try {
+    error = await backend.get("id", "a").catch((reason: unknown) => reason);
+  } finally {
+    process.getBuiltinModule = original;
+  }
+  assertInstanceOf(error, BackendError);
+  assertStringIncludes(error.message, "this runtime has no node:sqlite");
+  await backend.close();
+});

@@ -1,12 +1,13 @@
 /** Databases whose makers are killed: whoever comes next finds one that can be used. */
 
-import { copyFileSync, existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
 import { SQLiteCache } from "../../sqlite.ts";
 import { start } from "../child.ts";
+import { copyDatabase } from "../sqlite_files.ts";
 import { temporaryFolder } from "../temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { smallValue } from "./values.ts";
@@ -122,9 +123,7 @@ async function survey(
 function hasTables(path: string): boolean {
   if (!existsSync(path)) return false;
   const copy = join(temporaryFolder(), "copy.db");
-  for (const suffix of ["", "-wal", "-journal"]) {
-    if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
-  }
+  copyDatabase(path, copy);
   const plain = new DatabaseSync(copy);
   try {
     const tables = plain.prepare(

@@ -17,6 +17,7 @@ import { isDeepStrictEqual } from "node:util";
 import { assert, assertEquals } from "@std/assert";
 import { DatabaseMovedError } from "../../errors.ts";
 import { SQLiteCache } from "../../sqlite.ts";
+import { copyDatabase } from "../sqlite_files.ts";
 import { temporaryFolder } from "../temp.ts";
 import { type Damaged, INPUTS, type Use, use, valueOf } from "./damage.ts";
 import { Notice } from "./notice.ts";
@@ -69,9 +70,7 @@ export async function damageSQLite(
       Promise.resolve(valueOf(n))
     );
     for (const n of INPUTS) await one(n);
-    for (const suffix of ["", "-wal"]) {
-      copyFileSync(logged + suffix, join(folder, `copy.db${suffix}`));
-    }
+    copyDatabase(logged, join(folder, "copy.db"));
   }
   const copy = join(folder, "copy.db");
   const size = statSync(template).size;
@@ -198,10 +197,7 @@ export async function damageSQLite(
     const place = join(folder, `case${index}`);
     mkdirSync(place);
     const path = join(place, "cache.db");
-    if (isLogged === true) {
-      copyFileSync(copy, path);
-      copyFileSync(`${copy}-wal`, `${path}-wal`);
-    } else copyFileSync(template, path);
+    copyDatabase(isLogged === true ? copy : template, path);
     apply(path);
     const what = `seed ${seed}: ${name}`;
     const seen = look(path, healthy);
@@ -259,9 +255,7 @@ function look(
   healthy: readonly ReadonlyMap<string, Fields>[],
 ): Seen {
   const copy = `${path}.copy`;
-  for (const suffix of ["", "-wal"]) {
-    if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
-  }
+  copyDatabase(path, copy);
   const changed = new Set<string>();
   const broken = new Set<string>();
   let database: DatabaseSync | undefined;

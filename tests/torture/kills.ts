@@ -1,7 +1,6 @@
 /** Writers that are killed: what was acknowledged is there and right, and nothing is half-written. */
 
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { CreateBucketCommand, DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { assert, assertEquals } from "@std/assert";
@@ -15,6 +14,7 @@ import {
   plainClient,
   testServer,
 } from "../s3_server.ts";
+import { assertIntact } from "../sqlite_files.ts";
 import { temporaryFolder } from "../temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { hugeValue, largeValue, smallValue } from "./values.ts";
@@ -101,13 +101,7 @@ async function survey(
     entries++;
   }
   assertEquals(troubles, [], `seed ${seed}`);
-  const plain = new DatabaseSync(path, { readOnly: true });
-  try {
-    const row = plain.prepare("PRAGMA integrity_check").get() ?? {};
-    assertEquals(Object.values(row), ["ok"], `seed ${seed}`);
-  } finally {
-    plain.close();
-  }
+  assertIntact(path, `seed ${seed}`);
   return entries;
 }
 

@@ -9,28 +9,19 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { SQLiteCache } from "../../sqlite.ts";
-import { resultsOf } from "./races.ts";
-import { smallValue } from "./values.ts";
+import { type OpenRaced, openRaced, resultsOf } from "./races.ts";
 
-let cache: SQLiteCache | undefined;
-let reports: string[] = [];
+let opened: OpenRaced | undefined;
 console.log("ready");
 for await (const line of createInterface({ input: process.stdin })) {
   const [number, path = "", name, microseconds, then] = line.split(" ");
-  cache ??= new SQLiteCache(path, {
-    onError: (error) => reports.push(`${error.name}: ${error.message}`),
-  });
-  const raced = cache.cache({ id: "raced" })((n: number): Promise<unknown> =>
-    Promise.resolve(smallValue(n))
-  );
+  const { cache, raced, reports } = opened ??= openRaced(path);
   // Most of them meet while they open it, some while one of them moves it or uses the next one.
   if (Number(microseconds) > 0) await delay(Number(microseconds) / 1000);
   await Promise.all(resultsOf(Number(name)).map((n) => raced(n)));
   if (then === "close") {
     await cache.close();
-    cache = undefined;
+    opened = undefined;
   }
-  console.log(`done ${number} ${JSON.stringify(reports)}`);
-  reports = [];
+  console.log(`done ${number} ${JSON.stringify(reports.splice(0))}`);
 }

@@ -1,17 +1,12 @@
 /** Processes that meet one damaged database in the same moment: one moves it, and nobody loses. */
 
 import {
-  closeSync,
-  copyFileSync,
-  existsSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -20,6 +15,13 @@ import { assert, assertEquals } from "@std/assert";
 import type { CachedFunction } from "../../cache.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { type Child, start } from "../child.ts";
+import {
+  assertIntact,
+  assertKept,
+  contents,
+  copyDatabase,
+  overwrite,
+} from "../sqlite_files.ts";
 import { temporaryFolder } from "../temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { smallValue } from "./values.ts";
@@ -120,9 +122,7 @@ export async function race({ count, seed }: Extent): Promise<Races> {
     const place = join(folder, `${round}`);
     const path = join(place, "cache.db");
     mkdirSync(place);
-    for (const suffix of ["", "-wal"]) {
-      copyFileSync(template + suffix, path + suffix);
-    }
+    copyDatabase(template, path);
     const apart = random.of([0, 0, APART_US / 20, APART_US]);
     const run = (then: "keep" | "close") =>
       letRace(racers, path, then, () => random.below(apart + 1));
@@ -131,7 +131,7 @@ export async function race({ count, seed }: Extent): Promise<Races> {
     if (spoiled === undefined) {
       const finished = run("keep");
       await delay(random.next() * 10);
-      overwrite(path);
+      overwrite(path, 100, GARBAGE.length);
       const reports = await finished;
       reports.push(...await use(path, () => Promise.resolve()));
       await delay(NOTICED_MS);
@@ -143,13 +143,7 @@ export async function race({ count, seed }: Extent): Promise<Races> {
       const before = contents(place);
       const reports = await run("close");
       assertEquals(namesOf(reports), spoiled.told, `${where}: ${reports}`);
-      const after = contents(place);
-      for (const bytes of before.filter(({ length }) => length > 0)) {
-        assert(
-          after.some((file) => file.equals(bytes)),
-          `${where}: only ${readdirSync(place)} are left`,
-        );
-      }
+      assertKept(place, before, where);
     }
     await assertUsable(path, racers.flatMap((_, n) => resultsOf(n)), where);
     const files = readdirSync(place).join();
@@ -172,7 +166,7 @@ async function makeTemplate(path: string): Promise<void> {
   plain.exec("PRAGMA wal_checkpoint(TRUNCATE)");
   plain.close();
   for (let n = 0; n < 20; n++) await cache.set(`later ${n}`, smallValue(n));
-  for (const suffix of ["", "-wal"]) copyFileSync(open + suffix, path + suffix);
+  copyDatabase(open, path);
 }
 
 let races = 0;
@@ -199,19 +193,6 @@ function namesOf(reports: readonly string[]): string[] {
   return reports.map((report) => report.split(":")[0] ?? "");
 }
 
-/** Damages a database in place, under the hands of those who have it open. */
-function overwrite(path: string): void {
-  if (!existsSync(path)) return;
-  const file = openSync(path, "r+");
-  writeSync(file, GARBAGE, 100);
-  closeSync(file);
-}
-
-function contents(folder: string): Buffer[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder).map((name) => readFileSync(join(folder, name)));
-}
-
 /** Looks for results, and whether the database can be used without a word. */
 async function assertUsable(
   path: string,
@@ -226,26 +207,37 @@ async function assertUsable(
     }
   });
   assertEquals(reports, [], what);
-  const plain = new DatabaseSync(path, { readOnly: true });
-  const rows = plain.prepare("PRAGMA integrity_check").all();
-  plain.close();
-  assertEquals(rows.flatMap((row) => Object.values(row)), ["ok"], what);
+  assertIntact(path, what);
 }
 
 type Raced = CachedFunction<(n: number) => Promise<unknown>>;
+
+/** A database with the function whose results are stored in it, and what is told of it. */
+export interface OpenRaced {
+  readonly cache: SQLiteCache;
+  readonly raced: Raced;
+  readonly reports: string[];
+}
+
+/** Opens a database for the races. */
+export function openRaced(path: string): OpenRaced {
+  const reports: string[] = [];
+  const cache = new SQLiteCache(path, {
+    onError: (error) => reports.push(`${error.name}: ${error.message}`),
+  });
+  const raced = cache.cache({ id: "raced" })((n: number): Promise<unknown> =>
+    Promise.resolve(smallValue(n))
+  );
+  return { cache, raced, reports };
+}
 
 /** Uses a database, reads and stores; resolves with what was told. */
 async function use(
   path: string,
   work: (raced: Raced) => Promise<void>,
 ): Promise<string[]> {
-  const reports: string[] = [];
-  await using cache = new SQLiteCache(path, {
-    onError: (error) => reports.push(`${error.name}: ${error.message}`),
-  });
-  const raced = cache.cache({ id: "raced" })((n: number): Promise<unknown> =>
-    Promise.resolve(smallValue(n))
-  );
+  const { cache, raced, reports } = openRaced(path);
+  await using _ = cache;
   await work(raced);
   await cache.backend.deleteId("nobody");
   for (let n = -20; n < 0; n++) {
