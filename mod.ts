@@ -26,9 +26,9 @@ export type {
   PruneRule,
   Report,
   StoredEntry,
-} from "./backend.ts";
-export { Batch, type MapOptions, type MapResult } from "./batch.ts";
-export type { BatchProgress } from "./batch_progress.ts";
+} from "./src/backend/contract.ts";
+export { Batch, type MapOptions, type MapResult } from "./src/core/batch.ts";
+export type { BatchProgress } from "./src/base/batch_progress.ts";
 export {
   Cache,
   type CachedFunction,
@@ -36,8 +36,8 @@ export {
   type CacheWrapper,
   type Following,
   type Wrapped,
-} from "./cache.ts";
-export type { CacheRead, CallDetail, CallStatus } from "./call.ts";
+} from "./src/core/cache.ts";
+export type { CacheRead, CallDetail, CallStatus } from "./src/core/call.ts";
 export {
   type Backoff,
   type Limit,
@@ -50,7 +50,7 @@ export {
   retry,
   type RetryOptions,
 } from "./concurrency.ts";
-export type { Duration } from "./duration.ts";
+export type { Duration } from "./src/base/duration.ts";
 export {
   BackendError,
   BucketNotFoundError,
@@ -65,7 +65,7 @@ export {
   ReentrantCallError,
   UncacheableValueError,
   UnhashableArgumentError,
-} from "./errors.ts";
+} from "./src/base/errors.ts";
 export { canonicalize, hashKey } from "./hash.ts";
 export {
   MemoryBackend,
@@ -80,7 +80,7 @@ export type {
   ErrorKind,
   FunctionOptions,
   Schema,
-} from "./options.ts";
+} from "./src/core/options.ts";
 export {
   S3Backend,
   S3Cache,
@@ -98,12 +98,12 @@ export {
   type SQLiteHandle,
   type SQLiteHandleStatement,
 } from "./sqlite.ts";
-export type { PruneOptions } from "./prune.ts";
-export type { Stats } from "./store.ts";
+export type { PruneOptions } from "./src/backend/prune.ts";
+export type { Stats } from "./src/core/store.ts";
 export {
   TieredBackend,
   TieredCache,
   type TieredCacheOptions,
   type TieredOptions,
 } from "./tiered.ts";
-export type { AsyncFunction } from "./wrap.ts";
+export type { AsyncFunction } from "./src/base/wrap.ts";

@@ -11,7 +11,11 @@ import { hash } from "node:crypto";
 import canonicalizeJson from "npm:canonicalize@4.0.0";
 import { hash as ohash, serialize as ohashSerialize } from "npm:ohash@2.0.12";
 import { stringify } from "npm:safe-stable-stringify@3.0.0";
-import { canonicalArguments, digest, webDigest } from "../hash.ts";
+import {
+  canonicalArguments,
+  digest,
+  webDigest,
+} from "../src/encoding/canonical.ts";
 
 /** 1 KB of nested arguments, as a call of a model has them. */
 const call = [

@@ -15,7 +15,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import process from "node:process";
 import {
   CACHE,
@@ -89,10 +89,15 @@ function packageJson(): Record<string, unknown> {
   };
 }
 
-/** Every published module by name. */
+/** Every published module by path: the doors at the root, the rooms under `src/`. */
 function sources(): Map<string, string> {
+  const rooms = readdirSync(join(ROOT, "src"), {
+    recursive: true,
+    encoding: "utf8",
+  })
+    .map((file) => join("src", file));
   return new Map(
-    readdirSync(ROOT).filter((file) => file.endsWith(".ts"))
+    [...readdirSync(ROOT), ...rooms].filter((file) => file.endsWith(".ts"))
       .map((file) => [file, readFileSync(join(ROOT, file), "utf8")]),
   );
 }
@@ -156,20 +161,22 @@ function buildWithTsc(): void {
   for (const [file, source] of sources()) {
     const mapped = source
       .replace(
-        /^((?!\s*\*).*(?:from |import\())"\.\/(\w+)\.ts"/gm,
-        '$1"./$2.js"',
+        /^((?!\s*\*).*(?:from |import\())"(\.[\w./]+)\.ts"/gm,
+        '$1"$2.js"',
       )
       .replace(
         /^((?!\s*\*).*from )"(@std\/[\w/-]+)"/gm,
         (_, start, specifier) => {
           const { place, from } = linked(specifier);
           copied.set(place, from);
-          return `${start}"./${place.replaceAll("\\", "/")}"`;
+          const to = relative(dirname(file), place).replaceAll("\\", "/");
+          return `${start}"${to.startsWith(".") ? to : `./${to}`}"`;
         },
       );
     if (/"(@std\/|jsr:)/.test(code(mapped))) {
       throw new Error(`${file} imports what no link stands for`);
     }
+    mkdirSync(join(stage, dirname(file)), { recursive: true });
     writeFileSync(join(stage, file), mapped);
   }
   for (const [place, file] of copied) inline(file, join(OUT, "esm", place));

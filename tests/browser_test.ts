@@ -8,9 +8,9 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals } from "@std/assert";
-import { start } from "./child.ts";
+import { start } from "./support/child.ts";
 import type { Outcome } from "./fixtures/browser_program.ts";
-import { temporaryFolder } from "./temp.ts";
+import { temporaryFolder } from "./support/temp.ts";
 
 /** How long Chromium may take, start-up on a busy machine included. */
 const LONGEST_RUN_MS = 90_000;

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SQLiteCache } from "../mod.ts";
-import type { Child, Ended } from "./child.ts";
-import { run, start } from "./examples.ts";
-import { temporaryFolder } from "./temp.ts";
+import type { Child, Ended } from "./support/child.ts";
+import { run, start } from "./support/examples.ts";
+import { temporaryFolder } from "./support/temp.ts";
 
 const PERMISSIONS = ["--allow-read", "--allow-write=.cache"];
 

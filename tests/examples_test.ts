@@ -11,8 +11,8 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { run, type Start, start } from "./examples.ts";
-import { temporaryFolder } from "./temp.ts";
+import { run, type Start, start } from "./support/examples.ts";
+import { temporaryFolder } from "./support/temp.ts";
 
 const KEY = "sk-secret-123";
 

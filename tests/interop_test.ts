@@ -10,9 +10,9 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals } from "@std/assert";
-import { AWKWARD_VALUES } from "./awkward_values.ts";
-import { testServer, withBucket } from "./s3_server.ts";
-import { temporaryFolder } from "./temp.ts";
+import { AWKWARD_VALUES } from "./support/awkward_values.ts";
+import { testServer, withBucket } from "./support/s3_server.ts";
+import { temporaryFolder } from "./support/temp.ts";
 
 interface Runtime {
   readonly command: readonly string[];

@@ -1,12 +1,12 @@
 /** What the compiler knows of cached functions: checked when the tests are type-checked. */
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import type { Batch, MapResult } from "../batch.ts";
-import type { Cache, CachedFunction } from "../cache.ts";
-import type { CacheRead, CallDetail, CallStatus } from "../call.ts";
+import type { Batch, MapResult } from "../src/core/batch.ts";
+import type { Cache, CachedFunction } from "../src/core/cache.ts";
+import type { CacheRead, CallDetail, CallStatus } from "../src/core/call.ts";
 import { limitConcurrency } from "../concurrency.ts";
 import { MemoryCache } from "../memory.ts";
-import type { FunctionOptions, Schema } from "../options.ts";
+import type { FunctionOptions, Schema } from "../src/core/options.ts";
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends
   (<T>() => T extends B ? 1 : 2) ? true : false;

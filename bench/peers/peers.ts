@@ -39,7 +39,7 @@ import { hash } from "npm:ohash@2.0.12";
 import pMemoize from "npm:p-memoize@9.0.0";
 import { createStorage, type Driver, type Storage } from "npm:unstorage@1.17.6";
 import db0Driver from "npm:unstorage@1.17.6/drivers/db0";
-import type { Cache } from "../../cache.ts";
+import type { Cache } from "../../src/core/cache.ts";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { contenders as limiters, type Way } from "../limit_work.ts";

@@ -1,6 +1,6 @@
 /**
- * Where tests find what they import when they run against the built package: modules of the root in
- * the package, packages in the project where it is installed, and TypeScript transpiled. The test
+ * Where tests find what they import when they run against the built package: doors and rooms in the
+ * package, packages in the project where it is installed, and TypeScript transpiled. The test
  * files themselves stay as they are.
  *
  * @module
@@ -39,7 +39,8 @@ export function map(specifier, from) {
   if (!isSource(from) || specifier.startsWith("node:")) return undefined;
   if (/^(\.|file:|\/)/.test(specifier)) {
     const url = new URL(specifier, from).href;
-    const [, name] = /^([\w-]+)\.ts$/.exec(url.slice(ROOT.length)) ?? [];
+    const [, name] =
+      /^((?:src\/.+\/)?[\w-]+)\.ts$/.exec(url.slice(ROOT.length)) ?? [];
     if (!url.startsWith(ROOT) || name === undefined) return undefined;
     return new URL(`node_modules/@panza/panza/esm/${name}.js`, PROJECT).href;
   }

@@ -6,9 +6,9 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
 import { SQLiteCache } from "../../sqlite.ts";
-import { start } from "../child.ts";
-import { copyDatabase } from "../sqlite_files.ts";
-import { temporaryFolder } from "../temp.ts";
+import { start } from "../support/child.ts";
+import { copyDatabase } from "../support/sqlite_files.ts";
+import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 

@@ -4,9 +4,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { assert, assertEquals } from "@std/assert";
 import { SQLiteCache } from "../../sqlite.ts";
-import { start } from "../child.ts";
-import { withBucket } from "../s3_server.ts";
-import { temporaryFolder } from "../temp.ts";
+import { start } from "../support/child.ts";
+import { withBucket } from "../support/s3_server.ts";
+import { temporaryFolder } from "../support/temp.ts";
 import type { Extent } from "./random.ts";
 
 const PROCESSES = 8;

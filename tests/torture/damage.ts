@@ -1,8 +1,8 @@
 /** What the use of a damaged store must come to: right values, nothing thrown, each damage told once. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { Cache } from "../../cache.ts";
-import type { CacheOptions, ErrorContext } from "../../options.ts";
+import type { Cache } from "../../src/core/cache.ts";
+import type { CacheOptions, ErrorContext } from "../../src/core/options.ts";
 import { smallValue } from "./values.ts";
 
 export const INPUTS: readonly number[] = Array.from(

@@ -8,10 +8,10 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { assert } from "@std/assert";
-import type { Cache } from "../../cache.ts";
-import type { CacheOptions } from "../../options.ts";
+import type { Cache } from "../../src/core/cache.ts";
+import type { CacheOptions } from "../../src/core/options.ts";
 import { S3Cache } from "../../s3.ts";
-import { objectNames, optionsFor, withBucket } from "../s3_server.ts";
+import { objectNames, optionsFor, withBucket } from "../support/s3_server.ts";
 import { type Damaged, INPUTS, use } from "./damage.ts";
 import { type Extent, Random } from "./random.ts";
 

@@ -2,11 +2,11 @@
 
 import process from "node:process";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { encode, type Encoded, open, seal } from "../../codec.ts";
-import { DamagedEntryError } from "../../errors.ts";
-import { HEADER_BYTES, MAGIC, padded } from "../../packed.ts";
-import { AWKWARD_VALUES } from "../awkward_values.ts";
-import { timeOf } from "../event_loop.ts";
+import { encode, type Encoded, open, seal } from "../../src/encoding/codec.ts";
+import { DamagedEntryError } from "../../src/base/errors.ts";
+import { HEADER_BYTES, MAGIC, padded } from "../../src/encoding/packed.ts";
+import { AWKWARD_VALUES } from "../support/awkward_values.ts";
+import { timeOf } from "../support/event_loop.ts";
 import { type Extent, Random } from "./random.ts";
 
 /** How long one stored entry may take to be refused or read: bounded by its length alone. */

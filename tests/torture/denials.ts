@@ -2,8 +2,8 @@
 
 import { spawnSync } from "node:child_process";
 import { assertEquals } from "@std/assert";
-import { type Child, commandOf, launch } from "../child.ts";
-import { temporaryFolder } from "../temp.ts";
+import { type Child, commandOf, launch } from "../support/child.ts";
+import { temporaryFolder } from "../support/temp.ts";
 
 /** Drops what lets root pass by the modes of files, and leaves it root otherwise. */
 const BINDING: readonly [string, ...string[]] = [

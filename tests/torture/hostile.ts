@@ -4,12 +4,12 @@ import { setImmediate } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Cache } from "../../cache.ts";
-import { PanzaError } from "../../errors.ts";
+import type { Cache } from "../../src/core/cache.ts";
+import { PanzaError } from "../../src/base/errors.ts";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { anything } from "../anything.ts";
-import { difference } from "../same_value.ts";
+import { anything } from "../support/anything.ts";
+import { difference } from "../support/same_value.ts";
 import { mutateEntries } from "./decoder.ts";
 import type { Extent } from "./random.ts";
 

@@ -4,18 +4,18 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { CreateBucketCommand, DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { assert, assertEquals } from "@std/assert";
-import { open } from "../../codec.ts";
+import { open } from "../../src/encoding/codec.ts";
 import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { start } from "../child.ts";
+import { start } from "../support/child.ts";
 import {
   newBucketName,
   optionsFor,
   plainClient,
   testServer,
-} from "../s3_server.ts";
-import { assertIntact } from "../sqlite_files.ts";
-import { temporaryFolder } from "../temp.ts";
+} from "../support/s3_server.ts";
+import { assertIntact } from "../support/sqlite_files.ts";
+import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { hugeValue, largeValue, smallValue } from "./values.ts";
 

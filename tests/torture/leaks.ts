@@ -5,7 +5,7 @@ import { runInNewContext } from "node:vm";
 import process from "node:process";
 import { setImmediate } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
-import type { Cache } from "../../cache.ts";
+import type { Cache } from "../../src/core/cache.ts";
 import { limitConcurrency } from "../../concurrency.ts";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";

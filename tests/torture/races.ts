@@ -12,17 +12,17 @@ import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
-import type { CachedFunction } from "../../cache.ts";
+import type { CachedFunction } from "../../src/core/cache.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { type Child, start } from "../child.ts";
+import { type Child, start } from "../support/child.ts";
 import {
   assertIntact,
   assertKept,
   contents,
   copyDatabase,
   overwrite,
-} from "../sqlite_files.ts";
-import { temporaryFolder } from "../temp.ts";
+} from "../support/sqlite_files.ts";
+import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 

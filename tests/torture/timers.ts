@@ -1,13 +1,13 @@
 /** Timers that fire early, late and in any order, while the clock on the wall is moved. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { Cache } from "../../cache.ts";
+import type { Cache } from "../../src/core/cache.ts";
 import { limitRate } from "../../concurrency.ts";
 import { MemoryCache } from "../../memory.ts";
-import type { CacheOptions } from "../../options.ts";
-import { retry } from "../../retry.ts";
+import type { CacheOptions } from "../../src/core/options.ts";
+import { retry } from "../../src/limits/retry.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { FakeTime, settle } from "../fake_time.ts";
+import { FakeTime, settle } from "../support/fake_time.ts";
 import { type Extent, Random } from "./random.ts";
 
 const TTL_MS = 100;

@@ -1,0 +1,147 @@
+/**
+ * The contract between a cache and the place where it keeps its entries: types only.
+ *
+ * A backend stores what it is given and understands none of it: keys are hashed, values encoded
+ * and entries checked above it. `testBackend` of `@panza/panza/testing` runs one test for each
+ * numbered clause against any implementation.
+ *
+ * 1. What `set` stored, `get` returns with equal fields; `data` keeps its kind (text or bytes) and
+ *    every code point and byte, from empty to at least 1 MiB. Text is well-formed and has no NUL.
+ * 2. `get` of what was never stored, or was deleted, returns `undefined`.
+ * 3. `set` replaces the whole entry; a reader sees the old one or the new one, never a mix.
+ * 4. Ids and keys are any well-formed strings without NUL, up to 1,000 characters at least: two
+ *    different pairs never reach each other's entry, whatever separators, wildcards or letter case
+ *    they hold. The id may be empty, the key is not.
+ * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included.
+ * 6. `delete` removes one entry; deleting what is absent succeeds.
+ * 7. `deleteId` removes every entry of one id, however many, and of no other id.
+ * 8. `clear` removes every entry of this backend and nothing else that its store holds.
+ * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
+ *    What is added or removed while it is read may come or not.
+ * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
+ *     success.
+ * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through
+ *     any backend that is open on the same store.
+ * 12. `close` waits for writes that were accepted, and can be called twice; afterwards every
+ *     operation rejects with `CacheClosedError`.
+ * 13. The backend keeps no reference to bytes that it was given or has returned: changing them
+ *     changes no entry, and no two results share bytes.
+ * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
+ *     never holds up the event loop for more than 20 ms, and tells what it deleted. Where it is
+ *     left out, a cache does the same through `entries` and `delete`.
+ *
+ * A bounded backend may drop entries to stay within its bounds.
+ *
+ * @module
+ */
+
+/** One stored result, encoded; a backend keeps its fields as they are. */
+export interface StoredEntry {
+  /** The encoded value: text where JSON is exact, bytes otherwise. */
+  readonly data: string | Uint8Array;
+  /** The name of the encoding, version included: ASCII letters, digits, `-` and `.`. */
+  readonly format: string;
+  /** The checksum of the entry and of where it belongs, 0 to 2³² − 1. */
+  readonly checksum: number;
+  /** When it was stored, in whole milliseconds since the Unix epoch. */
+  readonly storedAt: number;
+  /** When it stops being fresh, in milliseconds since the Unix epoch; `null` is never. */
+  readonly expiresAt: number | null;
+  /** Until when it may still be served stale, in milliseconds; `null` is for ever. */
+  readonly staleUntil: number | null;
+  /** What the call cost that made it, in milliseconds; 0 when unknown. */
+  readonly durationMs: number;
+}
+
+/** What a listing tells of an entry. */
+export interface EntryInfo {
+  /** The id of the function, `""` for a direct key. */
+  readonly id: string;
+  /** The key: 64 hex digits for a call, the user's own for a direct key. */
+  readonly key: string;
+  /** Bytes of the encoded value, UTF-8 for text. */
+  readonly size: number;
+  /** When it was stored, in milliseconds since the Unix epoch. */
+  readonly storedAt: number;
+  /** When it stops being fresh, in milliseconds since the Unix epoch; `null` is never. */
+  readonly expiresAt: number | null;
+  /** Until when it may still be served stale, in milliseconds; `null` is for ever. */
+  readonly staleUntil: number | null;
+}
+
+/** Which entries a prune deletes: those that any of these names. */
+export interface PruneRule {
+  /** Entries stored before this time, in milliseconds since the Unix epoch. */
+  readonly storedBefore?: number;
+  /** Entries whose `staleUntil` is before this time, in milliseconds since the Unix epoch. */
+  readonly expiredBefore?: number;
+  /** What is past so many bytes of values, counted from the newest entry back. */
+  readonly maxBytes?: number;
+  /** What is past so many entries, counted from the newest back. */
+  readonly maxEntries?: number;
+}
+
+/** What a prune deleted. */
+export interface Pruned {
+  /** How many entries. */
+  readonly entries: number;
+  /** The sum of their sizes, in bytes. */
+  readonly bytes: number;
+}
+
+/** Takes notice of trouble that made no operation fail, such as a tier that was skipped. */
+export type Report = (error: Error) => void;
+
+/** A place where entries are kept; see the numbered clauses at the top of this module. */
+export interface Backend {
+  /** What it is and where, for messages: `SQLite cache.db`. No secrets. */
+  readonly description: string;
+  /**
+   * Adds a listener for trouble that made no operation fail. A cache calls it once, before
+   * anything else. It opens nothing.
+   */
+  connect(report: Report): void;
+  /**
+   * Clauses 1 to 4.
+   *
+   * @param signal Aborts a read that crosses a network; local backends may ignore it.
+   */
+  get(
+    id: string,
+    key: string,
+    signal?: AbortSignal,
+  ): Promise<StoredEntry | undefined>;
+  /** Clause 5. */
+  getMany(
+    id: string,
+    keys: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<(StoredEntry | undefined)[]>;
+  /** Clauses 1, 3 and 11. */
+  set(id: string, key: string, entry: StoredEntry): Promise<void>;
+  /** Clause 6. */
+  delete(id: string, key: string): Promise<void>;
+  /** Clause 7. */
+  deleteId(id: string): Promise<void>;
+  /** Clause 8. */
+  clear(): Promise<void>;
+  /** Clause 9. */
+  entries(id?: string): AsyncIterable<EntryInfo>;
+  /** Clause 14. */
+  prune?(rule: PruneRule): Promise<Pruned>;
+  /** Clause 12: waits for writes that were accepted, then releases everything. */
+  close(): Promise<void>;
+}
+
+/** What an object must have to be taken for a backend; `prune` may be left out. */
+export const BACKEND_METHODS: readonly (keyof Backend)[] = [
+  "connect",
+  "get",
+  "getMany",
+  "set",
+  "delete",
+  "deleteId",
+  "clear",
+  "entries",
+  "close",
+];

@@ -1,0 +1,309 @@
+/**
+ * Encryption at rest: a backend around another, which sees ciphertext only.
+ *
+ * What is stored is AES-GCM (NIST SP 800-38D) with a random nonce. Id, key and times stay readable,
+ * because backends and pruning need them; they are authenticated with the value, so that an entry
+ * that was moved or given other times does not decrypt.
+ *
+ * @module
+ */
+
+import { decryptAesGcm, encryptAesGcm } from "@std/crypto/aes-gcm";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoredEntry,
+} from "./contract.ts";
+import {
+  ENCRYPTED,
+  type EntryTimes,
+  isIntact,
+  seal,
+} from "../encoding/codec.ts";
+import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
+
+/**
+ * Bytes in the plaintext before the data: kind, length of the name of the format, checksum, and that
+ * name. Always as many, so that a size tells how long the value is and not how it was encoded.
+ */
+const HEADER_BYTES = 32;
+/** Where the name of the format begins. */
+const NAME_BEGIN = 6;
+const TEXT = 0;
+const BYTES = 1;
+
+/**
+ * Checks what was given as `encrypt`.
+ *
+ * @param action What cannot be done if it is no key, as a verb phrase.
+ * @param encrypt One key or several.
+ * @returns The keys, the first of which writes; a copy.
+ * @throws {TypeError} If there is no key, or one that cannot do what it has to.
+ */
+export function checkKeys(action: string, encrypt: unknown): CryptoKey[] {
+  const keys: unknown[] = Array.isArray(encrypt) ? [...encrypt] : [encrypt];
+  if (keys.length === 0) refuse(action, "encrypt", "an empty list");
+  return keys.map((key, index) => {
+    const name = Array.isArray(encrypt) ? `encrypt[${index}]` : "encrypt";
+    // Nothing of what is no key may be in a message: it may be the bytes of one.
+    if (!(key instanceof CryptoKey)) refuse(action, name, "something else");
+    const algorithm = key.algorithm.name;
+    const able = key.usages.includes("decrypt") &&
+      (index > 0 || key.usages.includes("encrypt"));
+    if (algorithm !== "AES-GCM" || !able) {
+      const usages = key.usages.join(" and ") || "nothing";
+      refuse(action, name, `a key of ${algorithm} for ${usages}`);
+    }
+    return key;
+  });
+}
+
+function refuse(action: string, name: string, received: string): never {
+  throw new TypeError(
+    `Cannot ${action}: ${name} must be a CryptoKey of AES-GCM that may encrypt and decrypt, ` +
+      `received ${received}`,
+  );
+}
+
+/** Encrypts what goes into a backend, and decrypts what comes out. */
+export class EncryptedBackend implements Backend {
+  /** What the other backend is. */
+  readonly description: string;
+  /** As the other backend does it, where it does. */
+  readonly prune?: (rule: PruneRule) => Promise<Pruned>;
+  readonly #inner: Backend;
+  readonly #keys: readonly CryptoKey[];
+  readonly #first: CryptoKey;
+  /**
+   * Settles when every change that was accepted was handed on: they reach the other backend in the
+   * order in which they came, however long each took to encrypt.
+   */
+  #handedOn: Promise<void> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  /**
+   * @param inner Where the entries are kept.
+   * @param keys What `checkKeys` returned.
+   */
+  constructor(inner: Backend, keys: readonly CryptoKey[]) {
+    const [first] = keys;
+    if (first === undefined) throw new TypeError("there is no key");
+    this.#inner = inner;
+    this.#keys = keys;
+    this.#first = first;
+    this.description = inner.description;
+    const prune = inner.prune?.bind(inner);
+    if (prune !== undefined) {
+      this.prune = (rule) =>
+        this.#inOrder(Promise.resolve(), () => prune(rule));
+    }
+  }
+
+  /** The other backend has the trouble to tell of. */
+  connect(report: Report): void {
+    this.#inner.connect(report);
+  }
+
+  /**
+   * Reads and decrypts one entry.
+   *
+   * @throws {DamagedEntryError} If it is not encrypted, or not with one of the keys.
+   */
+  async get(
+    id: string,
+    key: string,
+    signal?: AbortSignal,
+  ): Promise<StoredEntry | undefined> {
+    this.#assertOpen();
+    const entry = await this.#inner.get(id, key, signal);
+    return entry === undefined ? undefined : await this.#open(id, key, entry);
+  }
+
+  /**
+   * Reads and decrypts several entries of one id.
+   *
+   * @throws {DamagedEntryError} If one of them is not encrypted, or not with one of the keys.
+   */
+  async getMany(
+    id: string,
+    keys: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<(StoredEntry | undefined)[]> {
+    this.#assertOpen();
+    const entries = await this.#inner.getMany(id, keys, signal);
+    return await Promise.all(keys.map((key, index) => {
+      const entry = entries[index];
+      return entry === undefined ? undefined : this.#open(id, key, entry);
+    }));
+  }
+
+  /** Encrypts and stores an entry. */
+  set(id: string, key: string, entry: StoredEntry): Promise<void> {
+    // In this turn: the caller may change its bytes afterwards.
+    let plaintext: Uint8Array<ArrayBuffer>;
+    try {
+      plaintext = plaintextOf(entry);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#inOrder(
+      this.#encrypt(id, key, entry, plaintext),
+      (encrypted) => this.#inner.set(id, key, encrypted),
+    );
+  }
+
+  /** Removes one entry. */
+  delete(id: string, key: string): Promise<void> {
+    return this.#inOrder(Promise.resolve(), () => this.#inner.delete(id, key));
+  }
+
+  /** Removes every entry of one id. */
+  deleteId(id: string): Promise<void> {
+    return this.#inOrder(Promise.resolve(), () => this.#inner.deleteId(id));
+  }
+
+  /** Removes every entry. */
+  clear(): Promise<void> {
+    return this.#inOrder(Promise.resolve(), () => this.#inner.clear());
+  }
+
+  /** Lists entries; their sizes are those of the ciphertexts. */
+  async *entries(id?: string): AsyncIterable<EntryInfo> {
+    this.#assertOpen();
+    yield* this.#inner.entries(id);
+  }
+
+  /** Waits until what was accepted is encrypted and stored. */
+  close(): Promise<void> {
+    return this.#closing ??= this.#handedOn.then(() => this.#inner.close());
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new CacheClosedError();
+  }
+
+  /** Hands a change on when it is ready and those before it were handed on. */
+  async #inOrder<Ready, Result>(
+    ready: Promise<Ready>,
+    change: (ready: Ready) => Promise<Result>,
+  ): Promise<Result> {
+    this.#assertOpen();
+    const before = this.#handedOn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#handedOn = promise;
+    let result: Promise<Result>;
+    try {
+      const [prepared] = await Promise.allSettled([ready, before]);
+      if (prepared.status === "rejected") throw prepared.reason;
+      result = change(prepared.value);
+    } finally {
+      resolve();
+    }
+    return await result;
+  }
+
+  async #encrypt(
+    id: string,
+    key: string,
+    entry: StoredEntry,
+    plaintext: Uint8Array<ArrayBuffer>,
+  ): Promise<StoredEntry> {
+    const { storedAt, expiresAt, staleUntil, durationMs } = entry;
+    const times = { storedAt, expiresAt, staleUntil, durationMs };
+    const additionalData = belongings(id, key, times);
+    const data = await encryptAesGcm(this.#first, plaintext, {
+      additionalData,
+    });
+    return seal(id, key, { format: ENCRYPTED, data }, times);
+  }
+
+  async #open(
+    id: string,
+    key: string,
+    entry: StoredEntry,
+  ): Promise<StoredEntry> {
+    if (entry.format !== ENCRYPTED || typeof entry.data === "string") {
+      throw new DamagedEntryError("it is not encrypted", id, key);
+    }
+    if (!isIntact(id, key, entry)) {
+      throw new DamagedEntryError("its checksum does not match", id, key);
+    }
+    const data = new Uint8Array(entry.data);
+    const additionalData = belongings(id, key, entry);
+    let cause: unknown;
+    for (const secret of this.#keys) {
+      try {
+        return {
+          ...entry,
+          ...contentOf(await decryptAesGcm(secret, data, { additionalData })),
+        };
+      } catch (error) {
+        cause = error;
+      }
+    }
+    throw new DamagedEntryError(
+      "none of the given keys decrypts it",
+      id,
+      key,
+      { cause },
+    );
+  }
+}
+
+/** What is authenticated beside the value: where the entry belongs and what it tells of itself. */
+function belongings(
+  id: string,
+  key: string,
+  { storedAt, expiresAt, staleUntil, durationMs }: EntryTimes,
+): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(
+    JSON.stringify([
+      ENCRYPTED,
+      id,
+      key,
+      storedAt,
+      expiresAt,
+      staleUntil,
+      durationMs,
+    ]),
+  );
+}
+
+/** What is encrypted of an entry: its kind, format, checksum and data. */
+function plaintextOf(
+  { format, checksum, data }: StoredEntry,
+): Uint8Array<ArrayBuffer> {
+  const name = new TextEncoder().encode(format);
+  if (name.length > HEADER_BYTES - NAME_BEGIN) {
+    throw new RangeError("the name of the format is too long to encrypt");
+  }
+  const content = typeof data === "string"
+    ? new TextEncoder().encode(data)
+    : data;
+  const bytes = new Uint8Array(HEADER_BYTES + content.length);
+  bytes[0] = typeof data === "string" ? TEXT : BYTES;
+  bytes[1] = name.length;
+  new DataView(bytes.buffer).setUint32(2, checksum, true);
+  bytes.set(name, NAME_BEGIN);
+  bytes.set(content, HEADER_BYTES);
+  return bytes;
+}
+
+/** The other way round. */
+function contentOf(
+  bytes: Uint8Array,
+): Pick<StoredEntry, "format" | "checksum" | "data"> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const end = NAME_BEGIN + view.getUint8(1);
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const content = bytes.subarray(HEADER_BYTES);
+  return {
+    format: decoder.decode(bytes.subarray(NAME_BEGIN, end)),
+    checksum: view.getUint32(2, true),
+    // Of its own, at a multiple of 8: numbers are then read in place.
+    data: bytes[0] === TEXT ? decoder.decode(content) : new Uint8Array(content),
+  };
+}

@@ -1,0 +1,200 @@
+/**
+ * Deleting what is old or too much, over any backend, without holding up the event loop.
+ *
+ * @module
+ */
+
+import type { Backend, EntryInfo, Pruned, PruneRule } from "./contract.ts";
+import { type Duration, parseDuration } from "../base/duration.ts";
+import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
+import { nextTurn } from "../base/turn.ts";
+
+/** Options of `cache.prune`: at least one; what any of them names goes. */
+export interface PruneOptions {
+  /** Entries that were stored longer ago than this go: more than 0, and finite. */
+  readonly olderThan?: Duration;
+  /**
+   * How many bytes of values may stay: a positive integer. The newest stay, up to the first that
+   * does not fit.
+   */
+  readonly maxBytes?: number;
+  /** How many entries may stay: a positive integer. The newest stay. */
+  readonly maxEntries?: number;
+  /** Whether entries go that are past their `ttl` and past the times they may be served stale. */
+  readonly expired?: boolean;
+}
+
+/**
+ * Checks the options and turns durations into times.
+ *
+ * @param options What the user asked for.
+ * @param now The time, in milliseconds since the Unix epoch.
+ * @returns The rule for a backend.
+ * @throws {TypeError} If there is no rule, or an option is unknown or of the wrong shape.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function pruneRule(options: PruneOptions, now: number): PruneRule {
+  const action = "prune the cache";
+  refuseUnknownOptions(action, options, [
+    "olderThan",
+    "maxBytes",
+    "maxEntries",
+    "expired",
+  ]);
+  const { olderThan, maxBytes, maxEntries, expired } = options;
+  if (expired !== undefined && typeof expired !== "boolean") {
+    throw new TypeError(optionMessage(action, "expired", "a boolean", expired));
+  }
+  const rule = {
+    ...(olderThan !== undefined && { storedBefore: now - age(olderThan) }),
+    ...(expired === true && { expiredBefore: now }),
+    ...(maxBytes !== undefined && { maxBytes }),
+    ...(maxEntries !== undefined && { maxEntries }),
+  };
+  for (const [name, bound] of Object.entries({ maxBytes, maxEntries })) {
+    if (bound === undefined || (Number.isSafeInteger(bound) && bound > 0)) {
+      continue;
+    }
+    const Fitting = typeof bound === "number" ? RangeError : TypeError;
+    // 0 would be everything: who wants that says so.
+    const words = "a positive integer; bustAll() forgets everything";
+    throw new Fitting(optionMessage(action, name, words, bound));
+  }
+  if (Object.keys(rule).length === 0) {
+    throw new TypeError(
+      `Cannot ${action}: pass olderThan, maxBytes, maxEntries or expired: true`,
+    );
+  }
+  return rule;
+
+  function age(duration: Duration): number {
+    const milliseconds = parseDuration(action, "olderThan", duration);
+    if (milliseconds === Infinity) {
+      const words = "a finite duration; leave it out for no limit";
+      throw new RangeError(optionMessage(action, "olderThan", words, duration));
+    }
+    return milliseconds;
+  }
+}
+
+/** How long this may go on without a turn of the event loop, in milliseconds. */
+const STEP_MS = 8;
+
+/** Deletions that are under way at a time: a store across a network answers each in its time. */
+const AT_ONCE = 16;
+
+/**
+ * Prunes any backend through `entries` and `delete`: one listing, and one deletion for each entry
+ * that goes.
+ *
+ * With a bound on bytes or entries, what stays is remembered until the listing ends: some 200
+ * bytes each, so 200 MB for a million entries. Without a bound nothing is.
+ *
+ * @param backend The backend.
+ * @param rule Which entries go.
+ * @returns What was deleted.
+ * @throws {unknown} What the listing or a deletion threw; what was deleted until then stays so.
+ */
+export async function prune(
+  backend: Backend,
+  rule: PruneRule,
+): Promise<Pruned> {
+  const { storedBefore = -Infinity, expiredBefore = -Infinity } = rule;
+  const { maxBytes = Infinity, maxEntries = Infinity } = rule;
+  const isBounded = maxBytes !== Infinity || maxEntries !== Infinity;
+  const freed = { entries: 0, bytes: 0 };
+  const kept = new OldestFirst();
+  let keptBytes = 0;
+  /** The newest entry that did not fit: what is older does not fit either. */
+  let cut: EntryInfo | undefined;
+  let doomed: EntryInfo[] = [];
+  let lastTurn = performance.now();
+
+  async function remove(): Promise<void> {
+    const entries = doomed;
+    doomed = [];
+    const deletions = await Promise.allSettled(
+      entries.map(({ id, key }) => backend.delete(id, key)),
+    );
+    for (const [index, deletion] of deletions.entries()) {
+      if (deletion.status === "rejected") throw deletion.reason;
+      freed.entries++;
+      freed.bytes += entries[index]!.size;
+    }
+  }
+
+  for await (const entry of backend.entries()) {
+    const { storedAt, staleUntil, size } = entry;
+    if (
+      storedAt < storedBefore ||
+      (staleUntil !== null && staleUntil < expiredBefore) ||
+      (cut !== undefined && isOlder(entry, cut))
+    ) {
+      doomed.push(entry);
+    } else if (isBounded) {
+      kept.push(entry);
+      keptBytes += size;
+      while (keptBytes > maxBytes || kept.size > maxEntries) {
+        cut = kept.pop()!;
+        keptBytes -= cut.size;
+        doomed.push(cut);
+      }
+    }
+    while (doomed.length >= AT_ONCE) await remove();
+    if (performance.now() - lastTurn > STEP_MS) {
+      await nextTurn();
+      lastTurn = performance.now();
+    }
+  }
+  await remove();
+  return freed;
+}
+
+/** Whether `a` goes before `b`: a total order, so that every run keeps the same entries. */
+function isOlder(a: EntryInfo, b: EntryInfo): boolean {
+  if (a.storedAt !== b.storedAt) return a.storedAt < b.storedAt;
+  return a.id === b.id ? a.key < b.key : a.id < b.id;
+}
+
+/** A binary heap of entries, the oldest on top: no step takes long, as sorting all of them would. */
+class OldestFirst {
+  readonly #heap: EntryInfo[] = [];
+
+  get size(): number {
+    return this.#heap.length;
+  }
+
+  push(entry: EntryInfo): void {
+    const heap = this.#heap;
+    let at = heap.length;
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      if (!isOlder(entry, heap[above]!)) break;
+      heap[at] = heap[above]!;
+      at = above;
+    }
+    heap[at] = entry;
+  }
+
+  /** Takes the oldest out. */
+  pop(): EntryInfo | undefined {
+    const heap = this.#heap;
+    const oldest = heap[0];
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return oldest;
+    let at = 0;
+    while (true) {
+      let below = 2 * at + 1;
+      if (below >= heap.length) break;
+      const other = below + 1;
+      if (other < heap.length && isOlder(heap[other]!, heap[below]!)) {
+        below = other;
+      }
+      if (!isOlder(heap[below]!, last)) break;
+      heap[at] = heap[below]!;
+      at = below;
+    }
+    heap[at] = last;
+    return oldest;
+  }
+}

@@ -1,0 +1,363 @@
+/**
+ * Reads the compact form of a value; see `packed.ts`.
+ *
+ * @module
+ */
+
+import {
+  define,
+  ERRORS,
+  HEADER_BYTES,
+  type Json,
+  MAGIC,
+  NUMBER_ARRAYS,
+  type NumberArray,
+  type NumberArrays,
+  type NumberKind,
+  padded,
+} from "./packed.ts";
+import { builtin } from "../base/runtime.ts";
+import { MAX_DEPTH } from "./shape.ts";
+
+/** A sparse array up to this length, and an object of such indices, may have a slot for each hole. */
+const FEW_SLOTS = 64;
+
+/** The last index that there is. */
+const LAST_INDEX = String(2 ** 32 - 2);
+
+type ViewConstructor = new (buffer: ArrayBuffer) => ArrayBufferView;
+
+/** Views that the runtime has, by the name of their class: Float16Array is younger than the rest. */
+function viewConstructor(name: string): ViewConstructor | undefined {
+  switch (name) {
+    case "Int8Array":
+      return Int8Array;
+    case "Uint8Array":
+      return Uint8Array;
+    case "Uint8ClampedArray":
+      return Uint8ClampedArray;
+    case "Int16Array":
+      return Int16Array;
+    case "Uint16Array":
+      return Uint16Array;
+    case "Int32Array":
+      return Int32Array;
+    case "Uint32Array":
+      return Uint32Array;
+    case "BigInt64Array":
+      return BigInt64Array;
+    case "BigUint64Array":
+      return BigUint64Array;
+    case "Float32Array":
+      return Float32Array;
+    case "Float64Array":
+      return Float64Array;
+    case "DataView":
+      return DataView;
+    case "Float16Array":
+      return Reflect.get(globalThis, name) as ViewConstructor | undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** Says what is wrong with the bytes. */
+function malformed(what: string): never {
+  throw new SyntaxError(what);
+}
+
+/** Reads one value. */
+class Unpacker {
+  readonly #objects: object[] = [];
+  readonly #bytes: Uint8Array;
+  readonly #start: number;
+  /** Where the next segment begins. */
+  #next: number;
+  #depth = 0;
+
+  constructor(bytes: Uint8Array, start: number) {
+    this.#bytes = bytes;
+    this.#start = start;
+    this.#next = start;
+  }
+
+  /** The value, once all bytes are used up. */
+  whole(json: Json): unknown {
+    const value = this.revive(json);
+    if (this.#next !== this.#bytes.length) malformed("another length");
+    return value;
+  }
+
+  revive(json: Json): unknown {
+    if (typeof json !== "object" || json === null) return json;
+    if (++this.#depth > MAX_DEPTH + 1) malformed("nested too deep");
+    const value = Array.isArray(json)
+      ? this.#reviveArray(json)
+      : Object.hasOwn(json, "$")
+      ? this.#reviveTagged(json["$"], json["v"])
+      : this.#revivePlain(json);
+    this.#depth--;
+    return value;
+  }
+
+  #made<T extends object>(object: T): T {
+    this.#objects.push(object);
+    return object;
+  }
+
+  /** In place: what JSON.parse made belongs to nobody else. */
+  #reviveArray(json: Json[]): unknown[] {
+    const array: unknown[] = this.#made(json);
+    for (let index = 0; index < array.length; index++) {
+      const item = json[index]!;
+      if (typeof item === "object") array[index] = this.revive(item);
+    }
+    return array;
+  }
+
+  #revivePlain(json: { [name: string]: Json }): object {
+    const object: Record<string, unknown> = this.#made(json);
+    for (const name of Object.keys(json)) {
+      const item = json[name]!;
+      if (typeof item !== "object" || item === null) continue;
+      // The name is an own property already, so that assigning never reaches a setter.
+      object[name] = this.revive(item);
+    }
+    return object;
+  }
+
+  #reviveTagged(tag: Json | undefined, v: Json | undefined): unknown {
+    switch (tag) {
+      case "undefined":
+        return undefined;
+      case "number":
+        return this.#number(v);
+      case "bigint":
+        return this.#bigint(v);
+      case "ref":
+        return (typeof v === "number" ? this.#objects[v] : undefined) ??
+          malformed("a reference to nothing");
+      case "Date":
+        return this.#made(new Date(v === null ? NaN : numberOf(v)));
+      case "URL":
+        return this.#made(new URL(textOf(v)));
+      case "RegExp":
+        return this.#regExp(listOf(v));
+      case "Object":
+        return this.#assign(this.#made({}), listOf(v), true);
+      case "Array":
+        return this.#array(listOf(v));
+      case "Map":
+        return this.#map(listOf(v));
+      case "Set":
+        return this.#set(listOf(v));
+      case "Error":
+        return this.#error(listOf(v));
+      case "ArrayBuffer":
+        return this.#made(this.#buffer(v));
+      case "u8":
+      case "i16":
+      case "i32":
+      case "f32":
+      case "f64":
+        return this.#made(this.#numbers(NUMBER_ARRAYS[tag], v));
+      default:
+        return this.#view(textOf(tag), v);
+    }
+  }
+
+  #number(v: Json | undefined): number {
+    switch (v) {
+      case "NaN":
+        return NaN;
+      case "Infinity":
+        return Infinity;
+      case "-Infinity":
+        return -Infinity;
+      case "-0":
+        return -0;
+      default:
+        return malformed("an unknown number");
+    }
+  }
+
+  #bigint(v: Json | undefined): bigint {
+    const text = textOf(v);
+    if (!/^-?[0-9a-f]+$/.test(text)) malformed("an unknown bigint");
+    return text.startsWith("-")
+      ? -BigInt(`0x${text.slice(1)}`)
+      : BigInt(`0x${text}`);
+  }
+
+  #regExp([source, flags, lastIndex]: Json[]): RegExp {
+    const pattern = this.#made(new RegExp(textOf(source), textOf(flags)));
+    pattern.lastIndex = numberOf(lastIndex);
+    return pattern;
+  }
+
+  /** Defines members from a flat list of names and values. */
+  #assign<T extends object>(target: T, pairs: Json[], enumerable: boolean): T {
+    if (pairs.length % 2 !== 0) malformed("a name without a value");
+    let mayHaveSlots = !Array.isArray(target);
+    for (let index = 0; index < pairs.length; index += 2) {
+      const name = textOf(pairs[index]);
+      if (mayHaveSlots && isFarIndex(name)) {
+        // The same for an object: V8 gives one thousands of slots for a few members far apart.
+        define(target, LAST_INDEX, undefined, true);
+        Reflect.deleteProperty(target, LAST_INDEX);
+        mayHaveSlots = false;
+      }
+      define(target, name, this.revive(pairs[index + 1]!), enumerable);
+    }
+    return target;
+  }
+
+  #array([length, ...pairs]: Json[]): unknown[] {
+    const size = numberOf(length);
+    if (!(Number.isInteger(size) && size >= 0 && size < 2 ** 32)) {
+      malformed("an impossible length");
+    }
+    const array: unknown[] = this.#made([]);
+    // The longest length first makes every engine take a sparse table; set at once, a length of
+    // millions would be as many slots, which a few bytes must not be able to ask for.
+    if (size > FEW_SLOTS) array.length = 2 ** 32 - 1;
+    array.length = size;
+    this.#assign(array, pairs, true);
+    if (array.length !== size) malformed("an element beyond the length");
+    return array;
+  }
+
+  #map(parts: Json[]): Map<unknown, unknown> {
+    if (parts.length % 2 !== 0) malformed("a key without a value");
+    const map = this.#made(new Map<unknown, unknown>());
+    for (let index = 0; index < parts.length; index += 2) {
+      map.set(this.revive(parts[index]!), this.revive(parts[index + 1]!));
+    }
+    return map;
+  }
+
+  #set(items: Json[]): Set<unknown> {
+    const set = this.#made(new Set<unknown>());
+    for (const item of items) set.add(this.revive(item));
+    return set;
+  }
+
+  #error([type, hidden, shown]: Json[]): Error {
+    const name = textOf(type);
+    const error = this.#made(
+      name === "AggregateError"
+        ? new AggregateError([])
+        : new (ERRORS.get(name) ?? malformed("an unknown error"))(),
+    );
+    // Where the error was made, not where it was read: a stack, and in Bun line, column and URL.
+    for (const own of Object.getOwnPropertyNames(error)) {
+      Reflect.deleteProperty(error, own);
+    }
+    this.#assign(error, listOf(hidden), false);
+    return this.#assign(error, listOf(shown), true);
+  }
+
+  /**
+   * Where the bytes of a segment begin. Segments stand in the order in which the skeleton names
+   * them: two tags never share one, so that a few bytes cannot ask for much memory.
+   */
+  #locate(
+    v: Json | undefined,
+    width: number,
+  ): { begin: number; count: number } {
+    const [offset, size] = listOf(v);
+    const begin = this.#next;
+    const count = numberOf(size);
+    if (begin - this.#start !== numberOf(offset)) {
+      malformed("a segment out of order");
+    }
+    if (
+      !Number.isInteger(count) || count < 0 ||
+      begin + count * width > this.#bytes.length
+    ) malformed("bytes beyond the end");
+    this.#next = begin + padded(count * width);
+    return { begin, count };
+  }
+
+  #buffer(v: Json | undefined): ArrayBuffer {
+    const { begin, count } = this.#locate(v, 1);
+    return this.#copy(begin, count);
+  }
+
+  /** A copy of bytes, which starts at a multiple of 8 whatever they lie in. */
+  #copy(begin: number, length: number): ArrayBuffer {
+    const copy = new Uint8Array(length);
+    // Not `slice`: the one of Node's Buffer copies nothing.
+    copy.set(this.#bytes.subarray(begin, begin + length));
+    return copy.buffer;
+  }
+
+  #view(name: string, v: Json | undefined): ArrayBufferView {
+    const buffer = this.#buffer(v);
+    if (name === "Buffer") {
+      const node = builtin("node:buffer");
+      return this.#made(
+        node === undefined ? new Uint8Array(buffer) : node.Buffer.from(buffer),
+      );
+    }
+    const View = viewConstructor(name) ?? malformed("an unknown type");
+    return this.#made(new View(buffer));
+  }
+
+  #numbers(
+    Numbers: NumberArrays[NumberKind],
+    v: Json | undefined,
+  ): number[] {
+    const width = Numbers.BYTES_PER_ELEMENT;
+    const { begin, count } = this.#locate(v, width);
+    const at = this.#bytes.byteOffset + begin;
+    const packed: NumberArray =
+      at % width === 0 && this.#bytes.buffer instanceof ArrayBuffer
+        ? new Numbers(this.#bytes.buffer, at, count)
+        : new Numbers(this.#copy(begin, count * width));
+    const numbers: number[] = new Array(count);
+    for (let index = 0; index < count; index++) numbers[index] = packed[index]!;
+    return numbers;
+  }
+}
+
+/** Whether a name is an index beyond {@linkcode FEW_SLOTS}. */
+function isFarIndex(name: string): boolean {
+  return Number(name) >= FEW_SLOTS && /^[1-9][0-9]{0,9}$/.test(name);
+}
+
+function textOf(json: Json | undefined): string {
+  return typeof json === "string"
+    ? json
+    : malformed("no text where text belongs");
+}
+
+function numberOf(json: Json | undefined): number {
+  return typeof json === "number"
+    ? json
+    : malformed("no number where one belongs");
+}
+
+function listOf(json: Json | undefined): Json[] {
+  return Array.isArray(json) ? json : malformed("no list where one belongs");
+}
+
+/**
+ * Decodes the compact form.
+ *
+ * Whatever the bytes are, it takes no more than 100 bytes of memory for each of them, and 256 KB.
+ *
+ * @throws {Error} If the bytes are not what `pack` writes: a built-in error that says what is wrong.
+ */
+export function unpack(bytes: Uint8Array): unknown {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < HEADER_BYTES || view.getUint32(0, true) !== MAGIC) {
+    malformed("another form");
+  }
+  const end = HEADER_BYTES + view.getUint32(4, true);
+  if (end > bytes.length) malformed("it breaks off");
+  const text = new TextDecoder("utf-8", { fatal: true }).decode(
+    bytes.subarray(HEADER_BYTES, end),
+  );
+  return new Unpacker(bytes, padded(end)).whole(JSON.parse(text) as Json);
+}

@@ -1,0 +1,242 @@
+/**
+ * Deleting many entries of a SQLite database in slices, so that neither this process nor another one
+ * that waits for the lock is held up, and giving the room back.
+ *
+ * Entries are visited in the order of their rowids, which is the order in which they were stored and
+ * the order in which they lie in the file: by key, every deletion would change another page.
+ *
+ * @module
+ */
+
+import type { Pruned, PruneRule } from "../backend/contract.ts";
+import type { Parameter, Statement } from "./driver.ts";
+import { nextTurn } from "../base/turn.ts";
+
+/** What one step of a sweep works with. */
+export interface SweepSession {
+  /** Prepares a statement once. */
+  statement(sql: string): Statement;
+  /** Runs statements as one transaction. */
+  transact<Result>(work: () => Result): Result;
+}
+
+/** Runs one step on the open database, as soon as no lock is in its way. */
+export type RunStep = <Result>(
+  work: (session: SweepSession) => Result,
+) => Promise<Result>;
+
+/** How long one step should take, in milliseconds: half of what a caller may notice. */
+const STEP_MS = 8;
+
+/** Below and above every rowid, exact as a number. */
+const FIRST = Number.MIN_SAFE_INTEGER;
+const LAST = Number.MAX_SAFE_INTEGER;
+
+/** Does a step again and again, sized so that each takes about `STEP_MS`, until it says stop. */
+async function inSteps(
+  size: number,
+  step: (size: number) => Promise<boolean>,
+): Promise<void> {
+  for (;;) {
+    const start = performance.now();
+    if (!await step(size)) return;
+    const elapsed = performance.now() - start;
+    if (elapsed < STEP_MS / 2) size = Math.min(size * 2, 50_000);
+    else if (elapsed > STEP_MS) size = Math.max(1, Math.floor(size / 2));
+    await nextTurn();
+  }
+}
+
+/** Adds up the sizes that a deletion returned. */
+function count(freed: Pruned, sizes: readonly (readonly unknown[])[]): Pruned {
+  let bytes = freed.bytes;
+  for (const [size] of sizes) bytes += Number(size);
+  return { entries: freed.entries + sizes.length, bytes };
+}
+
+/**
+ * Deletes every entry that is there now and meets a condition.
+ *
+ * @param run How to run a step.
+ * @param condition An SQL condition on the columns.
+ * @param parameters What its `?` stand for.
+ * @param last The highest rowid to look at; unset is all that are there now.
+ */
+export async function sweep(
+  run: RunStep,
+  condition: string,
+  parameters: readonly Parameter[],
+  last?: number,
+): Promise<Pruned> {
+  let freed: Pruned = { entries: 0, bytes: 0 };
+  let after = FIRST;
+  // What others store meanwhile is not waited for.
+  const end = last ?? Number(
+    await run((session) =>
+      session.statement(
+        `SELECT CAST(coalesce(max(rowid), ${FIRST}) AS REAL) FROM panza_entries`,
+      ).row()?.[0]
+    ),
+  );
+  await inSteps(64, (size) =>
+    run((session) => {
+      const [until] = session.statement(
+        `SELECT CAST(max(rowid) AS REAL) FROM (SELECT rowid FROM panza_entries
+         WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)`,
+      ).row(after, end, size) ?? [];
+      if (typeof until !== "number") return false;
+      const sizes = session.transact(() =>
+        session.statement(
+          `DELETE FROM panza_entries NOT INDEXED
+           WHERE rowid > ? AND rowid <= ? AND (${condition}) RETURNING size`,
+        ).rows(after, until, ...parameters)
+      );
+      freed = count(freed, sizes);
+      after = until;
+      return true;
+    }));
+  return freed;
+}
+
+/** So many entries of one id are looked for by key before the whole table is swept for the rest. */
+const FEW = 1_000;
+
+/** Deletes every entry of one id. */
+export async function sweepId(run: RunStep, id: string): Promise<void> {
+  let deleted = 0;
+  let more = true;
+  await inSteps(32, async (size) => {
+    const sizes = await run((session) =>
+      session.transact(() =>
+        session.statement(
+          `DELETE FROM panza_entries WHERE rowid IN
+           (SELECT rowid FROM panza_entries WHERE id = ? LIMIT ?) RETURNING size`,
+        ).rows(id, size)
+      )
+    );
+    deleted += sizes.length;
+    more = sizes.length === size;
+    return more && deleted < FEW;
+  });
+  if (more) await sweep(run, "id = ?", [id]);
+}
+
+/** Deletes what a rule says, and counts it. */
+export async function prune(run: RunStep, rule: PruneRule): Promise<Pruned> {
+  const conditions: string[] = [];
+  const times: number[] = [];
+  if (rule.storedBefore !== undefined) {
+    conditions.push("stored_at < ?");
+    times.push(rule.storedBefore);
+  }
+  if (rule.expiredBefore !== undefined) {
+    conditions.push("stale_until < ?");
+    times.push(rule.expiredBefore);
+  }
+  let freed: Pruned = { entries: 0, bytes: 0 };
+  if (conditions.length > 0) {
+    freed = await sweep(run, conditions.join(" OR "), times);
+  }
+  const last = await lastBeyond(run, rule);
+  if (last === undefined) return freed;
+  const older = await sweep(run, "TRUE", [], last);
+  return {
+    entries: freed.entries + older.entries,
+    bytes: freed.bytes + older.bytes,
+  };
+}
+
+/** The newest entry that no longer fits, counting from the last stored one. */
+async function lastBeyond(
+  run: RunStep,
+  { maxBytes = Infinity, maxEntries = Infinity }: PruneRule,
+): Promise<number | undefined> {
+  if (maxBytes === Infinity && maxEntries === Infinity) return undefined;
+  let before = LAST;
+  let entries = 0;
+  let bytes = 0;
+  let found: number | undefined;
+  await inSteps(128, async (limit) => {
+    const rows = await run((session) =>
+      session.statement(
+        `SELECT CAST(rowid AS REAL), size FROM panza_entries
+         WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`,
+      ).rows(before, limit)
+    );
+    for (const [rowid, size] of rows) {
+      before = Number(rowid);
+      entries++;
+      bytes += Number(size);
+      if (entries > maxEntries || bytes > maxBytes) {
+        found = before;
+        return false;
+      }
+    }
+    return rows.length > 0;
+  });
+  return found;
+}
+
+/** The pages of the file, in bytes. */
+interface Room {
+  readonly file: number;
+  readonly free: number;
+}
+
+function room(session: SweepSession): Room {
+  const value = (name: string): number =>
+    Number(session.statement(`PRAGMA ${name}`).row()?.[0]);
+  const page = value("page_size");
+  return {
+    file: value("page_count") * page,
+    free: value("freelist_count") * page,
+  };
+}
+
+/**
+ * Deletes the first stored entries when the file comes near a bound: a tenth and more at once, so
+ * that it happens seldom. Later entries fill the room, so the file stays below the bound.
+ *
+ * @param run How to run a step.
+ * @param maxBytes How large the file may be.
+ * @returns What was deleted.
+ */
+export async function cull(run: RunStep, maxBytes: number): Promise<void> {
+  const start = await run(room);
+  if (start.file - start.free > 0.95 * maxBytes) {
+    await inSteps(32, (size) =>
+      run((session) => {
+        const { file, free } = room(session);
+        if (file - free <= 0.85 * maxBytes) return false;
+        return session.transact(() =>
+          session.statement(
+            `DELETE FROM panza_entries WHERE rowid IN
+             (SELECT rowid FROM panza_entries ORDER BY rowid LIMIT ?) RETURNING size`,
+          ).rows(size)
+        ).length > 0;
+      }));
+  }
+  if (start.file > maxBytes) await shrink(run, 0.95 * maxBytes);
+}
+
+/**
+ * Gives free pages back to the file system.
+ *
+ * @param run How to run a step.
+ * @param target The size at which to stop, in bytes.
+ */
+export async function shrink(run: RunStep, target = 0): Promise<void> {
+  await inSteps(32, (pages) =>
+    run((session) => {
+      const { file, free } = room(session);
+      if (free === 0 || file <= target) return false;
+      session.statement(`PRAGMA incremental_vacuum(${pages})`).rows();
+      // Files that were made without auto_vacuum keep their free pages for later entries.
+      return room(session).file < file;
+    }));
+  // Until then the file keeps its length. Whoever else reads makes it impossible, and a later
+  // checkpoint does it; the answer is a row then, no error.
+  await run((session) =>
+    session.statement("PRAGMA wal_checkpoint(TRUNCATE)").rows()
+  );
+}

@@ -1,0 +1,178 @@
+/**
+ * Clause 14 of the conformance kit: what a prune deletes, and what it tells.
+ *
+ * @module
+ */
+
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+} from "../backend/contract.ts";
+import { CacheClosedError } from "../base/errors.ts";
+import { prune } from "../backend/prune.ts";
+import { randomNumbers } from "./random.ts";
+import { equal, fail, rejects, sameInfos } from "./assert.ts";
+import { fill, type Kit, list, makeEntry } from "./entries.ts";
+
+/** When the first entry of a test is stored, in milliseconds since the Unix epoch. */
+const START = 1_700_000_000_000;
+const ENTRIES = 16;
+
+/** Each bound alone, what names nothing, and what names all. */
+const RULES: readonly PruneRule[] = [
+  { storedBefore: START + 5 },
+  { storedBefore: START },
+  { storedBefore: START + ENTRIES },
+  { expiredBefore: START + 50 },
+  { maxEntries: 1 },
+  { maxEntries: 7 },
+  { maxEntries: ENTRIES },
+  { maxBytes: 1 },
+  { maxBytes: 150 },
+  { maxBytes: 1_000_000 },
+];
+const RANDOM_RULES = 20;
+
+/** Registers the tests of clause 14, and what clauses 10 and 12 say of a prune. */
+export function testPruning<Store>(
+  { check }: Kit<Store>,
+  entryCount: number,
+  breakStore: ((store: Store) => void | Promise<void>) | undefined,
+  seed: number,
+): void {
+  check(
+    `clause 14: prune() deletes what its rule names, nothing else, and tells it (seed ${seed})`,
+    async (backend) => {
+      const random = randomNumbers(seed);
+      const rules = [
+        ...RULES,
+        ...Array.from({ length: RANDOM_RULES }, () => randomRule(random)),
+      ];
+      for (const rule of rules) {
+        await backend.clear();
+        await store(backend, random);
+        await prunesLikeModel(backend, rule);
+      }
+    },
+  );
+
+  check(
+    `clause 14: prune() of ${entryCount} entries keeps as many as it is told`,
+    async (backend) => {
+      await fill(backend, "id", entryCount);
+      const kept = Math.ceil(entryCount / 100);
+      const { entries } = await pruneBackend(backend, { maxEntries: kept });
+      equal(entries, entryCount - kept, "entries deleted");
+      equal((await list(backend)).length, kept, "entries left");
+    },
+  );
+
+  if (breakStore !== undefined) {
+    check(
+      "clause 10: prune() rejects when the store fails",
+      async (backend, store) => {
+        await fill(backend, "id", 2);
+        await breakStore(store);
+        await rejects(
+          () => pruneBackend(backend, { maxEntries: 1 }),
+          "prune() over a broken store",
+        );
+      },
+    );
+  }
+
+  check(
+    "clause 12: prune() rejects with CacheClosedError after close()",
+    async (backend) => {
+      await backend.set("id", "key", makeEntry("value"));
+      await backend.close();
+      const error = await rejects(
+        () => pruneBackend(backend, { maxEntries: 1 }),
+        "prune() after close()",
+      );
+      if (!(error instanceof CacheClosedError)) {
+        fail("prune() after close() rejects with CacheClosedError", error);
+      }
+    },
+  );
+}
+
+/** As a cache does it: through the backend's own `prune`, or through the rest of the contract. */
+async function pruneBackend(
+  backend: Backend,
+  rule: PruneRule,
+): Promise<Pruned> {
+  return await (backend.prune?.(rule) ?? prune(backend, rule));
+}
+
+/** Stores entries one after the other, of several ids, ages and sizes; some never expire. */
+async function store(backend: Backend, random: () => number): Promise<void> {
+  for (let index = 0; index < ENTRIES; index++) {
+    const text = "x".repeat(1 + Math.floor(random() * 40));
+    const staleUntil = random() < 0.3
+      ? null
+      : START + Math.floor(random() * 100);
+    await backend.set(
+      ["", "a", "a/b"][Math.floor(random() * 3)] ?? "",
+      `key ${index}`,
+      makeEntry(random() < 0.5 ? text : new TextEncoder().encode(text), {
+        storedAt: START + index,
+        expiresAt: staleUntil,
+        staleUntil,
+      }),
+    );
+  }
+}
+
+/** Any of the bounds, each in a range where it matters. */
+function randomRule(random: () => number): PruneRule {
+  const bound = (from: number, to: number): number =>
+    from + Math.floor(random() * (to - from));
+  const bounds = {
+    storedBefore: bound(START, START + ENTRIES),
+    expiredBefore: bound(START, START + 100),
+    maxBytes: bound(1, 40 * ENTRIES),
+    maxEntries: bound(1, ENTRIES),
+  };
+  const chosen = Object.entries(bounds).filter(() => random() < 0.5);
+  return chosen.length === 0 ? bounds : Object.fromEntries(chosen);
+}
+
+async function prunesLikeModel(
+  backend: Backend,
+  rule: PruneRule,
+): Promise<void> {
+  const before = await list(backend);
+  const kept = keptBy(rule, before);
+  const deleted = before.filter((entry) => !kept.includes(entry));
+  const told = await pruneBackend(backend, rule);
+  const what = `by prune(${JSON.stringify(rule)})`;
+  equal(told.entries, deleted.length, `number of entries told ${what}`);
+  equal(
+    told.bytes,
+    deleted.reduce((sum, { size }) => sum + size, 0),
+    `number of bytes told ${what}`,
+  );
+  sameInfos(await list(backend), kept);
+  for (const { id, key } of deleted) {
+    equal(await backend.get(id, key), undefined, `what was deleted ${what}`);
+  }
+}
+
+/** What is neither too old nor expired, the newest first, until a bound is reached. */
+function keptBy(rule: PruneRule, entries: readonly EntryInfo[]): EntryInfo[] {
+  const { storedBefore = -Infinity, expiredBefore = -Infinity } = rule;
+  const { maxBytes = Infinity, maxEntries = Infinity } = rule;
+  const kept: EntryInfo[] = [];
+  let bytes = 0;
+  for (const entry of entries.toSorted((a, b) => b.storedAt - a.storedAt)) {
+    if (entry.storedAt < storedBefore) continue;
+    if ((entry.staleUntil ?? Infinity) < expiredBefore) continue;
+    bytes += entry.size;
+    if (bytes > maxBytes || kept.length === maxEntries) break;
+    kept.push(entry);
+  }
+  return kept;
+}

@@ -1,0 +1,334 @@
+/** `@cache.cache(options)` as a standard method decorator, at run time. */
+import { test } from "node:test";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { CachedFunction } from "../../src/core/cache.ts";
+import { limitConcurrency } from "../../concurrency.ts";
+import { UnhashableArgumentError } from "../../src/base/errors.ts";
+import { MemoryCache } from "../../memory.ts";
+
+/** A decorated method with what the decorator gave it: TypeScript lets no decorator change a type. */
+function cached<Args extends unknown[], Value>(
+  method: (...args: Args) => Promise<Value>,
+): CachedFunction<(...args: Args) => Promise<Value>> {
+  assert("readCache" in method);
+  return method as CachedFunction<(...args: Args) => Promise<Value>>;
+}
+
+test("@cache.cache() with a function as this keys by what it makes of the instance", async () => {
+  const cache = new MemoryCache();
+  let runs = 0;
+  class Client {
+    constructor(readonly model: string, readonly secret: string) {}
+    @cache.cache({ id: "Client.ask", this: (client: Client) => client.model })
+    ask(prompt: string): Promise<string> {
+      runs++;
+      return Promise.resolve(`${this.model}: ${prompt}`);
+    }
+  }
+  assertEquals(await new Client("a", "x").ask("hi"), "a: hi");
+  assertEquals(await new Client("a", "y").ask("hi"), "a: hi");
+  assertEquals(await new Client("b", "x").ask("hi"), "b: hi");
+  assertEquals(runs, 2);
+  const ask = cached(Client.prototype.ask);
+  assertEquals([ask.name, ask.length, ask.id], ["ask", 1, "Client.ask"]);
+  const a = new Client("a", "z");
+  const found = await ask.readCache.call(a, "hi");
+  assert(found.hit);
+  assertEquals(found.value, "a: hi");
+  assertEquals((await ask.detail.call(a, "hi")).status, "hit");
+  assertEquals((await ask.detail.call(a, "new")).value, "a: new");
+  await ask.bustCache.call(a, "hi");
+  assertEquals((await ask.readCache.call(a, "hi")).hit, false);
+  const b = new Client("b", "x");
+  assertEquals((await ask.readCache.call(b, "hi")).hit, true);
+  assertEquals(
+    await ask.map.call(b, ["hi", "ho"], { concurrency: 1 }).values(),
+    ["b: hi", "b: ho"],
+  );
+  assert(await ask.key.call(a, "hi") !== await ask.key.call(b, "hi"));
+});
+
+test("@cache.cache() whose methods are called without an instance says how to call them", async () => {
+  const cache = new MemoryCache();
+  class Client {
+    readonly model = "a";
+    @cache.cache({ this: (client: Client) => client.model })
+    ask(prompt: string): Promise<string> {
+      return Promise.resolve(`${this.model}: ${prompt}`);
+    }
+  }
+  const client = new Client();
+  for (
+    const use of [
+      () => cached(client.ask).readCache("hi"),
+      () => cached(client.ask).detail("hi"),
+      () => cached(client.ask).key("hi"),
+      () => cached(client.ask).bustCache("hi"),
+    ]
+  ) {
+    const error = await assertRejects(async () => await use(), TypeError);
+    assert(error.message.includes("readCache.call(instance, …)"));
+    assert(error.message.includes("ask"));
+  }
+  // The whole function needs no instance.
+  await client.ask("hi");
+  await cached(client.ask).bustCache();
+  assertEquals(
+    (await cached(client.ask).readCache.call(client, "hi")).hit,
+    false,
+  );
+});
+
+test('@cache.cache() with this: "ignore" shares results between instances, and still passes this', async () => {
+  const cache = new MemoryCache();
+  let runs = 0;
+  class Client {
+    constructor(readonly token: string) {}
+    @cache.cache({ this: "ignore" })
+    fetch(url: string): Promise<string> {
+      runs++;
+      return Promise.resolve(`${url} with ${this.token}`);
+    }
+  }
+  assertEquals(await new Client("a").fetch("x"), "x with a");
+  assertEquals(await new Client("b").fetch("x"), "x with a");
+  assertEquals(runs, 1);
+  assertEquals((await cached(new Client("b").fetch).readCache("x")).hit, true);
+});
+
+test("@cache.cache() of an instance method without this is refused when decorating", () => {
+  const cache = new MemoryCache();
+  const error = assertThrows(() => {
+    class Client {
+      @cache.cache({ id: "ask" })
+      ask(): Promise<number> {
+        return Promise.resolve(1);
+      }
+    }
+    return Client;
+  }, TypeError);
+  assert(error.message.includes("ask") && error.message.includes('"ignore"'));
+});
+
+test("@cache.cache() of a static method needs no this, and its methods can be given the class", async () => {
+  const cache = new MemoryCache();
+  let runs = 0;
+  class Models {
+    static readonly prefix: string = "p";
+    @cache.cache({ id: "Models.load" })
+    static load(name: string): Promise<string> {
+      runs++;
+      return Promise.resolve(`${this.prefix} ${name}`);
+    }
+    @cache.cache({
+      id: "Models.named",
+      this: (models: typeof Models) => models.prefix,
+    })
+    static named(name: string): Promise<string> {
+      runs++;
+      return Promise.resolve(`${this.prefix} ${name}`);
+    }
+  }
+  class Others extends Models {
+    static override readonly prefix = "q";
+  }
+  assertEquals(await Models.load("a"), "p a");
+  assertEquals(await Models.load("a"), "p a");
+  assertEquals(runs, 1);
+  const found = await cached(Models.load).readCache("a");
+  assert(found.hit);
+  assertEquals(
+    (await cached(Models.load).detail.call(Models, "b")).value,
+    "p b",
+  );
+  assertEquals(await Models.named("a"), "p a");
+  assertEquals(await Others.named("a"), "q a");
+  const named = await cached(Models.named).readCache.call(Others, "a");
+  assert(named.hit);
+  assertEquals(named.value, "q a");
+  assertEquals(
+    (await cached(Models.named).detail.call(Models, "a")).status,
+    "hit",
+  );
+  await assertRejects(
+    () => cached(Models.named).readCache("a"),
+    TypeError,
+    "instance",
+  );
+});
+
+test("@cache.cache() decorates private methods", async () => {
+  const cache = new MemoryCache();
+  let runs = 0;
+  class Client {
+    constructor(readonly model: string) {}
+    // Without parameters: Deno 2.9 compiles a decorated private method with some to invalid code.
+    @cache.cache({ this: (client: Client) => client.model })
+    #ask(): Promise<string> {
+      runs++;
+      return Promise.resolve(`${this.model}!`);
+    }
+    ask(): Promise<string> {
+      return this.#ask();
+    }
+    static idOf(client: Client): string {
+      return cached(client.#ask).id;
+    }
+  }
+  const client = new Client("a");
+  assertEquals([await client.ask(), await client.ask()], ["a!", "a!"]);
+  assertEquals(await new Client("b").ask(), "b!");
+  assertEquals(runs, 2);
+  assertEquals(Client.idOf(client), "#ask");
+});
+
+test("@cache.cache() takes the method's name as its id, symbols and computed names too", async () => {
+  const cache = new MemoryCache();
+  const symbol = Symbol("load");
+  class Client {
+    @cache.cache({ this: "ignore" })
+    [symbol](n: number): Promise<number> {
+      return Promise.resolve(n);
+    }
+    @cache.cache({ this: "ignore" })
+    "with spaces"(n: number): Promise<number> {
+      return Promise.resolve(-n);
+    }
+  }
+  const client = new Client();
+  assertEquals([await client[symbol](1), await client["with spaces"](1)], [
+    1,
+    -1,
+  ]);
+  const ids: string[] = [];
+  for await (const { id } of cache.entries()) ids.push(id);
+  assertEquals(ids.sort(), ["Symbol(load)", "with spaces"]);
+});
+
+test("@cache.cache() in a class and in its subclass: inherited methods are shared, overridden ones refused without ids", async () => {
+  const cache = new MemoryCache();
+  let runs = 0;
+  class Base {
+    readonly name: string = "base";
+    @cache.cache({ this: (base: Base) => base.name })
+    load(n: number): Promise<string> {
+      runs++;
+      return Promise.resolve(`${this.name} ${n}`);
+    }
+  }
+  class Inheriting extends Base {}
+  class Renamed extends Base {
+    override readonly name = "renamed";
+  }
+  assertEquals(await new Base().load(1), "base 1");
+  assertEquals(await new Inheriting().load(1), "base 1");
+  assertEquals(await new Renamed().load(1), "renamed 1");
+  assertEquals(runs, 2);
+  assertThrows(
+    () => {
+      class Overriding extends Base {
+        @cache.cache({ this: "ignore" })
+        override async load(n: number): Promise<string> {
+          return `over ${await super.load(n)}`;
+        }
+      }
+      return Overriding;
+    },
+    TypeError,
+    '"load"',
+  );
+  class Overriding extends Base {
+    @cache.cache({ id: "Overriding.load", this: "ignore" })
+    override async load(n: number): Promise<string> {
+      return `over ${await super.load(n)}`;
+    }
+  }
+  assertEquals(await new Overriding().load(1), "over base 1");
+  assertEquals(runs, 2);
+});
+
+test("@cache.cache() and @limitConcurrency() stack in both orders", async () => {
+  const cache = new MemoryCache();
+  const limit = limitConcurrency(1);
+  class Client {
+    readonly model = "m";
+    @cache.cache({ id: "outside", this: (client: Client) => client.model })
+    @limit
+    outside(n: number): Promise<string> {
+      return Promise.resolve(`${this.model}${n}`);
+    }
+    @limit
+    @cache.cache({ id: "inside", this: (client: Client) => client.model })
+    inside(n: number): Promise<string> {
+      return Promise.resolve(`${this.model}${n}`);
+    }
+  }
+  const client = new Client();
+  for (const name of ["outside", "inside"] as const) {
+    assertEquals(await client[name](1), "m1");
+    const method = cached(client[name]);
+    assertEquals(method.id, name);
+    assertEquals((await method.readCache.call(client, 1)).hit, true);
+    // Called as a method of the method, `this` is no instance.
+    await assertRejects(async () => await method.readCache(1), TypeError);
+  }
+});
+
+test("A this function whose answer has no stable identity is refused with a path", async () => {
+  const cache = new MemoryCache();
+  class Client {
+    readonly options = { agent: () => 1 };
+    @cache.cache({ this: (client: Client) => client.options })
+    ask(): Promise<number> {
+      return Promise.resolve(1);
+    }
+  }
+  const error = await assertRejects(
+    () => new Client().ask(),
+    UnhashableArgumentError,
+  );
+  assertEquals(error.path, "this(…).agent");
+});
+
+test("What is decorated and is no method is refused, as is a decorator of the old kind", () => {
+  const cache = new MemoryCache();
+  const decorate = cache.cache({ id: "f", this: "ignore" }) as (
+    ...args: unknown[]
+  ) => unknown;
+  const method = (): Promise<number> => Promise.resolve(1);
+  const misuses: [string, unknown[]][] = [
+    ...["field", "getter", "setter", "accessor", "class"].map((
+      kind,
+    ): [string, unknown[]] => [
+      kind,
+      [method, { kind, name: "x", static: false, private: false }],
+    ]),
+    ["a field, as runtimes call it", [undefined, { kind: "field", name: "x" }]],
+    ["an old method decorator", [
+      { method },
+      "method",
+      { value: method, writable: true },
+    ]],
+    ["an old static method decorator", [
+      class {},
+      "method",
+      { value: method, writable: true },
+    ]],
+    ["an old property decorator", [{}, "property"]],
+    ["an index", [method, 0, [method]]],
+    ["null", [method, null]],
+  ];
+  for (const [name, args] of misuses) {
+    const error = assertThrows(
+      () => decorate(...args),
+      TypeError,
+      undefined,
+      name,
+    );
+    assert(error.message.startsWith("Cannot cache a function: "), name);
+  }
+  for (const nothing of [undefined, null, 1, "f", {}, Promise.resolve()]) {
+    const error = assertThrows(() => decorate(nothing), TypeError);
+    assert(error.message.includes("fn must be a function"));
+  }
+});

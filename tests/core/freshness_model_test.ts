@@ -1,0 +1,168 @@
+/** Random schedules of calls, failures, busts and clocks against a plain account of RFC 5861. */
+import process from "node:process";
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { Cache } from "../../src/core/cache.ts";
+import { MemoryBackend } from "../../memory.ts";
+import { quiet } from "../support/by_hand.ts";
+import { FakeTime } from "../support/fake_time.ts";
+
+type Step =
+  | { readonly do: "wait"; readonly ms: number }
+  | { readonly do: "call" | "read" | "map" | "bust" | "break" | "mend" }
+  | { readonly do: "only" | "reopen" };
+
+/** What the cache has to do, in the fewest words: one key, runs that take no time. */
+class Model {
+  now = 0;
+  runs = 0;
+  broken = false;
+  #entry: { value: number; expiresAt: number } | undefined;
+
+  constructor(
+    readonly ttl: number,
+    readonly whileRevalidate: number,
+    readonly ifError: number,
+  ) {}
+
+  #run(): number | undefined {
+    this.runs++;
+    if (this.broken) return undefined;
+    this.#entry = { value: this.runs, expiresAt: this.now + this.ttl };
+    return this.runs;
+  }
+
+  /** How far the entry is past its expiry: below 0 is fresh. */
+  #past(): number {
+    return this.#entry === undefined
+      ? Infinity
+      : this.now - this.#entry.expiresAt;
+  }
+
+  bust(): void {
+    this.#entry = undefined;
+  }
+
+  read(): string {
+    return this.#entry !== undefined && this.#past() < 0
+      ? `hit ${this.#entry.value}`
+      : "nothing";
+  }
+
+  call(only: boolean): string {
+    const entry = this.#entry;
+    const past = this.#past();
+    if (entry !== undefined && past < 0) return `hit ${entry.value}`;
+    if (entry !== undefined && past < this.whileRevalidate) {
+      if (!only) this.#run();
+      return `stale ${entry.value}`;
+    }
+    if (only) {
+      return entry !== undefined && past < this.ifError
+        ? `stale ${entry.value}`
+        : "failed";
+    }
+    const value = this.#run();
+    if (value !== undefined) return `miss ${value}`;
+    return entry !== undefined && past < this.ifError
+      ? `stale ${entry.value}`
+      : "failed";
+  }
+}
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({ do: fc.constant("wait"), ms: fc.nat(12) }),
+  },
+  { weight: 6, arbitrary: fc.record({ do: fc.constantFrom("call", "map") }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ do: fc.constantFrom("read", "break", "mend") }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constantFrom("bust", "only", "reopen") }),
+  },
+);
+
+const window = fc.option(fc.integer({ min: 1, max: 25 }));
+
+test("calls over random schedules come to what RFC 5861 says", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 20 }),
+      window,
+      window,
+      fc.array(step, { minLength: 5, maxLength: 40 }),
+      async (ttl, whileRevalidate, ifError, steps) => {
+        using time = new FakeTime();
+        const backend = new MemoryBackend();
+        const model = new Model(ttl, whileRevalidate ?? 0, ifError ?? 0);
+        let runs = 0;
+        const open = () =>
+          new Cache(backend, { onError: () => {} }).cache({
+            id: "f",
+            ttl,
+            ...(whileRevalidate !== null &&
+              { staleWhileRevalidate: whileRevalidate }),
+            ...(ifError !== null && { staleIfError: ifError }),
+          })(async (_input: string): Promise<number> => {
+            runs++;
+            if (model.broken) throw new Error("down");
+            return await Promise.resolve(runs);
+          });
+        let fn = open();
+        const call = async (): Promise<string> => {
+          try {
+            const { status, value } = await fn.detail("x");
+            return `${status} ${value}`;
+          } catch {
+            return "failed";
+          }
+        };
+        const map = async (): Promise<string> => {
+          for await (const result of fn.map(["x"], { concurrency: 1 })) {
+            return result.ok ? `${result.status} ${result.value}` : "failed";
+          }
+          return "nothing came";
+        };
+        for (const [index, next] of steps.entries()) {
+          let actual: string | undefined;
+          let expected: string | undefined;
+          if (next.do === "wait") {
+            await time.tick(next.ms);
+            model.now += next.ms;
+          } else if (next.do === "break" || next.do === "mend") {
+            model.broken = next.do === "break";
+          } else if (next.do === "bust") {
+            await fn.bustCache("x");
+            model.bust();
+          } else if (next.do === "reopen") {
+            fn = open();
+          } else if (next.do === "read") {
+            const found = await fn.readCache("x");
+            actual = found.hit ? `hit ${found.value}` : "nothing";
+            expected = model.read();
+          } else if (next.do === "only") {
+            process.env.CACHE_ONLY = "1";
+            const before = fn;
+            fn = open();
+            actual = await call();
+            delete process.env.CACHE_ONLY;
+            fn = before;
+            expected = model.call(true);
+          } else {
+            actual = await (next.do === "map" ? map() : call());
+            expected = model.call(false);
+          }
+          // Renewals end before anything else happens.
+          await quiet();
+          assertEquals([actual, runs], [expected, model.runs], `step ${index}`);
+        }
+      },
+    ),
+    { seed: 5861, numRuns: 300 },
+  );
+});

@@ -1,0 +1,522 @@
+import { test } from "node:test";
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+import { limitConcurrency, limitRate } from "../../concurrency.ts";
+import { parseDuration } from "../../src/base/duration.ts";
+import { QueueFullError } from "../../src/base/errors.ts";
+import { areCollected } from "../support/collected.ts";
+import { FakeTime } from "../support/fake_time.ts";
+
+/** A function that tells when its calls started. */
+function recorder(time: FakeTime) {
+  const starts: number[] = [];
+  return {
+    starts,
+    run: async (..._args: unknown[]): Promise<number> => {
+      starts.push(time.elapsed);
+      return await Promise.resolve(time.elapsed);
+    },
+  };
+}
+
+test("parseDuration() reads milliseconds and numbers with a unit", () => {
+  const cases: [unknown, number][] = [
+    [1, 1],
+    [0.5, 0.5],
+    [Infinity, Infinity],
+    ["500ms", 500],
+    ["90s", 90_000],
+    ["10m", 600_000],
+    ["12h", 43_200_000],
+    ["7d", 604_800_000],
+    ["1.5h", 5_400_000],
+  ];
+  for (const [value, expected] of cases) {
+    assertEquals(parseDuration("wait", "per", value), expected);
+  }
+});
+
+test("parseDuration() refuses what is no length of time above zero", () => {
+  for (
+    const value of [0, -1, NaN, -Infinity, "0s", "-5m", "9".repeat(400) + "d"]
+  ) {
+    assertThrows(
+      () => parseDuration("wait", "per", value),
+      RangeError,
+      "Cannot wait: per must be a duration above zero",
+    );
+  }
+  for (
+    const value of [
+      "",
+      "5",
+      "s",
+      "5 s",
+      "5S",
+      "1e3s",
+      "5y",
+      " 5s",
+      "5s\n",
+      "Infinitys",
+      ".5s",
+      null,
+      undefined,
+      5n,
+      {},
+    ]
+  ) {
+    assertThrows(
+      () => parseDuration("wait", "per", value),
+      TypeError,
+      "per must be",
+    );
+  }
+});
+
+test("limitRate() starts count calls at once and each later one as soon as the window allows", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const limit = limitRate(2, { per: 100 });
+  const limited = limit(run);
+  const results = Promise.all([limited(), limited()]);
+  await time.tick(60);
+  const more = Promise.all([limited(), limited(), limited()]);
+  assertEquals(starts, [0, 0]);
+  assertEquals(limit.pendingCount, 3);
+  await time.tick(39);
+  assertEquals(starts.length, 2);
+  await time.tick(1);
+  assertEquals(starts, [0, 0, 100, 100]);
+  await time.tick(100);
+  assertEquals(starts, [0, 0, 100, 100, 200]);
+  assertEquals(limit.pendingCount, 0);
+  assertEquals([await results, await more], [[0, 0], [100, 100, 200]]);
+});
+
+test("limitRate() makes no burst where one window ends and the next begins", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const limited = limitRate(2, { per: "1s" })(run);
+  limited();
+  await time.tick(900);
+  limited();
+  await time.tick(100);
+  limited();
+  limited();
+  await time.tick(5_000);
+  assertEquals(starts, [0, 900, 1_000, 1_900]);
+});
+
+test("limitRate() counts from the moment a call starts, though work of others delays it", async () => {
+  using time = new FakeTime();
+  const starts: number[] = [];
+  const limited = limitRate(2, { per: 100 })(async () => {
+    starts.push(time.elapsed);
+    // The thread is busy: what was admitted in the same turn starts later.
+    time.block(30);
+    await Promise.resolve();
+  });
+  for (let i = 0; i < 6; i++) limited();
+  await time.tick(1_000);
+  for (let i = 2; i < 6; i++) {
+    assertGreaterOrEqual((starts[i] ?? 0) - (starts[i - 2] ?? 0), 100);
+  }
+  assertEquals(starts, [0, 30, 100, 130, 200, 230]);
+});
+
+test("limitRate() counts calls that were admitted and have yet to begin", async () => {
+  using time = new FakeTime();
+  const starts: string[] = [];
+  const limited = limitRate(2, { per: 100 })(
+    async (name: string, then?: string): Promise<void> => {
+      starts.push(`${name} at ${time.elapsed}`);
+      if (then !== undefined) await limited(then);
+    },
+  );
+  // "c" and "d" are admitted together, and "c" calls once more before "d" begins.
+  const all = Promise.all([
+    limited("a"),
+    limited("b"),
+    limited("c", "e"),
+    limited("d"),
+  ]);
+  await time.tick(1_000);
+  await all;
+  assertEquals(starts, [
+    "a at 0",
+    "b at 0",
+    "c at 100",
+    "d at 100",
+    "e at 200",
+  ]);
+});
+
+test("limitRate() lets no newcomer overtake when the timer is late", async () => {
+  using time = new FakeTime();
+  const starts: string[] = [];
+  const limited = limitRate(1, { per: 100 })(async (name: string) => {
+    starts.push(name);
+    await Promise.resolve();
+  });
+  limited("a");
+  limited("waiting");
+  time.block(150);
+  limited("newcomer");
+  await time.tick(200);
+  assertEquals(starts, ["a", "waiting", "newcomer"]);
+});
+
+test("limitRate() checks again when a timer fires too early", async () => {
+  using time = new FakeTime({ early: 0.75 });
+  const { run, starts } = recorder(time);
+  const limited = limitRate(1, { per: 10 })(run);
+  for (let i = 0; i < 3; i++) limited();
+  await time.tick(50);
+  assertEquals(starts.length, 3);
+  for (const i of [1, 2]) {
+    const gap = (starts[i] ?? 0) - (starts[i - 1] ?? 0);
+    assert(gap >= 10 && gap < 11, `${gap} ms between two starts`);
+  }
+});
+
+test("limitRate() takes no notice when the wall clock steps", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const limited = limitRate(1, { per: "1h" })(run);
+  limited();
+  limited();
+  time.step(365 * 86_400_000);
+  await time.tick(3_599_999);
+  assertEquals(starts, [0]);
+  time.step(-800 * 86_400_000);
+  await time.tick(1);
+  assertEquals(starts, [0, 3_600_000]);
+});
+
+test("limitRate() waits longer than the longest timer", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const limited = limitRate(1, { per: "60d" })(run);
+  limited();
+  limited();
+  await time.tick(60 * 86_400_000 - 1);
+  assertEquals(starts, [0]);
+  await time.tick(1);
+  assertEquals(starts, [0, 60 * 86_400_000]);
+});
+
+test("limitRate() has a timer only while calls wait", async () => {
+  using time = new FakeTime();
+  const { run } = recorder(time);
+  const limited = limitRate(1, { per: 100 })(run);
+  await limited();
+  assertEquals(time.timers, 0);
+  const controller = new AbortController();
+  const waiting = [limited(controller.signal), limited(controller.signal)];
+  assertEquals(time.timers, 1);
+  controller.abort("gone");
+  assertEquals(time.timers, 0);
+  for (const call of waiting) {
+    assertEquals(await call.catch((e: unknown) => e), "gone");
+  }
+  const last = limited();
+  assertEquals(time.timers, 1);
+  await time.tick(100);
+  assertEquals(time.timers, 0);
+  assertEquals(await last, 100);
+});
+
+test("limitRate() does not count a waiting call that was aborted", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const limited = limitRate(1, { per: 100 })(run);
+  limited();
+  const controller = new AbortController();
+  const aborted = limited({ signal: controller.signal });
+  const next = limited();
+  controller.abort("gone");
+  assertEquals(await aborted.catch((e: unknown) => e), "gone");
+  await time.tick(100);
+  assertEquals(starts, [0, 100]);
+  assertEquals(await next, 100);
+});
+
+test("limitRate() gives each key a window of its own, and a failed deriveKey does not count", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const error = new Error("no key");
+  const limit = limitRate(1, {
+    per: 100,
+    maxQueue: 1,
+    deriveKey: (key: unknown) => {
+      if (key === "bad") throw error;
+      return key;
+    },
+  });
+  const limited = limit(run);
+  assertStrictEquals(await limited("bad").catch((e: unknown) => e), error);
+  limited("a");
+  limited(undefined);
+  const waiting = [limited("a"), limited(undefined)];
+  await assertRejects(() => limited("a"), QueueFullError);
+  assertEquals([starts.length, limit.pendingCount], [2, 2]);
+  await time.tick(100);
+  assertEquals(await Promise.all(waiting), [100, 100]);
+  assertEquals(limit.pendingCount, 0);
+});
+
+test("limitRate() rejects waiting and later calls when its signal aborts", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const controller = new AbortController();
+  const limit = limitRate(1, { per: 100, signal: controller.signal });
+  const limited = limit(run);
+  await limited();
+  const waiting = limited().catch((e: unknown) => e);
+  controller.abort("enough");
+  assertEquals([limit.pendingCount, time.timers], [0, 0]);
+  assertEquals(await waiting, "enough");
+  await time.tick(1_000);
+  assertEquals(await limited().catch((e: unknown) => e), "enough");
+  assertEquals(starts, [0]);
+});
+
+test("limitRate() passes values, errors, this, properties and the caller's async context through", async () => {
+  using time = new FakeTime();
+  const storage = new AsyncLocalStorage<number>();
+  const error = new Error("own");
+  const limited = limitRate(1, { per: 1 })(
+    Object.assign(function (this: unknown, n: number): Promise<unknown[]> {
+      if (n === 7) throw error;
+      return Promise.resolve([this, n, storage.getStore()]);
+    }, { id: "x" }),
+  );
+  const self = {};
+  const results = Promise.allSettled(
+    Array.from(
+      { length: 100 },
+      (_, n) => storage.run(n, () => limited.call(self, n)),
+    ),
+  );
+  await time.tick(100);
+  const settled = await results;
+  assertEquals(limited.id, "x");
+  assertEquals(settled[7], { status: "rejected", reason: error });
+  for (const [n, result] of settled.entries()) {
+    if (n !== 7) {
+      assertEquals(result, { status: "fulfilled", value: [self, n, n] });
+    }
+  }
+});
+
+test("limitRate() decorates methods", async () => {
+  using time = new FakeTime();
+  class Client {
+    @limitRate(1, { per: "1s" })
+    async get(name: string): Promise<[string, number]> {
+      return await Promise.resolve([name, time.elapsed]);
+    }
+  }
+  const client = new Client();
+  const results = Promise.all([client.get("a"), client.get("b")]);
+  await time.tick(1_000);
+  assertEquals(await results, [["a", 0], ["b", 1_000]]);
+});
+
+test("limitRate() composes with limitConcurrency() in either order", async () => {
+  const durations = [250, 10, 10, 10, 10];
+  const startsOf = async (
+    compose: (work: (duration: number) => Promise<void>) => typeof work,
+  ): Promise<number[]> => {
+    using time = new FakeTime();
+    const starts: number[] = [];
+    let running = 0;
+    const limited = compose(async (duration) => {
+      starts.push(time.elapsed);
+      assertEquals(++running, 1);
+      await new Promise((resolve) => setTimeout(resolve, duration));
+      running--;
+    });
+    const all = Promise.all(durations.map((duration) => limited(duration)));
+    await time.tick(1_000);
+    await all;
+    return starts;
+  };
+  const rate = () => limitRate(2, { per: 100 });
+  const one = () => limitConcurrency(1);
+  // Inside, the rate counts starts of the function itself.
+  assertEquals(await startsOf((work) => one()(rate()(work))), [
+    0,
+    250,
+    260,
+    350,
+    360,
+  ]);
+  // Outside, it counts who comes to the inner limit, where they may wait and then start together.
+  assertEquals(await startsOf((work) => rate()(one()(work))), [
+    0,
+    250,
+    260,
+    270,
+    280,
+  ]);
+});
+
+test("limitRate() forgets keys whose window has passed, without a timer", async () => {
+  using time = new FakeTime();
+  const limited = limitRate(2, { per: 100, deriveKey: (key: object) => key })(
+    async (_key: object) => await Promise.resolve(),
+  );
+  const references: WeakRef<object>[] = [];
+  for (let i = 0; i < 1_000; i++) {
+    const key = { i };
+    references.push(new WeakRef(key));
+    await limited(key);
+  }
+  assertEquals(time.timers, 0);
+  await time.tick(100);
+  // Each later start forgets two.
+  for (let i = 0; i < 1_000; i++) await limited({ i });
+  assert(await areCollected(references));
+});
+
+test("limitRate() keeps a key that is in use while others are forgotten", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const limited = limitRate(1, { per: 100, deriveKey: (key: unknown) => key })(
+    run,
+  );
+  limited("old");
+  await time.tick(99);
+  limited("new");
+  await time.tick(1);
+  limited("other");
+  limited("new");
+  assertEquals(starts, [0, 99, 100]);
+  await time.tick(99);
+  assertEquals(starts, [0, 99, 100, 199]);
+});
+
+test("limitRate() refuses bad options by name when constructing", () => {
+  const make = (...args: unknown[]): void => {
+    Reflect.apply(limitRate, undefined, args);
+  };
+  for (const count of [0, -1, 1.5, NaN, Infinity]) {
+    assertThrows(
+      () => make(count, { per: 1 }),
+      RangeError,
+      `Cannot limit the rate: count must be a positive integer, received ${count}`,
+    );
+  }
+  assertThrows(() => make("1", { per: 1 }), TypeError, "count must be");
+  for (const per of [0, -1, NaN, Infinity, "0s"]) {
+    assertThrows(() => make(1, { per }), RangeError, "per must be");
+  }
+  for (const options of [{}, { per: "soon" }]) {
+    assertThrows(() => make(1, options), TypeError, "per must be");
+  }
+  assertThrows(() => make(1), TypeError, "options must be an object");
+  assertThrows(() => make(1, { per: 1, burst: 2 }), TypeError, '"burst"');
+  assertThrows(() => make(1, { per: 1, maxQueue: -1 }), RangeError, "maxQueue");
+  assertThrows(() => make(1, { per: 1, signal: 1 }), TypeError, "signal");
+});
+
+test("limitRate() holds in every window of a random schedule, and is no slower than needed", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 1, max: 50 }),
+      fc.array(
+        fc.record({
+          wait: fc.oneof(fc.constant(0), fc.nat(40)),
+          key: fc.nat(1),
+          abortAfter: fc.option(fc.nat(60)),
+        }),
+        { maxLength: 40 },
+      ),
+      async (count, per, calls) => {
+        using time = new FakeTime();
+        const starts: [id: number, at: number][] = [];
+        const limit = limitRate(count, {
+          per,
+          deriveKey: (_: number, key: number) => key,
+        });
+        const limited = limit(
+          async (id: number, _key: number, _signal: AbortSignal) => {
+            starts.push([id, time.elapsed]);
+            return await Promise.resolve(id);
+          },
+        );
+        // The model: each call starts at the earliest moment that the calls before it leave, or
+        // leaves the line when it is aborted before that.
+        const expected: [id: number, at: number][] = [];
+        const outcomes: unknown[] = [];
+        const wanted: unknown[] = [];
+        const arrivals: { at: number; key: number; abortAt: number }[] = [];
+        for (const { wait, key, abortAfter } of calls) {
+          const at = (arrivals.at(-1)?.at ?? 0) + wait;
+          // Half a millisecond off, so that no abort falls on the moment of a start.
+          arrivals.push({
+            at,
+            key,
+            abortAt: abortAfter === null ? Infinity : at + abortAfter + 0.5,
+          });
+        }
+        for (const key of [0, 1]) {
+          const before: number[] = [];
+          for (const [id, call] of arrivals.entries()) {
+            if (call.key !== key) continue;
+            const earliest = Math.max(
+              call.at,
+              (before.at(-count) ?? -Infinity) + per,
+            );
+            if (call.abortAt < earliest) wanted[id] = "aborted";
+            else {
+              before.push(earliest);
+              expected.push([id, earliest]);
+              wanted[id] = id;
+            }
+          }
+        }
+        for (const [id, call] of arrivals.entries()) {
+          await time.tick(call.at - time.elapsed);
+          const controller = new AbortController();
+          if (call.abortAt < Infinity) {
+            setTimeout(
+              () => controller.abort("aborted"),
+              call.abortAt - time.elapsed,
+            );
+          }
+          limited(id, call.key, controller.signal).then(
+            (value) => outcomes[id] = value,
+            (reason: unknown) => outcomes[id] = reason,
+          );
+        }
+        await time.tick(per * calls.length + 100);
+        const byId = (a: [number, number], b: [number, number]) => a[0] - b[0];
+        assertEquals(starts.toSorted(byId), expected.toSorted(byId));
+        assertEquals(outcomes, wanted);
+        for (const key of [0, 1]) {
+          const own = starts.filter(([id]) => arrivals[id]?.key === key);
+          assertEquals(own, own.toSorted(byId));
+          for (let i = count; i < own.length; i++) {
+            assertGreaterOrEqual(
+              (own[i]?.[1] ?? 0) - (own[i - count]?.[1] ?? 0),
+              per,
+            );
+          }
+        }
+        assertEquals([limit.pendingCount, time.timers], [0, 0]);
+      },
+    ),
+    { seed: 20_250_607, numRuns: 300 },
+  );
+});

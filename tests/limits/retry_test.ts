@@ -1,0 +1,357 @@
+import { test } from "node:test";
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  assert,
+  assertEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { limitConcurrency, limitRate } from "../../concurrency.ts";
+import { retry } from "../../src/limits/retry.ts";
+import { FakeTime } from "../support/fake_time.ts";
+
+/** A function that fails the first `failures` times and tells when it was called. */
+function flaky(time: FakeTime, failures: number) {
+  const starts: number[] = [];
+  const errors: Error[] = [];
+  return {
+    starts,
+    errors,
+    run: async (..._args: unknown[]): Promise<string> => {
+      starts.push(time.elapsed);
+      await Promise.resolve();
+      if (starts.length > failures) return "done";
+      const error = new Error(`failure ${starts.length}`);
+      errors.push(error);
+      throw error;
+    },
+  };
+}
+
+/** The reason of a rejection, or the value. */
+function outcome(call: Promise<unknown>): Promise<unknown> {
+  return call.catch((error: unknown) => error);
+}
+
+/** Fails the type check unless both types are the same. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends
+  (<T>() => T extends B ? 1 : 2) ? true : false;
+function holds<_Fact extends true>(): void {}
+
+const steady = { jitter: 0 } as const;
+
+test("retry() calls again after waits that grow from min to max", async () => {
+  using time = new FakeTime();
+  const { run, starts } = flaky(time, 4);
+  const result = retry({
+    backoff: { min: "1s", max: "5s", multiplier: 2, ...steady },
+  })(run)();
+  await time.tick(100_000);
+  assertEquals(await result, "done");
+  assertEquals(starts, [0, 1_000, 3_000, 7_000, 12_000]);
+});
+
+test("retry() makes five attempts a second and more apart unless told otherwise", async () => {
+  using time = new FakeTime();
+  const { run, starts } = flaky(time, 9);
+  const result = outcome(retry({ backoff: steady })(run)());
+  await time.tick(100_000);
+  assert(await result instanceof Error);
+  assertEquals(starts, [0, 1_000, 3_000, 7_000, 15_000]);
+});
+
+test("retry() spreads its waits at random between nothing and the backoff", async () => {
+  using time = new FakeTime();
+  const waits: number[] = [];
+  for (let i = 0; i < 50; i++) {
+    const { run, starts } = flaky(time, 1);
+    const result = retry({ backoff: { min: 1_000 } })(run)();
+    await time.tick(1_000);
+    assertEquals(await result, "done");
+    waits.push((starts[1] ?? NaN) - (starts[0] ?? NaN));
+  }
+  assert(waits.every((wait) => wait >= 0 && wait <= 1_000));
+  assert(new Set(waits).size > 10);
+});
+
+test("retry() throws the last error itself when the attempts are used up", async () => {
+  using time = new FakeTime();
+  const { run, starts, errors } = flaky(time, 9);
+  const result = outcome(retry({ attempts: 3 })(run)());
+  await time.tick(100_000);
+  assertStrictEquals(await result, errors[2]);
+  assertEquals([starts.length, errors.length], [3, 3]);
+});
+
+test("retry() makes one attempt only when attempts is 1, and asks nobody", async () => {
+  using time = new FakeTime();
+  const { run, errors } = flaky(time, 9);
+  const never = () => {
+    throw new Error("asked");
+  };
+  const result = retry({ attempts: 1, when: never, after: never })(run)();
+  assertStrictEquals(await outcome(result), errors[0]);
+  assertEquals(errors.length, 1);
+});
+
+test("retry() does not repeat an error that when refuses", async () => {
+  using time = new FakeTime();
+  const { run, errors } = flaky(time, 9);
+  const result = outcome(
+    retry({
+      backoff: steady,
+      when: (error) => error instanceof Error && error.message !== "failure 2",
+    })(run)(),
+  );
+  await time.tick(100_000);
+  assertStrictEquals(await result, errors[1]);
+  assertEquals(errors.length, 2);
+});
+
+test("retry() repeats a function that throws before it returns a promise", async () => {
+  using time = new FakeTime();
+  let calls = 0;
+  const result = retry({ backoff: steady })((): Promise<number> => {
+    if (++calls < 3) throw new Error("sync");
+    return Promise.resolve(calls);
+  })();
+  await time.tick(3_000);
+  assertEquals(await result, 3);
+});
+
+test("retry() waits as long as after says in place of the backoff, which goes on where it stood", async () => {
+  using time = new FakeTime();
+  const { run, starts } = flaky(time, 6);
+  const answers = [undefined, 10, "1m", NaN, 0, -5] as const;
+  let asked = 0;
+  const result = retry({
+    attempts: 7,
+    backoff: steady,
+    after: () => answers[asked++],
+  })(run)();
+  await time.tick(1_000_000);
+  assertEquals(await result, "done");
+  const waits = starts.slice(1).map((at, i) => at - (starts[i] ?? 0));
+  assertEquals(waits, [1_000, 10, 60_000, 8_000, 0, 0]);
+});
+
+test("retry() counts the attempts after waits of after too", async () => {
+  using time = new FakeTime();
+  const { run, errors } = flaky(time, 9);
+  const result = outcome(retry({ attempts: 3, after: () => 10 })(run)());
+  await time.tick(1_000);
+  assertStrictEquals(await result, errors[2]);
+  assertEquals(errors.length, 3);
+});
+
+test("retry() gives up when after says Infinity", async () => {
+  using time = new FakeTime();
+  const { run, errors } = flaky(time, 9);
+  const result = retry({ after: () => Infinity })(run)();
+  assertStrictEquals(await outcome(result), errors[0]);
+  assertEquals([errors.length, time.timers], [1, 0]);
+});
+
+test("retry() rejects with the mistake when after says nonsense", async () => {
+  using time = new FakeTime();
+  const { run } = flaky(time, 9);
+  const options = { after: () => "soon" };
+  const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [
+    options,
+  ]);
+  const error = await outcome(wrap(run)());
+  assert(error instanceof TypeError);
+  assert(error.message.includes("the result of after must be a duration"));
+});
+
+test("retry() stops waiting when the caller's signal aborts, in the backoff and in after", async () => {
+  for (const after of [() => undefined, () => 1_000]) {
+    for (const argument of ["direct", "member"]) {
+      using time = new FakeTime();
+      const { run, starts } = flaky(time, 9);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const result = outcome(
+        retry({ backoff: steady, after })(run)(
+          1,
+          argument === "direct" ? signal : { signal },
+        ),
+      );
+      await time.tick(500);
+      controller.abort("gone");
+      assertEquals(await result, "gone");
+      assertEquals(time.timers, 0);
+      await time.tick(10_000);
+      assertEquals(starts, [0]);
+    }
+  }
+});
+
+test("retry() does not repeat what fails because the caller's signal aborted", async () => {
+  using time = new FakeTime();
+  const controller = new AbortController();
+  const error = new Error("stopped");
+  let calls = 0;
+  const result = retry({ after: () => 0 })(async (_signal: AbortSignal) => {
+    calls++;
+    await Promise.resolve();
+    controller.abort("gone");
+    throw error;
+  })(controller.signal);
+  assertStrictEquals(await outcome(result), error);
+  assertEquals([calls, time.timers], [1, 0]);
+});
+
+test("retry() ends all waits and later calls when its own signal aborts", async () => {
+  using time = new FakeTime();
+  const own = new AbortController();
+  const caller = new AbortController();
+  const { run, starts } = flaky(time, 9);
+  const wrapped = retry({ backoff: steady, signal: own.signal })(run);
+  const results = [wrapped(), wrapped(caller.signal)].map(outcome);
+  await time.tick(10);
+  assertEquals(time.timers, 2);
+  own.abort("over");
+  assertEquals(await Promise.all(results), ["over", "over"]);
+  assertEquals([starts.length, time.timers], [2, 0]);
+  assertEquals(await outcome(wrapped()), "over");
+  assertEquals(starts.length, 2);
+});
+
+test("retry() leaves no listener on signals that outlive the call", async () => {
+  using time = new FakeTime();
+  let listeners = 0;
+  const observed = (): AbortSignal => {
+    const { signal } = new AbortController();
+    const add = signal.addEventListener.bind(signal);
+    const remove = signal.removeEventListener.bind(signal);
+    return Object.assign(signal, {
+      addEventListener: (...args: Parameters<typeof add>) => {
+        listeners++;
+        add(...args);
+      },
+      removeEventListener: (...args: Parameters<typeof remove>) => {
+        listeners--;
+        remove(...args);
+      },
+    });
+  };
+  const { run } = flaky(time, 1);
+  const result = retry({ backoff: steady, signal: observed() })(run)(
+    observed(),
+  );
+  await time.tick(500);
+  assert(listeners > 0);
+  await time.tick(500);
+  assertEquals([await result, listeners], ["done", 0]);
+});
+
+test("retry() gives the permit back while it waits when it is outside of the limit", async () => {
+  using time = new FakeTime();
+  const events: string[] = [];
+  const failed = new Set<string>();
+  const limit = limitConcurrency(1);
+  const work = retry({ backoff: steady })(
+    limitRate(10, { per: "1s" })(limit(async (name: string) => {
+      events.push(`${name} at ${time.elapsed}`);
+      await Promise.resolve();
+      if (name === "first" && !failed.has(name)) {
+        failed.add(name);
+        throw new Error("busy");
+      }
+      return name;
+    })),
+  );
+  const results = Promise.all([work("first"), work("second")]);
+  await time.tick(500);
+  assertEquals(events, ["first at 0", "second at 0"]);
+  assertEquals([limit.activeCount, limit.pendingCount], [0, 0]);
+  await time.tick(500);
+  assertEquals(events, ["first at 0", "second at 0", "first at 1000"]);
+  assertEquals(await results, ["first", "second"]);
+});
+
+test("retry() counts each attempt against a rate inside of it", async () => {
+  using time = new FakeTime();
+  const { run, starts } = flaky(time, 2);
+  const result = retry({ backoff: { min: 1, max: 1, ...steady } })(
+    limitRate(1, { per: 100 })(run),
+  )();
+  await time.tick(1_000);
+  assertEquals(await result, "done");
+  assertEquals(starts, [0, 100, 200]);
+});
+
+test("retry() keeps this, arguments, properties, types and the async context of the caller", async () => {
+  using time = new FakeTime();
+  const storage = new AsyncLocalStorage<string>();
+  const seen: unknown[] = [];
+  const fn = Object.assign(
+    async function <T>(this: { name: string }, value: T) {
+      seen.push([this.name, value, storage.getStore()]);
+      await Promise.resolve();
+      if (seen.length === 1) throw new Error("busy");
+      return value;
+    },
+    { id: "x" },
+  );
+  const wrapped = retry({ backoff: steady })(fn);
+  holds<Same<typeof wrapped, typeof fn>>();
+  const result = storage.run("store", () => wrapped.call({ name: "self" }, 7));
+  await time.tick(1_000);
+  assertEquals(await result, 7);
+  assertEquals(seen, [["self", 7, "store"], ["self", 7, "store"]]);
+  assertEquals([wrapped.id, wrapped.length], ["x", 1]);
+});
+
+test("retry() decorates methods", async () => {
+  using time = new FakeTime();
+  class Client {
+    calls = 0;
+    @retry({ backoff: steady })
+    async get(name: string): Promise<string> {
+      await Promise.resolve();
+      if (++this.calls === 1) throw new Error("busy");
+      return name;
+    }
+  }
+  const result = new Client().get("a");
+  await time.tick(1_000);
+  assertEquals(await result, "a");
+});
+
+test("retry() refuses bad options by name when constructing", () => {
+  const refused = (
+    options: unknown,
+    kind: typeof TypeError | typeof RangeError,
+    text: string,
+  ): void => {
+    assertThrows(() => Reflect.apply(retry, undefined, [options]), kind, text);
+  };
+  for (const attempts of [0, -1, 1.5, NaN, Infinity]) {
+    refused(
+      { attempts },
+      RangeError,
+      `Cannot retry: attempts must be a positive integer, received ${attempts}`,
+    );
+  }
+  refused({ attempts: "3" }, TypeError, "attempts must be");
+  refused({ when: 1 }, TypeError, "when must be a function");
+  refused({ after: 1 }, TypeError, "after must be a function");
+  refused({ signal: {} }, TypeError, "signal must be an AbortSignal");
+  refused({ retries: 3 }, TypeError, '"retries"');
+  refused(null, TypeError, "options must be an object");
+  refused({ backoff: null }, TypeError, "backoff must be an object");
+  refused({ backoff: { base: 1 } }, TypeError, '"base"');
+  refused({ backoff: { min: 0 } }, RangeError, "backoff.min must be");
+  refused({ backoff: { min: "soon" } }, TypeError, "backoff.min must be");
+  refused({ backoff: { min: Infinity } }, RangeError, "backoff.min must be");
+  refused({ backoff: { min: 2, max: 1 } }, RangeError, "backoff.min must be");
+  refused({ backoff: { max: -1 } }, RangeError, "backoff.max must be");
+  refused({ backoff: { jitter: 1.1 } }, RangeError, "backoff.jitter must be");
+  refused({ backoff: { jitter: "1" } }, TypeError, "backoff.jitter must be");
+  refused({ backoff: { multiplier: 0.5 } }, RangeError, "backoff.multiplier");
+  refused({ backoff: { multiplier: Infinity } }, RangeError, "multiplier");
+  retry({ backoff: { max: Infinity } });
+  retry({ backoff: { max: 5 } });
+});

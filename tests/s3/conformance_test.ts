@@ -1,0 +1,26 @@
+/** The S3 backend against the numbered clauses, on a server that speaks S3: wiring only. */
+import { test } from "node:test";
+import { S3Backend } from "../../s3.ts";
+import { testBackend } from "../../testing.ts";
+import { newBucketName, optionsFor, testServer } from "../support/s3_server.ts";
+
+/** One bucket for all tests: each store has a prefix of its own. */
+const bucket = newBucketName();
+let stores = 0;
+
+testBackend(
+  (clause, fn) => test(`S3Backend, ${clause}`, fn),
+  async () => {
+    const server = await testServer();
+    const options = { ...optionsFor(server), autoCreateBucket: true };
+    const location = `${bucket}/store-${stores++}`;
+    return { location, options, backend: new S3Backend(location, options) };
+  },
+  {
+    again: ({ location, options }) => new S3Backend(location, options),
+    neighbour: ({ location, options }) =>
+      new S3Backend(`${location}/longer`, options),
+    // A page of a listing is 1,000 entries; each entry is a request of its own.
+    entryCount: 1100,
+  },
+);

@@ -1,0 +1,182 @@
+/** Promises, runs and store operations that a test settles by hand, and what it can watch of them. */
+
+import { setImmediate } from "node:timers";
+import { assert } from "@std/assert";
+import type {
+  Backend,
+  EntryInfo,
+  StoredEntry,
+} from "../../src/backend/contract.ts";
+import { MemoryBackend } from "../../memory.ts";
+
+/** One run of a function of {@linkcode byHand}: it goes on for ever until the test settles it. */
+export interface Run<Args extends readonly unknown[], Value> {
+  readonly args: Args;
+  readonly resolve: (value: Value) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** A function whose runs the test settles. */
+export class ByHand<Args extends unknown[], Value> {
+  readonly runs: Run<Args, Value>[] = [];
+
+  readonly fn = (...args: Args): Promise<Value> => {
+    const { promise, resolve, reject } = Promise.withResolvers<Value>();
+    this.runs.push({ args, resolve, reject });
+    return promise;
+  };
+
+  /** The run with this number, from 0. */
+  run(index: number): Run<Args, Value> {
+    const run = this.runs[index];
+    assert(run !== undefined, `there is no run ${index}`);
+    return run;
+  }
+}
+
+/** Lets everything go on that waits for no hand: a few turns of the event loop. */
+export async function quiet(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
+
+/** What has become of a promise by now. */
+export async function stateOf(
+  promise: Promise<unknown>,
+): Promise<"pending" | "fulfilled" | "rejected"> {
+  const settled = promise.then(
+    () => "fulfilled" as const,
+    () => "rejected" as const,
+  );
+  await quiet();
+  return await Promise.race([settled, Promise.resolve("pending" as const)]);
+}
+
+/** The promise's reason, once it rejects. */
+export async function reasonOf(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    await promise;
+  } catch (reason) {
+    return reason;
+  }
+  throw new Error("it did not reject");
+}
+
+/** A value for a comparison: of an error what the standard says of it, without the runtime's additions. */
+export function comparable(value: unknown): unknown {
+  if (!(value instanceof Error)) return value;
+  const { name, message, cause } = value;
+  return { error: Object.getPrototypeOf(value), name, message, cause };
+}
+
+/** What `console.warn` is told until it is disposed. */
+export class Warnings implements Disposable {
+  readonly lines: string[] = [];
+  readonly #warn = console.warn;
+
+  constructor() {
+    console.warn = (...data: unknown[]): void => {
+      this.lines.push(data.map(String).join(" "));
+    };
+  }
+
+  [Symbol.dispose](): void {
+    console.warn = this.#warn;
+  }
+}
+
+/** An AbortSignal's listeners, counted as they come and go. */
+export function countListeners(signal: AbortSignal): { readonly left: number } {
+  const listeners = new Set<unknown>();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...args: unknown[]): void => {
+    listeners.add(args[1]);
+    Reflect.apply(addEventListener, signal, args);
+  };
+  signal.removeEventListener = (...args: unknown[]): void => {
+    listeners.delete(args[1]);
+    Reflect.apply(removeEventListener, signal, args);
+  };
+  return {
+    get left() {
+      return listeners.size;
+    },
+  };
+}
+
+/** An operation that waits for the test. */
+export interface Held {
+  readonly operation: string;
+  /** Does the work and answers. */
+  readonly go: () => void;
+  /** Does no work and rejects. */
+  readonly fail: (reason: unknown) => void;
+}
+
+/** A backend in memory, of which chosen operations wait, each for itself, until the test lets it go. */
+export class HandBackend implements Backend {
+  readonly description = "by hand";
+  /** Operations that wait from now on. */
+  readonly holding: Set<string> = new Set();
+  /** The operations that wait, in the order in which they came. */
+  readonly held: Held[] = [];
+  readonly #inner: Backend;
+
+  constructor(inner: Backend = new MemoryBackend()) {
+    this.#inner = inner;
+  }
+
+  /** The operation that waits longest; it waits no more. */
+  next(): Held {
+    const held = this.held.shift();
+    assert(held !== undefined, "no operation waits");
+    return held;
+  }
+
+  async #run<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    if (this.holding.has(operation)) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      this.held.push({ operation, go: resolve, fail: reject });
+      await promise;
+    }
+    return await work();
+  }
+
+  connect(): void {}
+
+  get(id: string, key: string): Promise<StoredEntry | undefined> {
+    return this.#run("get", () => this.#inner.get(id, key));
+  }
+
+  getMany(
+    id: string,
+    keys: readonly string[],
+  ): Promise<(StoredEntry | undefined)[]> {
+    return this.#run("getMany", () => this.#inner.getMany(id, keys));
+  }
+
+  set(id: string, key: string, entry: StoredEntry): Promise<void> {
+    return this.#run("set", () => this.#inner.set(id, key, entry));
+  }
+
+  delete(id: string, key: string): Promise<void> {
+    return this.#run("delete", () => this.#inner.delete(id, key));
+  }
+
+  deleteId(id: string): Promise<void> {
+    return this.#run("deleteId", () => this.#inner.deleteId(id));
+  }
+
+  clear(): Promise<void> {
+    return this.#run("clear", () => this.#inner.clear());
+  }
+
+  entries(id?: string): AsyncIterable<EntryInfo> {
+    return this.#inner.entries(id);
+  }
+
+  close(): Promise<void> {
+    return this.#run("close", () => this.#inner.close());
+  }
+}

@@ -1,0 +1,168 @@
+/** Starts scripts as processes of the runtime that runs the tests, and other programs. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+const LONGEST_RUN_MS = 300_000;
+
+/** What a program left behind. */
+export interface Ended {
+  /** The exit code; `null` when a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running program. */
+export interface Child {
+  readonly process: ChildProcess;
+  /** Resolves when the program has printed this line. */
+  said(line: string): Promise<void>;
+  /** Resolves with the rest of the first line that begins so. */
+  saidAfter(beginning: string): Promise<string>;
+  /** Resolves when something is so; rejects when the program ends first. */
+  until(isSo: () => boolean | Promise<boolean>): Promise<void>;
+  /** Resolves with what it left behind, however it ended. */
+  end(): Promise<Ended>;
+  /** Resolves with all lines when the program has ended; rejects when it failed. */
+  ended(): Promise<string[]>;
+  /** What it has written to stderr so far. */
+  errors(): string;
+  /** Ends it at once (SIGKILL), and resolves with the lines printed until then. */
+  kill(): Promise<string[]>;
+  /** What Ctrl-C does. */
+  interrupt(): void;
+}
+
+/** How a program is started. */
+export interface Surroundings {
+  /** The working directory; that of the tests when unset. */
+  readonly cwd?: string;
+  /** What its environment has beside that of the tests. */
+  readonly variables?: Readonly<Record<string, string>>;
+  /** What it reads from stdin, to its end; stdin stays open when unset. */
+  readonly stdin?: string;
+  /** Whether stdin stays open after that, as a terminal does. */
+  readonly keepStdinOpen?: boolean;
+}
+
+/**
+ * The command that runs a script with the same runtime.
+ *
+ * @param script Its path, relative to this folder.
+ * @param flags What Deno may do; other runtimes know no permissions.
+ */
+export function commandOf(
+  script: string,
+  flags: readonly string[],
+): [command: string, ...parameters: string[]] {
+  const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
+  const runtime = "Deno" in globalThis
+    ? ["run", "--no-prompt", "--quiet", `--config=${config}`, ...flags]
+    : process.execArgv;
+  const path = fileURLToPath(new URL(`../${script}`, import.meta.url));
+  return [process.execPath, ...runtime, path];
+}
+
+/**
+ * Starts a script with the same runtime.
+ *
+ * @param script Its path, relative to this folder.
+ * @param parameters Its arguments.
+ * @param flags What Deno may do; other runtimes know no permissions.
+ * @param variables What its environment has beside that of the tests.
+ */
+export function start(
+  script: string,
+  parameters: readonly string[],
+  flags: readonly string[] = ["-A"],
+  variables: Readonly<Record<string, string>> = {},
+): Child {
+  return launch([...commandOf(script, flags), ...parameters], { variables });
+}
+
+/** Starts a program. */
+export function launch(
+  [command, ...parameters]: readonly [string, ...string[]],
+  { cwd, variables = {}, stdin, keepStdinOpen = stdin === undefined }:
+    Surroundings,
+): Child {
+  const child = spawn(command, parameters, {
+    cwd,
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, ...variables },
+  });
+  let stdout = "";
+  let stderr = "";
+  const watchers = new Set<() => void>();
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    stdout += text;
+    for (const watcher of watchers) watcher();
+  });
+  child.stderr.setEncoding("utf8").on("data", (text) => stderr += text);
+  if (stdin !== undefined) child.stdin.write(stdin);
+  if (!keepStdinOpen) child.stdin.end();
+  // What was cut off by a kill is no line.
+  const lines = () => stdout.split("\n").slice(0, -1);
+  // A program that hangs fails its test, and does not hang it.
+  const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST_RUN_MS);
+  const closed = new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  }).finally(() => clearTimeout(timer));
+  const firstLine = (what: string, isIt: (line: string) => boolean) =>
+    new Promise<string>((resolve, reject) => {
+      const watch = () => {
+        const line = lines().find(isIt);
+        if (line === undefined) return;
+        watchers.delete(watch);
+        resolve(line);
+      };
+      watchers.add(watch);
+      closed.then(
+        () => reject(new Error(`it never said ${what}: ${stderr}`)),
+        reject,
+      );
+      watch();
+    });
+  return {
+    process: child,
+    said: async (line) => {
+      await firstLine(line, (each) => each === line);
+    },
+    saidAfter: async (beginning) => {
+      const line = await firstLine(
+        beginning,
+        (each) => each.startsWith(beginning),
+      );
+      return line.slice(beginning.length);
+    },
+    until: async (isSo) => {
+      while (!await isSo()) {
+        if (child.exitCode !== null || child.signalCode !== null) {
+          throw new Error(`it ended too early: ${stderr}`);
+        }
+        await delay(10);
+      }
+    },
+    end: async () => ({ code: await closed, stdout, stderr }),
+    ended: async () => {
+      const code = await closed;
+      if (code !== 0) throw new Error(`it ended with ${code}: ${stderr}`);
+      return lines();
+    },
+    errors: () => stderr,
+    kill: async () => {
+      child.kill("SIGKILL");
+      await closed;
+      return lines();
+    },
+    interrupt: () => {
+      if (child.pid === undefined) throw new Error("it has not started");
+      // Not `child.kill`: on Deno a child that was told so counts as killed, whatever its exit code.
+      process.kill(child.pid, "SIGINT");
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/** SQLite files for tests: folders, backends on them, entries. */
+
+import type { Buffer } from "node:buffer";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { assert, assertEquals } from "@std/assert";
+import type { StoredEntry } from "../../src/backend/contract.ts";
+import { SQLiteBackend } from "../../sqlite.ts";
+import { temporaryFolder } from "./temp.ts";
+
+/** An entry as a backend gets it. */
+export function entry(
+  data: string | Uint8Array,
+  fields: Partial<StoredEntry> = {},
+): StoredEntry {
+  return {
+    data,
+    format: "json-1",
+    checksum: 4_000_000_000,
+    storedAt: 1_700_000_000_000,
+    expiresAt: null,
+    staleUntil: null,
+    durationMs: 1.5,
+    ...fields,
+  };
+}
+
+/** Runs a test in a folder of its own. */
+export async function inFolder(
+  use: (folder: string) => Promise<void>,
+): Promise<void> {
+  const folder = temporaryFolder();
+  try {
+    await use(folder);
+  } finally {
+    chmodSync(folder, 0o700);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Opens, uses and closes a backend, and returns what it reported. */
+export async function withBackend(
+  database: ConstructorParameters<typeof SQLiteBackend>[0],
+  use: (backend: SQLiteBackend) => Promise<void>,
+): Promise<Error[]> {
+  const reports: Error[] = [];
+  const backend = new SQLiteBackend(database);
+  backend.connect((error) => reports.push(error));
+  try {
+    await use(backend);
+  } finally {
+    await backend.close();
+  }
+  return reports;
+}
+
+/** Fills a file with entries of 1 to 3 KB: `key0`, `key1` and so on. */
+export async function fill(path: string, count = 200): Promise<void> {
+  await withBackend(path, async (backend) => {
+    await Promise.all(
+      Array.from(
+        { length: count },
+        (_, n) => backend.set("id", `key${n}`, entry(`${n}`.repeat(1000))),
+      ),
+    );
+  });
+}
+
+/** Copies a database with its log or journal, as they are. */
+export function copyDatabase(from: string, to: string): void {
+  for (const suffix of ["", "-wal", "-journal"]) {
+    if (existsSync(from + suffix)) copyFileSync(from + suffix, to + suffix);
+  }
+}
+
+/** Damages a file in place, as a disk does. */
+export function overwrite(path: string, from: number, length: number): void {
+  const file = openSync(path, "r+");
+  writeSync(file, "garbage ".repeat(length / 8), from);
+  closeSync(file);
+}
+
+/** What is in the files of a folder, without those that are empty or that only locks are in. */
+export function contents(folder: string): Buffer[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => !/-(shm|lock)$/.test(name))
+    .map((name) => readFileSync(join(folder, name)))
+    .filter(({ length }) => length > 0);
+}
+
+/** Looks for what was in the files of a folder, whatever they are called now. */
+export function assertKept(
+  folder: string,
+  before: readonly Buffer[],
+  what = "",
+): void {
+  const after = contents(folder);
+  for (const bytes of before) {
+    assert(
+      after.some((file) => file.equals(bytes)),
+      `${what}: ${bytes.length} bytes are in none of ${readdirSync(folder)}`,
+    );
+  }
+}
+
+/** Lets SQLite look for damage in a database that nobody uses. */
+export function assertIntact(path: string, what = ""): void {
+  const plain = new DatabaseSync(path, { readOnly: true });
+  try {
+    const rows = plain.prepare("PRAGMA integrity_check").all();
+    assertEquals(rows.flatMap((row) => Object.values(row)), ["ok"], what);
+  } finally {
+    plain.close();
+  }
+}
