@@ -26,9 +26,4 @@ export {
   type LimitRateOptions,
   type RateLimit,
 } from "./src/limits/concurrency.ts";
-export {
-  type Backoff,
-  type Retry,
-  retry,
-  type RetryOptions,
-} from "./src/limits/retry.ts";
+export { type Backoff, type Retry, retry, type RetryOptions } from "./src/limits/retry.ts";

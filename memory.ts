@@ -35,9 +35,7 @@ export class MemoryCache extends Cache {
    * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
    */
   constructor(options: MemoryCacheOptions = {}) {
-    const [own, shared] = splitCacheOptions("open a cache", options, [
-      "maxBytes",
-    ]);
+    const [own, shared] = splitCacheOptions("open a cache", options, ["maxBytes"]);
     super(new MemoryBackend(own), shared);
   }
 }

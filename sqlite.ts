@@ -6,10 +6,7 @@
 
 import { Cache } from "./src/core/cache.ts";
 import { type CacheOptions, splitCacheOptions } from "./src/core/options.ts";
-import {
-  SQLiteBackend,
-  type SQLiteBackendOptions,
-} from "./src/sqlite/backend.ts";
+import { SQLiteBackend, type SQLiteBackendOptions } from "./src/sqlite/backend.ts";
 import type { SQLiteHandle } from "./src/sqlite/driver.ts";
 
 export { SQLiteBackend, type SQLiteBackendOptions, type SQLiteHandle };
@@ -24,8 +21,7 @@ export type {
 export type { Parameter, SQLiteHandleStatement } from "./src/sqlite/driver.ts";
 
 /** Options of {@linkcode SQLiteCache}. */
-export interface SQLiteCacheOptions
-  extends SQLiteBackendOptions, CacheOptions {}
+export interface SQLiteCacheOptions extends SQLiteBackendOptions, CacheOptions {}
 
 /**
  * A cache in a SQLite database: for one machine, whose processes may share it.
@@ -54,13 +50,8 @@ export class SQLiteCache extends Cache {
    * shape.
    * @throws {RangeError} If `maxBytes` is out of range.
    */
-  constructor(
-    database: string | URL | SQLiteHandle,
-    options: SQLiteCacheOptions = {},
-  ) {
-    const [own, shared] = splitCacheOptions("open a cache", options, [
-      "maxBytes",
-    ]);
+  constructor(database: string | URL | SQLiteHandle, options: SQLiteCacheOptions = {}) {
+    const [own, shared] = splitCacheOptions("open a cache", options, ["maxBytes"]);
     super(new SQLiteBackend(database, own), shared);
   }
 }

@@ -74,9 +74,7 @@ export class TieredCache extends Cache {
     tiers: readonly (Backend | { readonly backend: Backend })[],
     options: TieredCacheOptions = {},
   ) {
-    const [own, shared] = splitCacheOptions("open a cache", options, [
-      "innerTtl",
-    ]);
+    const [own, shared] = splitCacheOptions("open a cache", options, ["innerTtl"]);
     super(new TieredBackend(tiers, own), shared);
   }
 }

@@ -16,30 +16,27 @@ const FOLDER = "bench/results";
 const GROUPS = ["hit, automatic keys", "hit, hand-written keys"];
 const [LABELS, WIDTH, STEP] = [200, 420, 22];
 
-const { machine, groups }: {
+const {
+  machine,
+  groups,
+}: {
   machine: string;
   groups: Record<string, readonly Bar[]>;
 } = JSON.parse(readFileSync(`${FOLDER}/peers.json`, "utf8"));
 
 const shown = GROUPS.map((group) => ({ group, bars: groups[group] ?? [] }));
-const longest = Math.max(
-  ...shown.flatMap(({ bars }) => bars.map(({ median }) => median)),
-);
+const longest = Math.max(...shown.flatMap(({ bars }) => bars.map(({ median }) => median)));
 const parts: string[] = [];
 let top = 24;
 for (const { group, bars } of shown) {
-  parts.push(
-    `<text x="8" y="${top}" font-weight="bold">${group} (µs of processor time)</text>`,
-  );
+  parts.push(`<text x="8" y="${top}" font-weight="bold">${group} (µs of processor time)</text>`);
   for (const { name, median } of bars.toSorted((a, b) => a.median - b.median)) {
     top += STEP;
-    const length = Math.round(median / longest * WIDTH);
+    const length = Math.round((median / longest) * WIDTH);
     const color = name === "panza" ? "#2a78d6" : "#9aa5b1";
     parts.push(
       `<text x="${LABELS - 8}" y="${top}" text-anchor="end">${name}</text>`,
-      `<rect x="${LABELS}" y="${
-        top - 12
-      }" width="${length}" height="15" rx="2" fill="${color}"/>`,
+      `<rect x="${LABELS}" y="${top - 12}" width="${length}" height="15" rx="2" fill="${color}"/>`,
       `<text x="${LABELS + length + 6}" y="${top}">${median.toFixed(1)}</text>`,
     );
   }

@@ -10,13 +10,7 @@ import { isDeepStrictEqual } from "node:util";
 import v8 from "node:v8";
 import { Encoder } from "npm:cbor-x@1.6.8/index-no-eval";
 import { Packr } from "npm:msgpackr@2.1.3/index-no-eval";
-import {
-  decode,
-  encode,
-  type Encoded,
-  open,
-  seal,
-} from "../src/encoding/codec.ts";
+import { decode, encode, type Encoded, open, seal } from "../src/encoding/codec.ts";
 import { values } from "./work.ts";
 
 interface Codec<Stored> {

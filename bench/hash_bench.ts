@@ -11,11 +11,7 @@ import { hash } from "node:crypto";
 import canonicalizeJson from "npm:canonicalize@4.0.0";
 import { hash as ohash, serialize as ohashSerialize } from "npm:ohash@2.0.12";
 import { stringify } from "npm:safe-stable-stringify@3.0.0";
-import {
-  canonicalArguments,
-  digest,
-  webDigest,
-} from "../src/encoding/canonical.ts";
+import { canonicalArguments, digest, webDigest } from "../src/encoding/canonical.ts";
 
 /** 1 KB of nested arguments, as a call of a model has them. */
 const call = [
@@ -35,21 +31,23 @@ const call = [
           'Summarize the following document in three sentences for a reader who has little time:\n"The committee met on Tuesday and decided to postpone the vote until all of the figures had been checked by the auditors."',
       },
     ],
-    tools: [{
-      type: "function",
-      function: {
-        name: "lookup",
-        description: "Looks a word up",
-        parameters: {
-          type: "object",
-          properties: {
-            word: { type: "string" },
-            limit: { type: "integer", minimum: 1, maximum: 50 },
+    tools: [
+      {
+        type: "function",
+        function: {
+          name: "lookup",
+          description: "Looks a word up",
+          parameters: {
+            type: "object",
+            properties: {
+              word: { type: "string" },
+              limit: { type: "integer", minimum: 1, maximum: 50 },
+            },
+            required: ["word"],
           },
-          required: ["word"],
         },
       },
-    }],
+    ],
     response_format: { type: "json_schema", strict: true },
     stop: ["\n\n", "END"],
     seed: 42,
@@ -76,11 +74,16 @@ const beyond = [{ since: new Date(0), tags: new Set(["b", "a"]), call }];
 function turned(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(turned);
   if (
-    typeof value !== "object" || value === null ||
+    typeof value !== "object" ||
+    value === null ||
     Object.getPrototypeOf(value) !== Object.prototype
-  ) return value;
+  ) {
+    return value;
+  }
   return Object.fromEntries(
-    Object.entries(value).reverse().map(([name, part]) => [name, turned(part)]),
+    Object.entries(value)
+      .reverse()
+      .map(([name, part]) => [name, turned(part)]),
   );
 }
 
@@ -91,10 +94,7 @@ const sha256 = (text: string): string => hash("sha256", text, "hex");
 const ways: readonly (readonly [string, MakeKey])[] = [
   ["JSON.stringify + SHA-256", (args) => sha256(JSON.stringify(args))],
   ["panza", (args) => digest(canonicalArguments(args, []))],
-  [
-    "safe-stable-stringify + SHA-256",
-    (args) => sha256(stringify(args) ?? ""),
-  ],
+  ["safe-stable-stringify + SHA-256", (args) => sha256(stringify(args) ?? "")],
   ["canonicalize + SHA-256", (args) => sha256(canonicalizeJson(args) ?? "")],
   ["ohash.serialize + SHA-256", (args) => sha256(ohashSerialize(args))],
   ["ohash (base64url)", (args) => ohash(args)],
@@ -109,9 +109,8 @@ async function compare(
     if (only !== undefined && !only.includes(name)) continue;
     const key = await makeKey(args);
     const other = turned(args);
-    const same = index === 0 || !Array.isArray(other) ||
-      key === await makeKey(other);
-    if (key.length < 40 || !same || key === await makeKey([...args, 1])) {
+    const same = index === 0 || !Array.isArray(other) || key === (await makeKey(other));
+    if (key.length < 40 || !same || key === (await makeKey([...args, 1]))) {
       throw new Error(`${name} makes no key of ${group}`);
     }
     Deno.bench({

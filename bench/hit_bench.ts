@@ -25,24 +25,16 @@ interface Hits {
   readonly floor: (argument: Arguments) => Promise<unknown>;
 }
 
-async function prepare(
-  name: string,
-  value: unknown,
-  entries: number,
-): Promise<Hits> {
+async function prepare(name: string, value: unknown, entries: number): Promise<Hits> {
   const cache = new SQLiteCache(freshPath(`hit_${name}`));
   const ours = cache.cache({ id: "work" })(
-    async (_argument: Arguments): Promise<unknown> =>
-      await Promise.resolve(value),
+    async (_argument: Arguments): Promise<unknown> => await Promise.resolve(value),
   );
   const floor = openFloor(`hit_${name}_floor`);
   // In pieces: a million arguments at once would fill the memory.
   for (let start = 0; start < entries; start += 1000) {
     const count = Math.min(1000, entries - start);
-    const list = Array.from(
-      { length: count },
-      (_, i) => argumentsOf(start + i),
-    );
+    const list = Array.from({ length: count }, (_, i) => argumentsOf(start + i));
     await byHundreds(list, ours);
     floor.store(list, value);
   }
@@ -63,14 +55,19 @@ async function prepare(
 function compare(group: string, hits: Promise<Hits>): void {
   const one = `${group}, one at a time`;
   const hundred = `${group}, 100 in flight`;
-  for (const [name, baseline] of [["floor", true], ["ours", false]] as const) {
+  for (
+    const [name, baseline] of [
+      ["floor", true],
+      ["ours", false],
+    ] as const
+  ) {
     Deno.bench({
       name: `${name}: one hit`,
       group: one,
       baseline,
       fn: async () => {
         const { next, [name]: call } = await hits;
-        if (await call(next()) === undefined) throw new Error("no hit");
+        if ((await call(next())) === undefined) throw new Error("no hit");
       },
     });
     Deno.bench({
@@ -79,9 +76,7 @@ function compare(group: string, hits: Promise<Hits>): void {
       baseline,
       fn: async () => {
         const { next, [name]: call } = await hits;
-        const found = await Promise.all(
-          Array.from({ length: 100 }, () => call(next())),
-        );
+        const found = await Promise.all(Array.from({ length: 100 }, () => call(next())));
         if (found.includes(undefined)) throw new Error("no hit");
       },
     });
@@ -93,13 +88,8 @@ for (const [index, [name, value]] of Object.entries(values).entries()) {
   const hits = await prepare(`${index}`, value, entries);
   compare(`${name}, ${entries} entries`, Promise.resolve(hits));
 }
-const sizes = process.env["PANZA_BENCH_MILLION"] === "1"
-  ? [100_000, 1_000_000]
-  : [100_000];
+const sizes = process.env["PANZA_BENCH_MILLION"] === "1" ? [100_000, 1_000_000] : [100_000];
 for (const entries of sizes) {
   const hits = await prepare(`${entries}`, chat, entries);
-  compare(
-    `chat of 2 KB, ${entries.toLocaleString("en")} entries`,
-    Promise.resolve(hits),
-  );
+  compare(`chat of 2 KB, ${entries.toLocaleString("en")} entries`, Promise.resolve(hits));
 }

@@ -25,18 +25,19 @@ const task: Task = (n) => Promise.resolve(n);
 export type Way = "all at once" | "one at a time";
 
 /** A limiter: a function that is limited, or one that runs so many tasks and gives their sum. */
-type Limiter = { readonly make: () => Task } | {
-  readonly all: (tasks: number) => Promise<number>;
-};
+type Limiter =
+  | { readonly make: () => Task }
+  | {
+    readonly all: (tasks: number) => Promise<number>;
+  };
 
 /** The limiters, by name; ours comes first. */
 const limiters: Record<string, Limiter> = {
-  "limitConcurrency": {
+  limitConcurrency: {
     make: () => limitConcurrency(LIMIT)(task),
   },
   "limitConcurrency, 1,000 keys": {
-    make: () =>
-      limitConcurrency(LIMIT, { deriveKey: (n: number) => n % 1_000 })(task),
+    make: () => limitConcurrency(LIMIT, { deriveKey: (n: number) => n % 1_000 })(task),
   },
   "async-sema": {
     make: () => {
@@ -91,12 +92,7 @@ async function allAtOnce(run: Task, tasks: number): Promise<number> {
   return (await Promise.all(calls)).reduce((sum, n) => sum + n, 0);
 }
 
-function contender(
-  name: string,
-  limiter: Limiter,
-  way: Way,
-  tasks: number,
-): Contender {
+function contender(name: string, limiter: Limiter, way: Way, tasks: number): Contender {
   const run = way === "all at once" ? allAtOnce : oneAtATime;
   return {
     name,
@@ -104,10 +100,8 @@ function contender(
     // A million promises at once are garbage that the next one would pay for.
     ...(way === "all at once" ? { before: collectGarbage } : {}),
     run: async () => {
-      const sum = "all" in limiter
-        ? await limiter.all(tasks)
-        : await run(limiter.make(), tasks);
-      if (sum !== tasks * (tasks - 1) / 2) {
+      const sum = "all" in limiter ? await limiter.all(tasks) : await run(limiter.make(), tasks);
+      if (sum !== (tasks * (tasks - 1)) / 2) {
         throw new Error(`${name} lost results`);
       }
     },

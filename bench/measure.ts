@@ -77,10 +77,6 @@ export async function measure(
 export type Clock = keyof Timing;
 
 /** The median of the ratios of each round: noise that lasts longer than a round cancels out. */
-export function ratio(
-  of: Timing,
-  to: Timing,
-  clock: Clock = "processor",
-): number {
+export function ratio(of: Timing, to: Timing, clock: Clock = "processor"): number {
   return median(of[clock].map((time, round) => time / to[clock][round]!));
 }

@@ -4,23 +4,14 @@
  * needs.
  */
 import { MemoryCache } from "../memory.ts";
-import {
-  type Arguments,
-  argumentsOf,
-  byHundreds,
-  chat,
-  check,
-  jsonKey,
-} from "./work.ts";
+import { type Arguments, argumentsOf, byHundreds, chat, check, jsonKey } from "./work.ts";
 
 const list = Array.from({ length: 1000 }, (_, index) => argumentsOf(index));
 let index = 0;
 const next = (): Arguments => list[index++ % list.length]!;
 
 const stored = JSON.stringify(chat);
-const byText = new Map(
-  list.map((argument) => [JSON.stringify([argument]), stored]),
-);
+const byText = new Map(list.map((argument) => [JSON.stringify([argument]), stored]));
 const byHash = new Map(list.map((argument) => [jsonKey(argument), stored]));
 const cached = new MemoryCache().cache({ id: "work" })(
   async (_argument: Arguments): Promise<unknown> => await Promise.resolve(chat),
@@ -33,9 +24,8 @@ const ways: Record<string, (argument: Arguments) => Promise<unknown>> = {
   "floor: JSON key, Map, JSON.parse": async (argument) =>
     JSON.parse(byText.get(JSON.stringify([argument])) ?? ""),
   // deno-lint-ignore require-await
-  "floor with SHA-256": async (argument) =>
-    JSON.parse(byHash.get(jsonKey(argument)) ?? ""),
-  "ours": cached,
+  "floor with SHA-256": async (argument) => JSON.parse(byHash.get(jsonKey(argument)) ?? ""),
+  ours: cached,
 };
 for (const [place, [name, call]] of Object.entries(ways).entries()) {
   check(name, await call(list[7]!), chat);
@@ -44,7 +34,7 @@ for (const [place, [name, call]] of Object.entries(ways).entries()) {
     group: "hit in memory, 2 KB",
     baseline: place === 0,
     fn: async () => {
-      if (await call(next()) === undefined) throw new Error("no hit");
+      if ((await call(next())) === undefined) throw new Error("no hit");
     },
   });
 }

@@ -5,17 +5,10 @@
  * One iteration is 100 misses in flight, of arguments that were never asked for.
  */
 import { SQLiteCache } from "../sqlite.ts";
-import {
-  type Arguments,
-  argumentsOf,
-  chat,
-  freshPath,
-  openFloor,
-} from "./work.ts";
+import { type Arguments, argumentsOf, chat, freshPath, openFloor } from "./work.ts";
 
 let seed = 0;
-const hundred = (): Arguments[] =>
-  Array.from({ length: 100 }, () => argumentsOf(seed++));
+const hundred = (): Arguments[] => Array.from({ length: 100 }, () => argumentsOf(seed++));
 
 let runs = 0;
 const work = async (_argument: Arguments): Promise<unknown> => {

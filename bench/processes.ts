@@ -14,21 +14,16 @@ import { argumentsOf, chat, freshPath } from "./work.ts";
 const FOLDER = ".cache/bench/programs";
 
 /** Runs a program in a process of its own; gives what it printed and how long it took. */
-export function runProgram(
-  name: string,
-  source: string,
-): { ms: number; out: string } {
+export function runProgram(name: string, source: string): { ms: number; out: string } {
   mkdirSync(FOLDER, { recursive: true });
   const path = `${FOLDER}/${name.replaceAll(" ", "_")}.ts`;
   writeFileSync(path, source);
   const begin = performance.now();
-  const out = execFileSync(process.execPath, [
-    "run",
-    "--no-check",
-    "--allow-all",
-    "--quiet",
-    path,
-  ], { encoding: "utf8", timeout: 120_000 });
+  const out = execFileSync(
+    process.execPath,
+    ["run", "--no-check", "--allow-all", "--quiet", path],
+    { encoding: "utf8", timeout: 120_000 },
+  );
   return { ms: performance.now() - begin, out: out.trim() };
 }
 
@@ -36,14 +31,7 @@ export function runProgram(
 export function runSelf(parameters: readonly string[]): void {
   const { deno, bun } = process.versions;
   const flags = deno !== undefined
-    ? [
-      "run",
-      "--no-check",
-      "--allow-all",
-      "--no-lock",
-      "--quiet",
-      "--v8-flags=--expose-gc",
-    ]
+    ? ["run", "--no-check", "--allow-all", "--no-lock", "--quiet", "--v8-flags=--expose-gc"]
     : bun === undefined
     ? ["--expose-gc"]
     : [];
@@ -71,9 +59,7 @@ export async function programs(): Promise<
   const path = freshPath("first");
   {
     await using cache = new SQLiteCache(path);
-    await cache.cache({ id: "work" })(
-      async (_n: number) => await Promise.resolve(chat),
-    )(7);
+    await cache.cache({ id: "work" })(async (_n: number) => await Promise.resolve(chat))(7);
   }
   mkdirSync(FOLDER, { recursive: true });
   writeFileSync(`${FOLDER}/nothing.ts`, "export {};\n");
@@ -98,11 +84,7 @@ await cache.close();
   };
 }
 
-function over(
-  ours: Program,
-  floor: Program,
-  rounds: number,
-): Milliseconds {
+function over(ours: Program, floor: Program, rounds: number): Milliseconds {
   const times: { ours: number[]; floor: number[] } = { ours: [], floor: [] };
   for (let round = -2; round < rounds; round++) {
     for (const [side, { source, prints }] of Object.entries({ ours, floor })) {
@@ -115,7 +97,9 @@ function over(
   return {
     value: median(times.ours.map((ms, round) => ms - times.floor[round]!)),
     detail: `${median(times.ours).toFixed(0)} ms against ${
-      median(times.floor).toFixed(0)
+      median(times.floor).toFixed(
+        0,
+      )
     } ms; ${best.toFixed(1)} ms by the best rounds`,
   };
 }

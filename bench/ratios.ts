@@ -18,13 +18,7 @@ import { canonicalArguments, digest } from "../src/encoding/canonical.ts";
 import { MemoryCache } from "../memory.ts";
 import { SQLiteCache } from "../sqlite.ts";
 import { contenders as limiters, type Way } from "./limit_work.ts";
-import {
-  type Clock,
-  type Contender,
-  measure,
-  median,
-  ratio,
-} from "./measure.ts";
+import { type Clock, type Contender, measure, median, ratio } from "./measure.ts";
 import { firstHitMs, importMs, residentGrowth, runSelf } from "./processes.ts";
 import { openS3 } from "./s3_work.ts";
 import {
@@ -72,7 +66,9 @@ async function against(
   return {
     value: ratio(a, b, clock),
     detail: `${ours.name} ${micros(median(a[clock]))}, ${floor.name} ${
-      micros(median(b[clock]))
+      micros(
+        median(b[clock]),
+      )
     } (${clock}); ${ratio(a, b, other).toFixed(2)} × by ${other}`,
   };
 }
@@ -94,10 +90,7 @@ async function withHits(
   await using cache = new SQLiteCache(freshPath("hits"));
   const cached = wrap(cache, value);
   const floor = openFloor("floor");
-  const list = Array.from(
-    { length: entries },
-    (_, index) => argumentsOf(index),
-  );
+  const list = Array.from({ length: entries }, (_, index) => argumentsOf(index));
   await byHundreds(list, cached);
   floor.store(list, value);
   for (const call of [cached, floor.hit]) {
@@ -114,8 +107,7 @@ async function withHits(
 
 function wrap(cache: SQLiteCache, value: unknown) {
   return cache.cache({ id: "work" })(
-    async (_argument: Arguments): Promise<unknown> =>
-      await Promise.resolve(value),
+    async (_argument: Arguments): Promise<unknown> => await Promise.resolve(value),
   );
 }
 
@@ -142,18 +134,12 @@ function hitRow(
 const ENTRIES = 1000;
 
 /** Hits among a million entries against hits among a thousand. */
-function millionRow(
-  title: string,
-  choose: (round: number) => readonly Arguments[],
-): Row {
+function millionRow(title: string, choose: (round: number) => readonly Arguments[]): Row {
   return {
     title,
     target: 1.6,
     run: async (rounds) => {
-      const list = Array.from(
-        { length: ENTRIES },
-        (_, index) => argumentsOf(index),
-      );
+      const list = Array.from({ length: ENTRIES }, (_, index) => argumentsOf(index));
       await using small = new SQLiteCache(freshPath("thousand"));
       const near = wrap(small, chat);
       await byHundreds(list, near);
@@ -183,15 +169,9 @@ function millionRow(
 }
 
 const rows: Record<string, Row> = {
-  "hit": hitRow("hit, 2 KB, one at a time", 1.25, chat, ENTRIES, oneByOne),
-  "hit-in-flight": hitRow(
-    "hit, 2 KB, 100 in flight",
-    0.9,
-    chat,
-    ENTRIES,
-    byHundreds,
-  ),
-  "map": {
+  hit: hitRow("hit, 2 KB, one at a time", 1.25, chat, ENTRIES, oneByOne),
+  "hit-in-flight": hitRow("hit, 2 KB, 100 in flight", 0.9, chat, ENTRIES, byHundreds),
+  map: {
     title: "hit through `map`, 2 KB",
     target: 0.8,
     run: (rounds) =>
@@ -202,9 +182,7 @@ const rows: Record<string, Row> = {
             calls: ENTRIES,
             run: async () => {
               let hits = 0;
-              for await (
-                const { status } of cached.map(list, { concurrency: 10 })
-              ) {
+              for await (const { status } of cached.map(list, { concurrency: 10 })) {
                 if (status === "hit") hits++;
               }
               if (hits !== ENTRIES) throw new Error("not all were hits");
@@ -214,7 +192,7 @@ const rows: Record<string, Row> = {
           rounds,
         )),
   },
-  "million": millionRow(
+  million: millionRow(
     "hit, 2 KB, 1,000,000 entries against 1,000: the same thousand again and again",
     () => spread(0),
   ),
@@ -222,25 +200,16 @@ const rows: Record<string, Row> = {
     "hit, 2 KB, 1,000,000 entries against 1,000: far from each other, none read before",
     (round) => spread((round + 1) * 7_919),
   ),
-  "embedding": hitRow(
-    "hit, 30 KB embedding, against JSON",
-    0.6,
-    embedding,
-    200,
-    oneByOne,
-  ),
-  "text": hitRow("hit, 1 MB text", 1.15, text, 10, oneByOne),
-  "miss": {
+  embedding: hitRow("hit, 30 KB embedding, against JSON", 0.6, embedding, 200, oneByOne),
+  text: hitRow("hit, 1 MB text", 1.15, text, 10, oneByOne),
+  miss: {
     title: "miss + store, 2 KB, 100 in flight",
     target: 1.2,
     run: async (rounds) => {
       await using cache = new SQLiteCache(freshPath("misses"));
       const cached = wrap(cache, chat);
       const floor = openFloor("inserts");
-      const list = Array.from(
-        { length: 500 },
-        (_, index) => argumentsOf(index),
-      );
+      const list = Array.from({ length: 500 }, (_, index) => argumentsOf(index));
       const measured = await against(
         {
           name: "ours",
@@ -266,14 +235,11 @@ const rows: Record<string, Row> = {
       return measured;
     },
   },
-  "key": {
+  key: {
     title: "key of 1 KB arguments, against JSON.stringify + SHA-256",
     target: 1.6,
     run: (rounds) => {
-      const list = Array.from(
-        { length: ENTRIES },
-        (_, index) => argumentsOf(index),
-      );
+      const list = Array.from({ length: ENTRIES }, (_, index) => argumentsOf(index));
       return against(
         {
           name: "ours",
@@ -295,23 +261,17 @@ const rows: Record<string, Row> = {
       );
     },
   },
-  "memory": {
+  memory: {
     title: "memory tier hit, 2 KB, against JSON key + JSON.parse",
     target: 1.5,
     run: async (rounds) => {
       await using cache = new MemoryCache();
       const cached = cache.cache({ id: "work" })(
-        async (_argument: Arguments): Promise<unknown> =>
-          await Promise.resolve(chat),
+        async (_argument: Arguments): Promise<unknown> => await Promise.resolve(chat),
       );
-      const list = Array.from(
-        { length: ENTRIES },
-        (_, index) => argumentsOf(index),
-      );
+      const list = Array.from({ length: ENTRIES }, (_, index) => argumentsOf(index));
       const byKey = new Map(
-        list.map((
-          argument,
-        ) => [JSON.stringify([argument]), JSON.stringify(chat)]),
+        list.map((argument) => [JSON.stringify([argument]), JSON.stringify(chat)]),
       );
       // deno-lint-ignore require-await
       const floor = async (argument: Arguments): Promise<unknown> =>
@@ -328,15 +288,13 @@ const rows: Record<string, Row> = {
       return measured;
     },
   },
-  "limit": {
-    title:
-      "`limitConcurrency`, 1,000,000 tasks at once, limit 10, against the fastest peer",
+  limit: {
+    title: "`limitConcurrency`, 1,000,000 tasks at once, limit 10, against the fastest peer",
     target: 1,
     run: (rounds) => limits(rounds, "all at once"),
   },
   "limit-one": {
-    title:
-      "`limitConcurrency`, 1,000,000 tasks one at a time, limit 10, against the fastest peer",
+    title: "`limitConcurrency`, 1,000,000 tasks one at a time, limit 10, against the fastest peer",
     target: 1,
     run: (rounds) => limits(rounds, "one at a time"),
   },
@@ -353,7 +311,7 @@ const rows: Record<string, Row> = {
       );
     },
   },
-  "s3": {
+  s3: {
     title: "S3 hit, against GetObject of the SDK",
     target: 1.1,
     run: async (rounds) => {
@@ -378,7 +336,7 @@ const rows: Record<string, Row> = {
       };
     },
   },
-  "import": {
+  import: {
     title: 'import "@panza/panza" in a fresh process, over an empty module',
     target: 15,
     unit: "ms",
@@ -390,9 +348,8 @@ const rows: Record<string, Row> = {
     unit: "ms",
     run: (rounds) => firstHitMs(Math.min(rounds, 15)),
   },
-  "resident": {
-    title:
-      "memory, 1,000,000 entries in the file: resident growth after 20,000 hits",
+  resident: {
+    title: "memory, 1,000,000 entries in the file: resident growth after 20,000 hits",
     target: 64,
     unit: "MB",
     run: async () => {
@@ -444,13 +401,13 @@ async function limits(rounds: number, way: Way): Promise<Measured> {
     name,
     ...times.get(name)!,
   }));
-  const best = peers.toSorted((a, b) =>
-    median(a.processor) - median(b.processor)
-  )[0]!;
+  const best = peers.toSorted((a, b) => median(a.processor) - median(b.processor))[0]!;
   return {
     value: ratio(ours!, best),
     detail: `ours ${micros(median(ours!.processor))}, ${best.name} ${
-      micros(median(best.processor))
+      micros(
+        median(best.processor),
+      )
     }`,
   };
 }
@@ -483,25 +440,25 @@ function table(results: Readonly<Record<string, Stored>>): string {
     if (row === undefined) return [];
     const { title, target, value, unit, met, detail, load } = row;
     return `| \`${name}\` | ${title} | ≤ ${target} ${unit} | ${
-      value.toFixed(2)
+      value.toFixed(
+        2,
+      )
     } ${unit} | ${met ? "yes" : "**no**"} | ${detail} | ${load} |`;
   });
   const { machine } = Object.values(results)[0] ?? { machine: "" };
-  return `# Ratios\n\n${machine}. Medians of interleaved rounds, each row in a process of its own. Written by \`bench/ratios.ts\`.\n\n` +
+  return (
+    `# Ratios\n\n${machine}. Medians of interleaved rounds, each row in a process of its own. Written by \`bench/ratios.ts\`.\n\n` +
     "| row | what | target | measured | met | times per call | load |\n|---|---|---|---|---|---|---|\n" +
-    `${lines.join("\n")}\n`;
+    `${lines.join("\n")}\n`
+  );
 }
 
 const options = process.argv.slice(2);
-const rounds = Number(
-  options.find((option) => option.startsWith("--rounds="))?.slice(9) ?? 31,
-);
+const rounds = Number(options.find((option) => option.startsWith("--rounds="))?.slice(9) ?? 31);
 const named = options.filter((option) => !option.startsWith("--"));
 for (const name of named) {
   if (!(name in rows)) {
-    throw new Error(
-      `no row ${name}; there are ${Object.keys(rows).join(", ")}`,
-    );
+    throw new Error(`no row ${name}; there are ${Object.keys(rows).join(", ")}`);
   }
 }
 const large = process.env["PANZA_BENCH_MILLION"] === "1";
@@ -520,10 +477,9 @@ async function measureRow(name: string): Promise<void> {
     met: measured.value <= row.target,
     rounds,
     load: Math.round(loadavg()[0]! * 10) / 10,
-    machine:
-      `${cpus().length} cores, ${process.platform} ${process.arch}, Deno ${
-        process.versions["deno"] ?? "–"
-      }`,
+    machine: `${cpus().length} cores, ${process.platform} ${process.arch}, Deno ${
+      process.versions["deno"] ?? "–"
+    }`,
   };
   const results = { ...readResults(), [name]: stored };
   writeFileSync(RESULTS, JSON.stringify(results, undefined, 2) + "\n");
@@ -531,7 +487,9 @@ async function measureRow(name: string): Promise<void> {
   // deno-lint-ignore no-console
   console.log(
     `${stored.met ? "met   " : "missed"} ${name.padEnd(14)} ${
-      stored.value.toFixed(2)
+      stored.value.toFixed(
+        2,
+      )
     } ${stored.unit} (≤ ${row.target}): ${stored.detail}`,
   );
 }

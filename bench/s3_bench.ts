@@ -16,7 +16,7 @@ Deno.bench({
   group: "S3 hit, 2 KB",
   baseline: true,
   fn: async () => {
-    if (await s3.raw() === undefined) throw new Error("no object");
+    if ((await s3.raw()) === undefined) throw new Error("no object");
   },
 });
 Deno.bench({

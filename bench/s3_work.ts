@@ -8,13 +8,7 @@ import type { AddressInfo } from "node:net";
 import { GetObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { buildApp } from "fauxqs";
 import { S3Cache } from "../s3.ts";
-import {
-  type Arguments,
-  argumentsOf,
-  byHundreds,
-  chat,
-  check,
-} from "./work.ts";
+import { type Arguments, argumentsOf, byHundreds, chat, check } from "./work.ts";
 
 /** What is measured; `requests` counts what reached the server. */
 export interface S3Work extends AsyncDisposable {
@@ -40,24 +34,21 @@ export async function openS3(): Promise<S3Work> {
   const client = new S3Client(settings);
   const cache = new S3Cache("bench", { ...settings, autoCreateBucket: true });
   const cached = cache.cache({ id: "work" })(
-    async (_argument: Arguments): Promise<unknown> =>
-      await Promise.resolve(chat),
+    async (_argument: Arguments): Promise<unknown> => await Promise.resolve(chat),
   );
   const list = Array.from({ length: 50 }, (_, index) => argumentsOf(index));
   await byHundreds(list, cached);
   // The object that holds the first result is a hand-written one to the raw client.
   const { PutObjectCommand } = await import("@aws-sdk/client-s3");
   const place = { Bucket: "bench", Key: "by-hand" };
-  await client.send(
-    new PutObjectCommand({ ...place, Body: JSON.stringify(chat) }),
-  );
+  await client.send(new PutObjectCommand({ ...place, Body: JSON.stringify(chat) }));
   const work: S3Work = {
     requests: 0,
     list,
     cached,
     raw: async () => {
       const { Body } = await client.send(new GetObjectCommand(place));
-      return JSON.parse(await Body?.transformToString() ?? "");
+      return JSON.parse((await Body?.transformToString()) ?? "");
     },
     [Symbol.asyncDispose]: async () => {
       await cache.close();

@@ -14,11 +14,7 @@ import { isDeepStrictEqual } from "node:util";
 const FOLDER = ".cache/bench";
 
 /** What is stored: some JSON with a model. */
-export type Value =
-  & { readonly model: string }
-  & Readonly<
-    Record<string, unknown>
-  >;
+export type Value = { readonly model: string } & Readonly<Record<string, unknown>>;
 
 /** A chat completion: 2 KB of JSON text. */
 export const chat: Value = {
@@ -26,38 +22,34 @@ export const chat: Value = {
   object: "chat.completion",
   created: 1_722_000_000,
   model: "small-2024-07-18",
-  choices: [{
-    index: 0,
-    message: {
-      role: "assistant",
-      content: 'The committee met on Tuesday, and "everybody" agreed.\n'.repeat(
-        30,
-      ),
-      tool_calls: null,
+  choices: [
+    {
+      index: 0,
+      message: {
+        role: "assistant",
+        content: 'The committee met on Tuesday, and "everybody" agreed.\n'.repeat(30),
+        tool_calls: null,
+      },
+      logprobs: null,
+      finish_reason: "stop",
     },
-    logprobs: null,
-    finish_reason: "stop",
-  }],
+  ],
   usage: { prompt_tokens: 211, completion_tokens: 402, total_tokens: 613 },
 };
 
 /** An embedding of 1,536 numbers: 30 KB of JSON text. */
 export const embedding: { model: string; embedding: number[] } = {
   model: "embedding-small",
-  embedding: Array.from(
-    { length: 1536 },
-    (_, index) => Math.fround(Math.sin(index * 12.9898) / 8),
-  ),
+  embedding: Array.from({ length: 1536 }, (_, index) => Math.fround(Math.sin(index * 12.9898) / 8)),
 };
 
 /** A text of 1 MB. */
 export const text: string =
-  "A long text about everything, line by line, and nothing but ASCII in it.\n"
-    .repeat(14_000);
+  "A long text about everything, line by line, and nothing but ASCII in it.\n".repeat(14_000);
 
 /** The values that hits are measured with, by name. */
 export const values: Readonly<Record<string, unknown>> = {
-  "number": 42.5,
+  number: 42.5,
   "chat of 2 KB": chat,
   "embedding of 30 KB": embedding,
   "text of 1 MB": text,
@@ -85,13 +77,16 @@ export function argumentsOf(index: number): Arguments {
     model: "small-2024-07-18",
     temperature: 0.2,
     max_tokens: 512,
-    messages: [{
-      role: "system",
-      content: "You are a careful assistant that answers in one paragraph.",
-    }, {
-      role: "user",
-      content: "Summarize the following document, please. ".repeat(17),
-    }],
+    messages: [
+      {
+        role: "system",
+        content: "You are a careful assistant that answers in one paragraph.",
+      },
+      {
+        role: "user",
+        content: "Summarize the following document, please. ".repeat(17),
+      },
+    ],
     metadata: {
       user: "u-123",
       tags: ["a", "b", "c"],
@@ -179,8 +174,6 @@ export async function byHundreds(
   call: (argument: Arguments) => Promise<unknown>,
 ): Promise<void> {
   for (let start = 0; start < list.length; start += 100) {
-    await Promise.all(
-      list.slice(start, start + 100).map((argument) => call(argument)),
-    );
+    await Promise.all(list.slice(start, start + 100).map((argument) => call(argument)));
   }
 }

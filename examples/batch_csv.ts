@@ -48,10 +48,7 @@ async function* readRows(path: string, column: string): AsyncGenerator<Row> {
 function csvLine(fields: Iterable<string>): string {
   const quoted = Array.from(
     fields,
-    (field) =>
-      /[",\r\n]|^\s|\s$/.test(field)
-        ? `"${field.replaceAll('"', '""')}"`
-        : field,
+    (field) => /[",\r\n]|^\s|\s$/.test(field) ? `"${field.replaceAll('"', '""')}"` : field,
   );
   return `${quoted.join(",")}\r\n`;
 }
@@ -74,10 +71,7 @@ function readJob(): Job {
   return { input, output, column: values.column };
 }
 
-async function run(
-  { input, output, column }: Job,
-  settings: Settings,
-): Promise<number> {
+async function run({ input, output, column }: Job, settings: Settings): Promise<number> {
   await using cache = new SQLiteCache(".cache/batch_csv.db");
   const stop = stopOnInterrupt();
   const chat = openChat(cache, settings, stop);

@@ -38,11 +38,10 @@ const idle: Worker[] = [];
 
 /** As many threads come into being as calls run at once: the limit below is what bounds them. */
 async function analyseInThread({ text }: TextFile): Promise<Analysis> {
-  const worker = idle.pop() ??
-    new Worker(new URL("./demo_worker.ts", import.meta.url));
+  const worker = idle.pop() ?? new Worker(new URL("./demo_worker.ts", import.meta.url));
   worker.postMessage(text);
   // A thread that fails rejects here and is not used again.
-  const [analysis] = await once(worker, "message") as [Analysis];
+  const [analysis] = (await once(worker, "message")) as [Analysis];
   idle.push(worker);
   return analysis;
 }
@@ -59,9 +58,7 @@ async function run(folder: string): Promise<number> {
   // process and loses no more than that.
   const stop = new AbortController();
   process.once("SIGINT", () => {
-    console.error(
-      `\nInterrupted. Everything finished is kept in ${DATABASE}; run again to go on.`,
-    );
+    console.error(`\nInterrupted. Everything finished is kept in ${DATABASE}; run again to go on.`);
     stop.abort();
   });
 
@@ -91,34 +88,33 @@ async function run(folder: string): Promise<number> {
 
   for (const failure of failures) console.error(failure);
   const { hits, misses, shared, durationMs, savedMs } = batch.summary;
-  console.log(table({
-    "files": paths.length,
-    "hits": hits,
-    "misses": misses,
-    "equal files": shared,
-    "failures": failures.length,
-    "time": `${(durationMs / 1000).toFixed(2)} s`,
-    "time saved": `${(savedMs / 1000).toFixed(2)} s`,
-    "words": sum.words,
-    "kilobytes": Math.round(sum.bytes / 1000),
-    "compressed": `${Math.round(sum.compressed / (sum.bytes || 1) * 100)} %`,
-  }));
+  console.log(
+    table({
+      files: paths.length,
+      hits: hits,
+      misses: misses,
+      "equal files": shared,
+      failures: failures.length,
+      time: `${(durationMs / 1000).toFixed(2)} s`,
+      "time saved": `${(savedMs / 1000).toFixed(2)} s`,
+      words: sum.words,
+      kilobytes: Math.round(sum.bytes / 1000),
+      compressed: `${Math.round((sum.compressed / (sum.bytes || 1)) * 100)} %`,
+    }),
+  );
   return failures.length === 0 ? 0 : 1;
 }
 
 /** The paths of all text files, told as git does: no NUL in the first 8,000 bytes. */
-async function textFiles(
-  folder: string,
-  failures: string[],
-): Promise<string[]> {
+async function textFiles(folder: string, failures: string[]): Promise<string[]> {
   const found: string[] = [];
   const entries = await readdir(folder, { withFileTypes: true });
-  for (const entry of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name);
     try {
       if (entry.isDirectory() && !SKIPPED_FOLDERS.includes(entry.name)) {
-        found.push(...await textFiles(path, failures));
-      } else if (entry.isFile() && await isText(path)) found.push(path);
+        found.push(...(await textFiles(path, failures)));
+      } else if (entry.isFile() && (await isText(path))) found.push(path);
     } catch (error) {
       failures.push(String(error));
     }
@@ -134,10 +130,7 @@ async function isText(path: string): Promise<boolean> {
 }
 
 /** The files one by one, so that a large folder never sits in memory. */
-async function* readAll(
-  paths: readonly string[],
-  failures: string[],
-): AsyncGenerator<TextFile> {
+async function* readAll(paths: readonly string[], failures: string[]): AsyncGenerator<TextFile> {
   for (const path of paths) {
     try {
       yield { path, text: await readFile(path, "utf8") };
@@ -148,15 +141,13 @@ async function* readAll(
 }
 
 function table(rows: Record<string, string | number>): string {
-  return Object.entries(rows).map(([name, value]) =>
-    `${name.padEnd(12)}${String(value).padStart(10)}`
-  ).join("\n");
+  return Object.entries(rows)
+    .map(([name, value]) => `${name.padEnd(12)}${String(value).padStart(10)}`)
+    .join("\n");
 }
 
 /** What was asked for, or what is wrong with it. */
-async function readArguments(): Promise<
-  { folder: string } | { text: string; code: number }
-> {
+async function readArguments(): Promise<{ folder: string } | { text: string; code: number }> {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,

@@ -12,13 +12,7 @@ import { SQLiteCache } from "@panza/panza";
 import { progressBar } from "@panza/panza/progress";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import {
-  CONCURRENCY,
-  openChat,
-  type Question,
-  readSettings,
-  stopOnInterrupt,
-} from "./openai.ts";
+import { CONCURRENCY, openChat, type Question, readSettings, stopOnInterrupt } from "./openai.ts";
 
 async function* linesOfInput(): AsyncGenerator<string> {
   for await (const line of createInterface({ input: process.stdin })) {

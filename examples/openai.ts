@@ -2,13 +2,7 @@
  * A chat completion of any server that speaks OpenAI's protocol, kept, retried and limited.
  * llm.ts and batch_csv.ts use it; so can you: copy it and change what differs.
  */
-import {
-  type Cache,
-  type CachedFunction,
-  limitConcurrency,
-  limitRate,
-  retry,
-} from "@panza/panza";
+import { type Cache, type CachedFunction, limitConcurrency, limitRate, retry } from "@panza/panza";
 import process from "node:process";
 
 /** How many requests run at once. */
@@ -116,29 +110,19 @@ export function openChat(
     retry({
       attempts: 4,
       when: isTransient,
-      after: (error) =>
-        error instanceof ChatError ? error.retryAfterMs : undefined,
+      after: (error) => (error instanceof ChatError ? error.retryAfterMs : undefined),
       signal: stop,
-    })(
-      limitRate(REQUESTS_PER_MINUTE, { per: "1m" })(
-        limitConcurrency(CONCURRENCY)(chat),
-      ),
-    ),
+    })(limitRate(REQUESTS_PER_MINUTE, { per: "1m" })(limitConcurrency(CONCURRENCY)(chat))),
   );
 }
 
 function isTransient(error: unknown): boolean {
   if (!(error instanceof ChatError)) return false;
   const { status } = error;
-  return status === undefined || status === 408 || status === 429 ||
-    status >= 500;
+  return status === undefined || status === 408 || status === 429 || status >= 500;
 }
 
-async function complete(
-  baseUrl: string,
-  key: string,
-  request: object,
-): Promise<string> {
+async function complete(baseUrl: string, key: string, request: object): Promise<string> {
   const url = `${baseUrl}/chat/completions`;
   let response: Response;
   let text: string;
@@ -146,7 +130,7 @@ async function complete(
     response = await fetch(url, {
       method: "POST",
       headers: {
-        "authorization": `Bearer ${key}`,
+        authorization: `Bearer ${key}`,
         "content-type": "application/json",
       },
       body: JSON.stringify(request),

@@ -15,12 +15,11 @@ import { ROOT, run, runtime } from "./tools.ts";
 
 /** The packages that the peers' benchmarks import, with their pinned versions. */
 function peers(): Record<string, string> {
-  const sources = ["limit_work.ts", "peers/peers.ts"].map((file) =>
-    readFileSync(join(ROOT, "bench", file), "utf8")
-  ).join();
+  const sources = ["limit_work.ts", "peers/peers.ts"]
+    .map((file) => readFileSync(join(ROOT, "bench", file), "utf8"))
+    .join();
   return Object.fromEntries(
-    [...sources.matchAll(/"npm:(@?[^"@]+)@([^"/]+)/g)]
-      .map(([, name, version]) => [name, version]),
+    [...sources.matchAll(/"npm:(@?[^"@]+)@([^"/]+)/g)].map(([, name, version]) => [name, version]),
   );
 }
 
@@ -28,10 +27,9 @@ prepare(["bench"], peers());
 const wanted = process.argv.slice(2);
 for (const name of wanted.length > 0 ? wanted : ["node-24", "bun"]) {
   const out = `bench/results/peers-${name}`;
-  const said = run(
-    runtime(name),
-    ["./bench/peers/peers.ts", `--out=${out}`],
-    { env: HOOKS, timeout: 1_800_000 },
-  );
+  const said = run(runtime(name), ["./bench/peers/peers.ts", `--out=${out}`], {
+    env: HOOKS,
+    timeout: 1_800_000,
+  });
   console.log(`${name}: ${out}.md`, said);
 }

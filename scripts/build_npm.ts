@@ -7,25 +7,10 @@
 
 // deno-lint-ignore-file no-console -- it tells what it does
 
-import {
-  copyFileSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import process from "node:process";
-import {
-  CACHE,
-  configuration,
-  install,
-  npmVersion,
-  ROOT,
-  tsc,
-  VERSIONS,
-} from "./tools.ts";
+import { CACHE, configuration, install, npmVersion, ROOT, tsc, VERSIONS } from "./tools.ts";
 
 const OUT = join(ROOT, "npm");
 const TARGET = "ES2022";
@@ -62,30 +47,31 @@ function packageJson(): Record<string, unknown> {
       "sqlite",
     ],
     license,
-    ...repository !== undefined && {
+    ...(repository !== undefined && {
       repository: {
         type: "git",
         url: `git+https://github.com/${repository}.git`,
       },
-    },
+    }),
     type: "module",
     sideEffects: false,
     engines: { node: ">=22.13", bun: ">=1.2" },
     exports: {
       ...Object.fromEntries(
-        Object.entries(exports).map(([path, file]) => [path, {
-          types: file.replace(/^\.\/(.*)\.ts$/, "./esm/$1.d.ts"),
-          default: file.replace(/^\.\/(.*)\.ts$/, "./esm/$1.js"),
-        }]),
+        Object.entries(exports).map(([path, file]) => [
+          path,
+          {
+            types: file.replace(/^\.\/(.*)\.ts$/, "./esm/$1.d.ts"),
+            default: file.replace(/^\.\/(.*)\.ts$/, "./esm/$1.js"),
+          },
+        ]),
       ),
       "./package.json": "./package.json",
     },
     files: ["esm", "CHANGELOG.md"],
     dependencies: ranges(used.filter((each) => !OPTIONAL.includes(each))),
     peerDependencies: ranges(optional),
-    peerDependenciesMeta: Object.fromEntries(
-      optional.map((each) => [each, { optional: true }]),
-    ),
+    peerDependenciesMeta: Object.fromEntries(optional.map((each) => [each, { optional: true }])),
   };
 }
 
@@ -94,10 +80,10 @@ function sources(): Map<string, string> {
   const rooms = readdirSync(join(ROOT, "src"), {
     recursive: true,
     encoding: "utf8",
-  })
-    .map((file) => join("src", file));
+  }).map((file) => join("src", file));
   return new Map(
-    [...readdirSync(ROOT), ...rooms].filter((file) => file.endsWith(".ts"))
+    [...readdirSync(ROOT), ...rooms]
+      .filter((file) => file.endsWith(".ts"))
       .map((file) => [file, readFileSync(join(ROOT, file), "utf8")]),
   );
 }
@@ -105,30 +91,31 @@ function sources(): Map<string, string> {
 /** The npm packages that published modules import. */
 function packagesUsed(): string[] {
   const { imports } = configuration();
-  return Object.keys(imports).filter((name) =>
-    imports[name]?.startsWith("npm:") &&
-    [...sources().values()].some((source) => code(source).includes(`"${name}"`))
-  ).sort();
+  return Object.keys(imports)
+    .filter(
+      (name) =>
+        imports[name]?.startsWith("npm:") &&
+        [...sources().values()].some((source) => code(source).includes(`"${name}"`)),
+    )
+    .sort();
 }
 
 /** A source without the lines of its comments, whose examples import too. */
 function code(source: string): string {
-  return source.split("\n").filter((line) => !/^\s*(\*|\/\*|\/\/)/.test(line))
+  return source
+    .split("\n")
+    .filter((line) => !/^\s*(\*|\/\*|\/\/)/.test(line))
     .join("\n");
 }
 
 /** A module of std that a link stands for: where it belongs, and where the link gets it from. */
 function linked(specifier: string): { place: string; from: string } {
-  const [, name = "", path = ""] = /^@std\/(\w+)\/([\w-]+)$/.exec(specifier) ??
-    [];
+  const [, name = "", path = ""] = /^@std\/(\w+)\/([\w-]+)$/.exec(specifier) ?? [];
   const folder = join(ROOT, "links", name);
-  const { version, exports } = JSON.parse(
-    readFileSync(join(folder, "deno.json"), "utf8"),
-  );
+  const { version, exports } = JSON.parse(readFileSync(join(folder, "deno.json"), "utf8"));
   const file = String(exports[`./${path}`]);
   const link = readFileSync(join(folder, file), "utf8");
-  const [, std, source] = /"npm:deno-std@([\d.]+)\/([\w/]+\.js)"/.exec(link) ??
-    [];
+  const [, std, source] = /"npm:deno-std@([\d.]+)\/([\w/]+\.js)"/.exec(link) ?? [];
   if (std !== VERSIONS["deno-std"] || source === undefined) {
     throw new Error(`links/ does not take ${specifier} from deno-std`);
   }
@@ -142,10 +129,9 @@ function linked(specifier: string): { place: string; from: string } {
 function inline(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true });
   copyFileSync(from, to);
-  for (
-    const [, next = ""] of code(readFileSync(from, "utf8"))
-      .matchAll(/from "(\.\/\w+\.js)"/g)
-  ) inline(join(dirname(from), next), join(dirname(to), next));
+  for (const [, next = ""] of code(readFileSync(from, "utf8")).matchAll(/from "(\.\/\w+\.js)"/g)) {
+    inline(join(dirname(from), next), join(dirname(to), next));
+  }
 }
 
 /** Builds with the TypeScript compiler alone. */
@@ -160,19 +146,13 @@ function buildWithTsc(): void {
   const copied = new Map<string, string>();
   for (const [file, source] of sources()) {
     const mapped = source
-      .replace(
-        /^((?!\s*\*).*(?:from |import\())"(\.[\w./]+)\.ts"/gm,
-        '$1"$2.js"',
-      )
-      .replace(
-        /^((?!\s*\*).*from )"(@std\/[\w/-]+)"/gm,
-        (_, start, specifier) => {
-          const { place, from } = linked(specifier);
-          copied.set(place, from);
-          const to = relative(dirname(file), place).replaceAll("\\", "/");
-          return `${start}"${to.startsWith(".") ? to : `./${to}`}"`;
-        },
-      );
+      .replace(/^((?!\s*\*).*(?:from |import\())"(\.[\w./]+)\.ts"/gm, '$1"$2.js"')
+      .replace(/^((?!\s*\*).*from )"(@std\/[\w/-]+)"/gm, (_, start, specifier) => {
+        const { place, from } = linked(specifier);
+        copied.set(place, from);
+        const to = relative(dirname(file), place).replaceAll("\\", "/");
+        return `${start}"${to.startsWith(".") ? to : `./${to}`}"`;
+      });
     if (/"(@std\/|jsr:)/.test(code(mapped))) {
       throw new Error(`${file} imports what no link stands for`);
     }
@@ -262,10 +242,7 @@ mkdirSync(OUT);
 if (chosen === "dnt") await buildWithDnt();
 else if (chosen === "tsc") buildWithTsc();
 else throw new Error(`BUILDER must be dnt or tsc, received ${chosen}`);
-writeFileSync(
-  join(OUT, "package.json"),
-  `${JSON.stringify(packageJson(), null, 2)}\n`,
-);
+writeFileSync(join(OUT, "package.json"), `${JSON.stringify(packageJson(), null, 2)}\n`);
 for (const file of ["README.md", "LICENSE", "CHANGELOG.md"]) {
   copyFileSync(join(ROOT, file), join(OUT, file));
 }

@@ -63,28 +63,24 @@ interface Packed {
 /** Packs the package and checks what is in it. */
 function pack(): string {
   const folder = emptyFolder("packed");
-  const packed = JSON.parse(
-    npm(["pack", "--json", `--pack-destination=${folder}`], { cwd: OUT }),
-  );
+  const packed = JSON.parse(npm(["pack", "--json", `--pack-destination=${folder}`], { cwd: OUT }));
   // A list in npm 11, an object by name in npm 12.
   const [first] = Object.values<Packed>(packed);
   expect(first !== undefined, "npm packed nothing");
   const { filename, files, size } = first;
   const paths = files.map(({ path }) => path);
-  for (
-    const path of ["package.json", "README.md", "LICENSE", "CHANGELOG.md"]
-  ) expect(paths.includes(path), `${path} is not packed`);
-  const wrong = paths.filter((path) =>
-    path.startsWith("esm/") &&
-    !/^esm\/(\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js)$/.test(path)
+  for (const path of ["package.json", "README.md", "LICENSE", "CHANGELOG.md"]) {
+    expect(paths.includes(path), `${path} is not packed`);
+  }
+  const wrong = paths.filter(
+    (path) =>
+      path.startsWith("esm/") &&
+      !/^esm\/(\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js)$/.test(path),
   );
   expect(wrong.length === 0, `these files do not belong there: ${wrong}`);
   for (const path of paths.filter((each) => each.endsWith(".js"))) {
     const types = path.replace(/\.js$/, ".d.ts");
-    expect(
-      path.includes("/deps/") || paths.includes(types),
-      `${path} has no types`,
-    );
+    expect(path.includes("/deps/") || paths.includes(types), `${path} has no types`);
   }
   for (const path of paths.filter((each) => each.endsWith(".d.ts"))) {
     const text = readFileSync(join(OUT, path), "utf8");
@@ -98,16 +94,17 @@ function pack(): string {
 function lint(tools: string, tarball: string): void {
   const node = runtime("node-24");
   const bin = (...path: string[]) => join(tools, "node_modules", ...path);
-  console.log(
-    run(node, [bin("publint", "src", "cli.js"), "run", tarball, "--strict"])
-      .trim(),
+  console.log(run(node, [bin("publint", "src", "cli.js"), "run", tarball, "--strict"]).trim());
+  run(
+    node,
+    [
+      bin("@arethetypeswrong", "cli", "dist", "index.js"),
+      tarball,
+      "--profile=esm-only",
+      "--no-emoji",
+    ],
+    { env: { FORCE_COLOR: "0" } },
   );
-  run(node, [
-    bin("@arethetypeswrong", "cli", "dist", "index.js"),
-    tarball,
-    "--profile=esm-only",
-    "--no-emoji",
-  ], { env: { FORCE_COLOR: "0" } });
   console.log("attw: no problems");
 }
 
@@ -121,9 +118,7 @@ function quickStart(): string {
 
 /** A module that imports everything that the package exports. */
 function importAll(): string {
-  const imports = ENTRIES.map((entry, index) =>
-    `import * as entry${index} from "${entry}";`
-  );
+  const imports = ENTRIES.map((entry, index) => `import * as entry${index} from "${entry}";`);
   const names = ENTRIES.map((_, index) => `entry${index}`);
   return `${imports.join("\n")}\nexport default [${names.join(", ")}];\n`;
 }
@@ -131,10 +126,10 @@ function importAll(): string {
 /** Type-checks a project that uses the package, in both ways of resolving modules. */
 function checkTypes(tools: string, project: string, withTypes: boolean): void {
   for (
-    const [module, resolution] of [["nodenext", "nodenext"], [
-      "esnext",
-      "bundler",
-    ]]
+    const [module, resolution] of [
+      ["nodenext", "nodenext"],
+      ["esnext", "bundler"],
+    ]
   ) {
     const file = join(project, `tsconfig.${resolution}.json`);
     writeFileSync(
@@ -158,9 +153,7 @@ function checkTypes(tools: string, project: string, withTypes: boolean): void {
     );
     tsc(tools, file);
     console.log(
-      `tsc: ${resolution}${
-        withTypes ? ", declarations too" : ", without the SDK"
-      }: no errors`,
+      `tsc: ${resolution}${withTypes ? ", declarations too" : ", without the SDK"}: no errors`,
     );
   }
 }
@@ -168,10 +161,7 @@ function checkTypes(tools: string, project: string, withTypes: boolean): void {
 /** Installs the tarball into a new project and runs the quick start there. */
 function tryOut(tools: string, tarball: string, manager: "npm" | "bun"): void {
   const project = emptyFolder(`stranger-${manager}`);
-  writeFileSync(
-    join(project, "package.json"),
-    JSON.stringify({ private: true, type: "module" }),
-  );
+  writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
   if (manager === "npm") {
     npm(["install", "--no-fund", "--no-audit", tarball], { cwd: project });
   } else run(runtime("bun"), ["add", tarball], { cwd: project });
@@ -192,38 +182,31 @@ await cache.close();
   );
   // What Node runs is JavaScript that any tool would make of it: \`await using\` is lowered.
   const esbuild = join(tools, "node_modules", "esbuild", "bin", "esbuild");
-  run(esbuild, [
-    "quick_start.ts",
-    "--target=es2022",
-    "--format=esm",
-    "--outfile=quick_start.js",
-  ], {
+  run(esbuild, ["quick_start.ts", "--target=es2022", "--format=esm", "--outfile=quick_start.js"], {
     cwd: project,
   });
-  const runtimes = manager === "npm"
-    ? ["node-22.13", "node-24", "node-26"]
-    : ["bun"];
+  const runtimes = manager === "npm" ? ["node-22.13", "node-24", "node-26"] : ["bun"];
   for (const each of runtimes) {
     const file = each === "bun" ? "quick_start.ts" : "quick_start.js";
     for (const program of ["all.js", "no_sdk.js", file, file]) {
       run(runtime(each), [program], { cwd: project, timeout: 60_000 });
     }
-    expect(
-      existsSync(join(project, ".cache", "quick_start.db")),
-      "the quick start stored nothing",
-    );
+    expect(existsSync(join(project, ".cache", "quick_start.db")), "the quick start stored nothing");
     rmSync(join(project, ".cache"), { recursive: true });
     console.log(`${manager}: installed, and the quick start runs on ${each}`);
   }
   if (manager === "npm") {
     checkTypes(tools, project, false);
-    npm([
-      "install",
-      "--no-fund",
-      "--no-audit",
-      `@types/node@${VERSIONS["@types/node"]}`,
-      `@aws-sdk/client-s3@${npmVersion("@aws-sdk/client-s3")}`,
-    ], { cwd: project });
+    npm(
+      [
+        "install",
+        "--no-fund",
+        "--no-audit",
+        `@types/node@${VERSIONS["@types/node"]}`,
+        `@aws-sdk/client-s3@${npmVersion("@aws-sdk/client-s3")}`,
+      ],
+      { cwd: project },
+    );
     checkTypes(tools, project, true);
     shake(tools, project);
   }
@@ -231,11 +214,7 @@ await cache.close();
 }
 
 /** Compiles and runs the example with decorators: every result is new at first, then none is. */
-function decorate(
-  tools: string,
-  project: string,
-  runtimes: readonly string[],
-): void {
+function decorate(tools: string, project: string, runtimes: readonly string[]): void {
   const example = runtimes.includes("bun") ? "bun" : "node";
   const folder = join(project, "decorators");
   cpSync(join(ROOT, "examples", example), folder, { recursive: true });
@@ -259,33 +238,27 @@ function shake(tools: string, project: string): void {
 export default limitConcurrency(5)(async () => {});
 `,
   );
-  run(join(tools, "node_modules", "esbuild", "bin", "esbuild"), [
-    "limit.js",
-    "--bundle",
-    "--minify",
-    "--format=esm",
-    "--metafile=limit.json",
-    "--outfile=limit.min.js",
-  ], { cwd: project });
-  const { outputs } = JSON.parse(
-    readFileSync(join(project, "limit.json"), "utf8"),
+  run(
+    join(tools, "node_modules", "esbuild", "bin", "esbuild"),
+    [
+      "limit.js",
+      "--bundle",
+      "--minify",
+      "--format=esm",
+      "--metafile=limit.json",
+      "--outfile=limit.min.js",
+    ],
+    { cwd: project },
   );
-  const inputs: Record<string, { bytesInOutput: number }> =
-    outputs["limit.min.js"].inputs;
+  const { outputs } = JSON.parse(readFileSync(join(project, "limit.json"), "utf8"));
+  const inputs: Record<string, { bytesInOutput: number }> = outputs["limit.min.js"].inputs;
   const bundle = readFileSync(join(project, "limit.min.js"));
-  const files = Object.keys(inputs).filter((path) =>
-    (inputs[path]?.bytesInOutput ?? 0) > 0
-  );
+  const files = Object.keys(inputs).filter((path) => (inputs[path]?.bytesInOutput ?? 0) > 0);
   const heavy = files.filter((path) => /sqlite|s3|aws/.test(path));
   expect(heavy.length === 0, `limitConcurrency brings along ${heavy}`);
-  expect(
-    bundle.length < LARGEST_LIMIT,
-    `limitConcurrency alone takes ${bundle.length} bytes`,
-  );
+  expect(bundle.length < LARGEST_LIMIT, `limitConcurrency alone takes ${bundle.length} bytes`);
   console.log(
-    `bundle of limitConcurrency: ${bundle.length} bytes, ${
-      gzipSync(bundle).length
-    } with gzip`,
+    `bundle of limitConcurrency: ${bundle.length} bytes, ${gzipSync(bundle).length} with gzip`,
   );
 }
 

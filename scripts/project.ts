@@ -3,27 +3,15 @@
 import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import {
-  CACHE,
-  configuration,
-  install,
-  npmVersion,
-  ROOT,
-  run,
-  VERSIONS,
-} from "./tools.ts";
+import { CACHE, configuration, install, npmVersion, ROOT, run, VERSIONS } from "./tools.ts";
 
 /**
  * What makes runtimes run sources against the built package: in the environment, because processes
  * that they start need it as well.
  */
 export const HOOKS: Readonly<Record<string, string>> = {
-  NODE_OPTIONS: `--import=${
-    pathToFileURL(join(ROOT, "tests", "runtimes", "node.mjs")).href
-  }`,
-  BUN_OPTIONS: `--no-install --preload=${
-    join(ROOT, "tests", "runtimes", "bun.mjs")
-  }`,
+  NODE_OPTIONS: `--import=${pathToFileURL(join(ROOT, "tests", "runtimes", "node.mjs")).href}`,
+  BUN_OPTIONS: `--no-install --preload=${join(ROOT, "tests", "runtimes", "bun.mjs")}`,
 };
 
 /**
@@ -53,7 +41,8 @@ export function prepare(
   // Decorators and `using` are lowered: no runtime but Deno knows both.
   const sources = folders.flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
-      .filter((file) => file.endsWith(".ts")).map((file) => join(folder, file))
+      .filter((file) => file.endsWith(".ts"))
+      .map((file) => join(folder, file))
   );
   const out = join(CACHE, "transpiled");
   rmSync(out, { recursive: true, force: true });

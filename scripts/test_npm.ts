@@ -40,32 +40,27 @@ interface Result {
 }
 
 function count(output: string, pattern: RegExp): number {
-  return [...output.matchAll(pattern)]
-    .reduce((sum, [, number]) => sum + Number(number), 0);
+  return [...output.matchAll(pattern)].reduce((sum, [, number]) => sum + Number(number), 0);
 }
 
 /** Runs test files on one runtime. */
 function test(name: string, files: readonly string[]): Result {
-  const parameters = name === "bun" ? ["test", "--timeout=120000"] : [
-    "--test",
-    "--test-reporter=tap",
-    `--test-concurrency=${availableParallelism()}`,
-  ];
-  const { stdout, stderr, status, signal } = spawnSync(runtime(name), [
-    ...parameters,
-    ...files.map((file) => `./tests/${file}`),
-  ], {
-    cwd: ROOT,
-    env: { ...process.env, ...HOOKS },
-    encoding: "utf8",
-    timeout: 900_000,
-    maxBuffer: 2 ** 28,
-  });
-  const output = stdout + stderr;
-  const passed = count(
-    output,
-    name === "bun" ? /^ *(\d+) pass$/gm : /^# pass (\d+)$/gm,
+  const parameters = name === "bun"
+    ? ["test", "--timeout=120000"]
+    : ["--test", "--test-reporter=tap", `--test-concurrency=${availableParallelism()}`];
+  const { stdout, stderr, status, signal } = spawnSync(
+    runtime(name),
+    [...parameters, ...files.map((file) => `./tests/${file}`)],
+    {
+      cwd: ROOT,
+      env: { ...process.env, ...HOOKS },
+      encoding: "utf8",
+      timeout: 900_000,
+      maxBuffer: 2 ** 28,
+    },
   );
+  const output = stdout + stderr;
+  const passed = count(output, name === "bun" ? /^ *(\d+) pass$/gm : /^# pass (\d+)$/gm);
   const failed = name === "bun"
     ? count(output, /^ *(\d+) (?:fail|skip|todo)$/gm)
     : count(output, /^# (?:fail|cancelled|skipped|todo) (\d+)$/gm);
@@ -84,7 +79,10 @@ function failures(output: string): string {
     const first = node ? index : Math.max(0, index - 30);
     for (let at = first; at <= first + 30; at++) shown.add(at);
   }
-  return lines.filter((_, index) => shown.has(index)).slice(0, 400).join("\n");
+  return lines
+    .filter((_, index) => shown.has(index))
+    .slice(0, 400)
+    .join("\n");
 }
 
 prepare(["tests", "examples"]);
@@ -94,7 +92,8 @@ const files = readdirSync(join(ROOT, "tests"), {
   recursive: true,
   encoding: "utf8",
 })
-  .filter((file) => file.endsWith("_test.ts")).sort();
+  .filter((file) => file.endsWith("_test.ts"))
+  .sort();
 let failed = 0;
 for (const name of names) {
   const version = run(runtime(name), ["--version"]).trim();
@@ -107,9 +106,7 @@ for (const name of names) {
     files.filter((file) => !left.some((each) => each.file === file)),
   );
   if (result.failed > 0) console.log(failures(result.output) || result.output);
-  console.log(
-    `${name} (${version}): ${result.passed} passed, ${result.failed} failed`,
-  );
+  console.log(`${name} (${version}): ${result.passed} passed, ${result.failed} failed`);
   failed += result.failed;
 }
 
@@ -118,16 +115,12 @@ function exchange(names: readonly string[]): void {
   const others = Object.fromEntries(
     names.map((each) => [each, { command: [runtime(each)], env: HOOKS }]),
   );
-  run(process.execPath, [
-    "test",
-    "--quiet",
-    "--no-prompt",
-    "--allow-all",
-    "tests/interop_test.ts",
-  ], { env: { PANZA_TEST_RUNTIMES: JSON.stringify(others) } });
-  console.log(
-    `Deno, ${names.join(", ")}: each reads what each wrote, in SQLite and S3`,
+  run(
+    process.execPath,
+    ["test", "--quiet", "--no-prompt", "--allow-all", "tests/interop_test.ts"],
+    { env: { PANZA_TEST_RUNTIMES: JSON.stringify(others) } },
   );
+  console.log(`Deno, ${names.join(", ")}: each reads what each wrote, in SQLite and S3`);
 }
 
 exchange(names);

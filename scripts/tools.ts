@@ -27,7 +27,7 @@ export const RUNTIMES: Readonly<Record<string, string>> = {
   "node-22.13": "22.13.0",
   "node-24": "24",
   "node-26": "26",
-  "bun": "1",
+  bun: "1",
 };
 
 /** The parts of deno.json that the npm package is made of. */
@@ -84,17 +84,9 @@ export function run(
 }
 
 /** Runs npm: the one that is installed, else the one that Deno gets from npm itself. */
-export function npm(
-  parameters: readonly string[],
-  options?: RunOptions,
-): string {
-  const installed = process.platform === "win32"
-    ? ["cmd", "/c", "npm"]
-    : ["npm"];
-  const probe = spawnSync(installed[0] ?? "", [
-    ...installed.slice(1),
-    "--version",
-  ]);
+export function npm(parameters: readonly string[], options?: RunOptions): string {
+  const installed = process.platform === "win32" ? ["cmd", "/c", "npm"] : ["npm"];
+  const probe = spawnSync(installed[0] ?? "", [...installed.slice(1), "--version"]);
   const [command = "", ...first] = probe.status === 0
     ? installed
     : [process.execPath, "run", "-A", "npm:npm@11"];
@@ -106,10 +98,7 @@ export function npm(
  *
  * @returns The path of the folder.
  */
-export function install(
-  name: string,
-  dependencies: Readonly<Record<string, string>>,
-): string {
+export function install(name: string, dependencies: Readonly<Record<string, string>>): string {
   const folder = join(CACHE, name);
   const done = join(folder, "installed.json");
   const wanted = JSON.stringify({
@@ -131,9 +120,7 @@ export function install(
 export function runtime(name: string): string {
   const version = RUNTIMES[name];
   if (version === undefined) {
-    throw new Error(
-      `There is no runtime ${name}, only ${Object.keys(RUNTIMES).join(", ")}`,
-    );
+    throw new Error(`There is no runtime ${name}, only ${Object.keys(RUNTIMES).join(", ")}`);
   }
   const { arch, platform } = process;
   const end = platform === "win32" ? ".exe" : "";

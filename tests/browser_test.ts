@@ -32,20 +32,27 @@ const FLAGS: readonly string[] = [
 /** The program as one module for browsers. */
 function bundle(folder: string): string {
   const out = join(folder, "program.js");
-  const { status, stderr } = spawnSync(process.execPath, [
-    "bundle",
-    "--quiet",
-    "--platform=browser",
-    "--external=@aws-sdk/client-s3",
-    `--output=${out}`,
-    fileURLToPath(new URL("fixtures/browser_program.ts", import.meta.url)),
-  ], { encoding: "utf8" });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [
+      "bundle",
+      "--quiet",
+      "--platform=browser",
+      "--external=@aws-sdk/client-s3",
+      `--output=${out}`,
+      fileURLToPath(new URL("fixtures/browser_program.ts", import.meta.url)),
+    ],
+    { encoding: "utf8" },
+  );
   assertEquals(status, 0, stderr);
   return out;
 }
 
 function assertFine(outcomes: readonly Outcome[]): void {
-  assertEquals(outcomes.filter(({ error }) => error !== ""), []);
+  assertEquals(
+    outcomes.filter(({ error }) => error !== ""),
+    [],
+  );
   assert(outcomes.length > 5, `${outcomes.length} checks`);
 }
 
@@ -58,15 +65,13 @@ test("The library works where process is missing", LONG, async () => {
 
 /** What Chromium is called, where it is installed. */
 function findChromium(): string | undefined {
-  return ["chromium", "chromium-browser", "google-chrome"].find((name) =>
-    spawnSync(name, ["--version"]).status === 0
+  return ["chromium", "chromium-browser", "google-chrome"].find(
+    (name) => spawnSync(name, ["--version"]).status === 0,
   );
 }
 
 /** Serves the program to a page and a worker, and resolves with what both report. */
-async function runInChromium(
-  chromium: string,
-): Promise<Record<string, Outcome[]>> {
+async function runInChromium(chromium: string): Promise<Record<string, Outcome[]>> {
   const folder = temporaryFolder();
   const program = readFileSync(bundle(folder));
   const files: Record<string, readonly [string, string | Uint8Array]> = {
@@ -98,20 +103,16 @@ async function runInChromium(
     const [type, content] = files[path] ?? ["text/plain", ""];
     response.writeHead(200, { "content-type": type }).end(content);
   });
-  await new Promise<void>((resolve) =>
-    server.listen(0, "127.0.0.1", () => resolve())
-  );
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
   const { port } = server.address() as AddressInfo;
-  const browser = spawn(chromium, [
-    ...FLAGS,
-    `--user-data-dir=${join(folder, "profile")}`,
-    `http://127.0.0.1:${port}/`,
-  ], { stdio: ["ignore", "ignore", "pipe"] });
-  let errors = "";
-  browser.stderr.on("data", (data) => errors += String(data));
-  const ended = new Promise<void>((resolve) =>
-    browser.once("close", () => resolve())
+  const browser = spawn(
+    chromium,
+    [...FLAGS, `--user-data-dir=${join(folder, "profile")}`, `http://127.0.0.1:${port}/`],
+    { stdio: ["ignore", "ignore", "pipe"] },
   );
+  let errors = "";
+  browser.stderr.on("data", (data) => (errors += String(data)));
+  const ended = new Promise<void>((resolve) => browser.once("close", () => resolve()));
   const timer = setTimeout(() => browser.kill("SIGKILL"), LONGEST_RUN_MS);
   try {
     await Promise.race([reported.promise, ended]);
@@ -126,16 +127,12 @@ async function runInChromium(
   return reports;
 }
 
-test(
-  "The library works in a page and in a worker of Chromium",
-  LONG,
-  async () => {
-    const chromium = findChromium();
-    if (chromium === undefined) {
-      console.log("Chromium is not installed: nothing was run in a browser");
-      return;
-    }
-    const reports = await runInChromium(chromium);
-    for (const outcomes of Object.values(reports)) assertFine(outcomes);
-  },
-);
+test("The library works in a page and in a worker of Chromium", LONG, async () => {
+  const chromium = findChromium();
+  if (chromium === undefined) {
+    console.log("Chromium is not installed: nothing was run in a browser");
+    return;
+  }
+  const reports = await runInChromium(chromium);
+  for (const outcomes of Object.values(reports)) assertFine(outcomes);
+});

@@ -12,7 +12,7 @@ const PERMISSIONS = ["--allow-read", "--allow-write=.cache"];
 
 /** Writes a text file of pseudo-random words, the same for the same seed. */
 function writeText(path: string, words: number, seed: number): void {
-  let state = seed * 2654435761 >>> 0;
+  let state = (seed * 2654435761) >>> 0;
   const text: string[] = [];
   for (let count = 0; count < words; count++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -41,11 +41,13 @@ async function runDemo(cwd: string, ...programArguments: string[]) {
 function countsOf({ code, stdout, stderr }: Ended): Record<string, number> {
   assertEquals(code, 0, stderr);
   const names = ["files", "hits", "misses", "equal files", "failures"];
-  return Object.fromEntries(names.map((name) => {
-    const [, count] = new RegExp(`^${name} +(\\d+)$`, "m").exec(stdout) ?? [];
-    assert(count !== undefined, `no ${name} in ${stdout}`);
-    return [name, Number(count)];
-  }));
+  return Object.fromEntries(
+    names.map((name) => {
+      const [, count] = new RegExp(`^${name} +(\\d+)$`, "m").exec(stdout) ?? [];
+      assert(count !== undefined, `no ${name} in ${stdout}`);
+      return [name, Number(count)];
+    }),
+  );
 }
 
 /** How many results are kept. */
@@ -55,11 +57,7 @@ async function countStored(cwd: string): Promise<number> {
 }
 
 /** Waits until some results are kept while the demo runs, and says how many there were. */
-async function storedWhileChild(
-  cwd: string,
-  running: Child,
-  least: number,
-): Promise<number> {
+async function storedWhileChild(cwd: string, running: Child, least: number): Promise<number> {
   let stored = 0;
   await running.until(async () => {
     stored = await countStored(cwd);
@@ -112,10 +110,7 @@ test("the demo stops on Ctrl-C, says what is kept, and goes on from there", asyn
   running.interrupt();
   const { code, stderr } = await running.end();
   assertEquals(code, 130, stderr);
-  assertMatch(
-    stderr,
-    /^Interrupted\. Everything finished is kept in .*demo\.db/m,
-  );
+  assertMatch(stderr, /^Interrupted\. Everything finished is kept in .*demo\.db/m);
   const kept = await countStored(cwd);
   assert(kept >= seen && kept < 12, `${seen} before Ctrl-C, ${kept} after`);
 

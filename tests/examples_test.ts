@@ -5,12 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "csv-parse/sync";
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { run, type Start, start } from "./support/examples.ts";
 import { temporaryFolder } from "./support/temp.ts";
 
@@ -41,17 +36,12 @@ class ChatServer implements AsyncDisposable {
         "content-type": "application/json",
         "retry-after": "0",
       });
-      response.end(
-        special?.body ??
-          JSON.stringify({ choices: [{ message: { content } }] }),
-      );
+      response.end(special?.body ?? JSON.stringify({ choices: [{ message: { content } }] }));
     });
   }
 
   async listen(): Promise<this> {
-    await new Promise<void>((resolve) =>
-      this.#server.listen(0, "127.0.0.1", resolve)
-    );
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
     return this;
   }
 
@@ -60,12 +50,7 @@ class ChatServer implements AsyncDisposable {
     const { port } = this.#server.address() as AddressInfo;
     return {
       cwd,
-      permissions: [
-        "--allow-env",
-        "--allow-net=127.0.0.1",
-        "--allow-read",
-        "--allow-write=.",
-      ],
+      permissions: ["--allow-env", "--allow-net=127.0.0.1", "--allow-read", "--allow-write=."],
       ...options,
       variables: {
         OPENAI_BASE_URL: `http://127.0.0.1:${port}/v1/`,
@@ -117,13 +102,8 @@ test("llm.ts tries again after a passing error, and stores what it got", async (
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   let failures = 2;
-  server.answer = (prompt) =>
-    prompt === "one" && failures-- > 0 ? refusal(500, "busy") : undefined;
-  const { code, stdout, stderr } = await run(
-    "llm.ts",
-    ["one", "two"],
-    server.start(cwd),
-  );
+  server.answer = (prompt) => prompt === "one" && failures-- > 0 ? refusal(500, "busy") : undefined;
+  const { code, stdout, stderr } = await run("llm.ts", ["one", "two"], server.start(cwd));
   // In the order of the prompts, although the first answer comes last.
   assertEquals(stdout, "> one\necho: ONE\n\n> two\necho: TWO\n\n", stderr);
   assertEquals(code, 0);
@@ -134,15 +114,11 @@ test("llm.ts reports a lasting error, stores the others, and asks for the missin
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   const options = server.start(cwd);
-  server.answer = (prompt) =>
-    prompt === "two" ? refusal(503, "overloaded") : undefined;
+  server.answer = (prompt) => (prompt === "two" ? refusal(503, "overloaded") : undefined);
   const failed = await run("llm.ts", ["one", "two", "three"], options);
   assertEquals(failed.code, 1);
   assertEquals(failed.stdout, "> one\necho: ONE\n\n> three\necho: THREE\n\n");
-  assertMatch(
-    failed.stderr,
-    /^ChatError: .*completions answered 503: overloaded$/m,
-  );
+  assertMatch(failed.stderr, /^ChatError: .*completions answered 503: overloaded$/m);
 
   server.answer = () => undefined;
   server.asked.length = 0;
@@ -154,11 +130,7 @@ test("llm.ts does not repeat what is refused, and never prints the key", async (
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   server.answer = () => refusal(401, `Incorrect API key: ${KEY}`);
-  const { code, stdout, stderr } = await run(
-    "llm.ts",
-    ["one"],
-    server.start(cwd),
-  );
+  const { code, stdout, stderr } = await run("llm.ts", ["one"], server.start(cwd));
   assertEquals([code, stdout, server.asked], [1, "", ["one"]]);
   assertMatch(stderr, /answered 401: Incorrect API key: \(the key\)/);
   assert(!stderr.includes(KEY));
@@ -174,17 +146,10 @@ test("llm.ts says what is wrong with an answer that is none", async () => {
     plain: { status: 400, body: "too long" },
   };
   server.answer = (prompt) => bodies[prompt];
-  const { code, stderr } = await run(
-    "llm.ts",
-    Object.keys(bodies),
-    server.start(cwd),
-  );
+  const { code, stderr } = await run("llm.ts", Object.keys(bodies), server.start(cwd));
   assertEquals(code, 1);
   for (const prompt of ["html", "empty", "nothing"]) {
-    assertMatch(
-      stderr,
-      new RegExp(`> ${prompt}\n.*answered without a message`),
-    );
+    assertMatch(stderr, new RegExp(`> ${prompt}\n.*answered without a message`));
   }
   assertMatch(stderr, /> plain\n.*answered 400: too long/);
 });
@@ -217,9 +182,7 @@ test("llm.ts keeps what is under way on Ctrl-C, and asks for the rest next time"
   await using server = await new ChatServer().listen();
   const options = server.start(cwd);
   const prompts = Array.from({ length: 20 }, (_, index) => `prompt ${index}`);
-  const { promise: held, resolve: release } = Promise.withResolvers<
-    undefined
-  >();
+  const { promise: held, resolve: release } = Promise.withResolvers<undefined>();
   server.answer = () => held;
   const running = start("llm.ts", prompts, options);
   await running.until(() => server.asked.length === 8);
@@ -273,13 +236,7 @@ test("batch_csv.ts answers every row, whatever its fields hold", async () => {
   const fresh = await run("batch_csv.ts", csv, server.start(cwd));
   assertEquals(fresh.code, 0, fresh.stderr);
   assertEquals(fresh.stdout, "out.csv: 5 rows, 0 without an answer\n");
-  const questions = [
-    "plain",
-    'a "quoted", one',
-    "two\r\nlines",
-    " spaced ",
-    "",
-  ];
+  const questions = ["plain", 'a "quoted", one', "two\r\nlines", " spaced ", ""];
   assertEquals(
     readCsv(join(cwd, "out.csv")),
     questions.map((question, index) => ({
@@ -300,21 +257,16 @@ test("batch_csv.ts answers every row, whatever its fields hold", async () => {
 test("batch_csv.ts puts a failure into its row and ends with 1", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
-  server.answer = (prompt) =>
-    prompt === "b" ? refusal(400, "not that") : undefined;
+  server.answer = (prompt) => (prompt === "b" ? refusal(400, "not that") : undefined);
   writeFileSync(join(cwd, "in.csv"), "prompt\na\nb\nc\n");
-  const { code, stdout } = await run(
-    "batch_csv.ts",
-    ["in.csv", "out.csv"],
-    server.start(cwd),
-  );
+  const { code, stdout } = await run("batch_csv.ts", ["in.csv", "out.csv"], server.start(cwd));
   assertEquals([code, stdout], [1, "out.csv: 3 rows, 1 without an answer\n"]);
   const rows = readCsv(join(cwd, "out.csv"));
-  assertEquals(rows.map(({ answer }) => answer), ["echo: A", "", "echo: C"]);
-  assertMatch(
-    rows[1]?.["error"] ?? "",
-    /^ChatError: .* answered 400: not that$/,
+  assertEquals(
+    rows.map(({ answer }) => answer),
+    ["echo: A", "", "echo: C"],
   );
+  assertMatch(rows[1]?.["error"] ?? "", /^ChatError: .* answered 400: not that$/);
 });
 
 test("batch_csv.ts goes on after kill -9 with every answer that was stored", async () => {
@@ -325,12 +277,8 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
   writeFileSync(join(cwd, "out.csv"), "an older output");
   const held = new Promise<undefined>(() => {});
   // The first 20 are answered, the others never.
-  server.answer = () => server.asked.length > 20 ? held : undefined;
-  const running = start(
-    "batch_csv.ts",
-    ["in.csv", "out.csv"],
-    server.start(cwd),
-  );
+  server.answer = () => (server.asked.length > 20 ? held : undefined);
+  const running = start("batch_csv.ts", ["in.csv", "out.csv"], server.start(cwd));
   // As many are asked as run at once, and are held: all others have been stored.
   await running.until(() => server.asked.length === 28);
   await running.kill();
@@ -339,11 +287,7 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
 
   server.asked.length = 0;
   server.answer = () => undefined;
-  const again = await run(
-    "batch_csv.ts",
-    ["in.csv", "out.csv"],
-    server.start(cwd),
-  );
+  const again = await run("batch_csv.ts", ["in.csv", "out.csv"], server.start(cwd));
   assertEquals(again.code, 0, again.stderr);
   assertEquals(server.asked.length, 20, "the 20 that had no answer");
   assertEquals(
@@ -365,15 +309,9 @@ test("batch_csv.ts refuses what it cannot read in one line", async () => {
     [["ragged.csv", "out.csv"], 1, /line 3/],
   ];
   for (const [programArguments, expected, message] of bad) {
-    const { code, stdout, stderr } = await run(
-      "batch_csv.ts",
-      programArguments,
-      server.start(cwd),
-    );
+    const { code, stdout, stderr } = await run("batch_csv.ts", programArguments, server.start(cwd));
     assertEquals([code, stdout], [expected, ""], stderr);
-    const lines = stderr.split("\n").filter((line) =>
-      line.startsWith("batch_csv: ")
-    );
+    const lines = stderr.split("\n").filter((line) => line.startsWith("batch_csv: "));
     assertEquals(lines.length, 1, stderr);
     assertMatch(lines[0] ?? "", message);
   }

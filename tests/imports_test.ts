@@ -5,15 +5,9 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { start } from "./support/child.ts";
 
-const DENIED: readonly string[] = [
-  "read",
-  "write",
-  "env",
-  "net",
-  "run",
-  "ffi",
-  "sys",
-].map((name) => `--deny-${name}`);
+const DENIED: readonly string[] = ["read", "write", "env", "net", "run", "ffi", "sys"].map(
+  (name) => `--deny-${name}`,
+);
 
 function read(path: string): string {
   return readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
@@ -41,7 +35,9 @@ test("Importing every export touches no environment, timer, console, global, run
   assertEquals(
     Object.keys(imported.names).sort(),
     // The command is run, never imported.
-    Object.keys(exports).filter((name) => name !== "./cli").sort(),
+    Object.keys(exports)
+      .filter((name) => name !== "./cli")
+      .sort(),
   );
   for (const [name, names] of Object.entries(imported.names)) {
     assert(names.length > 0, name);
@@ -51,9 +47,7 @@ test("Importing every export touches no environment, timer, console, global, run
 /** What a module imports as it loads: not types, and not what it loads later with `import()`. */
 function staticImports(source: string): string[] {
   const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
-  const found = code.matchAll(
-    /^\s*(?:import|export)\s+(type\s)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm,
-  );
+  const found = code.matchAll(/^\s*(?:import|export)\s+(type\s)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm);
   return [...found].flatMap(([, type, specifier]) =>
     type === undefined && specifier !== undefined ? [specifier] : []
   );
@@ -76,11 +70,7 @@ test("Importing the package loads neither a database nor an SDK: they load on fi
   for (const path of Object.values(exports)) visit(path.replace("./", ""));
   assert(seen.has("sqlite.ts") && seen.has("src/core/call.ts"));
   for (const specifier of outside) {
-    assert(
-      specifier === "@std/crypto/aes-gcm" ||
-        specifier.startsWith("@std/async"),
-      specifier,
-    );
+    assert(specifier === "@std/crypto/aes-gcm" || specifier.startsWith("@std/async"), specifier);
   }
 });
 

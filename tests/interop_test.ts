@@ -19,9 +19,7 @@ interface Runtime {
   readonly env: Readonly<Record<string, string>>;
 }
 
-const SCRIPT = fileURLToPath(
-  new URL("fixtures/interop_child.ts", import.meta.url),
-);
+const SCRIPT = fileURLToPath(new URL("fixtures/interop_child.ts", import.meta.url));
 
 const LONG = { timeout: 300_000 };
 
@@ -44,13 +42,18 @@ function run(
   parameters: readonly string[],
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    execFile(file, [...flags, SCRIPT, ...parameters], {
-      env: { ...process.env, ...env },
-      timeout: LONG.timeout,
-    }, (error, stdout, stderr) => {
-      if (error === null) resolve(JSON.parse(stdout));
-      else reject(new Error(`${error.message}\n${stderr}`));
-    });
+    execFile(
+      file,
+      [...flags, SCRIPT, ...parameters],
+      {
+        env: { ...process.env, ...env },
+        timeout: LONG.timeout,
+      },
+      (error, stdout, stderr) => {
+        if (error === null) resolve(JSON.parse(stdout));
+        else reject(new Error(`${error.message}\n${stderr}`));
+      },
+    );
   });
 }
 
@@ -81,27 +84,19 @@ async function exchange(
   }
 }
 
-test(
-  "A database that one runtime wrote is read by every other",
-  LONG,
-  async () => {
-    const folder = temporaryFolder();
-    await exchange("sqlite", (name) => join(folder, `${name}.db`));
-  },
-);
+test("A database that one runtime wrote is read by every other", LONG, async () => {
+  const folder = temporaryFolder();
+  await exchange("sqlite", (name) => join(folder, `${name}.db`));
+});
 
-test(
-  "S3 objects that one runtime wrote are read by every other",
-  LONG,
-  async () => {
-    const { endpoint, credentials, region } = await testServer();
-    await withBucket(async (bucket) => {
-      await exchange("s3", (name) => `${bucket}/${name.replace(" ", "-")}`, {
-        PANZA_TEST_S3_ENDPOINT: endpoint,
-        PANZA_TEST_S3_ACCESS_KEY_ID: credentials.accessKeyId,
-        PANZA_TEST_S3_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-        PANZA_TEST_S3_REGION: region,
-      });
+test("S3 objects that one runtime wrote are read by every other", LONG, async () => {
+  const { endpoint, credentials, region } = await testServer();
+  await withBucket(async (bucket) => {
+    await exchange("s3", (name) => `${bucket}/${name.replace(" ", "-")}`, {
+      PANZA_TEST_S3_ENDPOINT: endpoint,
+      PANZA_TEST_S3_ACCESS_KEY_ID: credentials.accessKeyId,
+      PANZA_TEST_S3_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      PANZA_TEST_S3_REGION: region,
     });
-  },
-);
+  });
+});

@@ -46,8 +46,7 @@ test("mod.ts is an explicit list: it re-exports no module as a whole", () => {
 });
 
 test("Every cache of the package is a Cache with a backend chosen", async () => {
-  const { Cache, MemoryBackend, MemoryCache, SQLiteBackend, SQLiteCache } =
-    exported;
+  const { Cache, MemoryBackend, MemoryCache, SQLiteBackend, SQLiteCache } = exported;
   await using memory = new MemoryCache();
   await using sqlite = new SQLiteCache(":memory:");
   assert(memory instanceof Cache && memory.backend instanceof MemoryBackend);

@@ -8,8 +8,8 @@ import { limitConcurrency } from "../concurrency.ts";
 import { MemoryCache } from "../memory.ts";
 import type { FunctionOptions, Schema } from "../src/core/options.ts";
 
-type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends
-  (<T>() => T extends B ? 1 : 2) ? true : false;
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true
+  : false;
 
 /** Compiles only where both types are the same. */
 function same<A, B>(..._proof: Same<A, B> extends true ? [] : [never]): void {}
@@ -30,10 +30,7 @@ test("A cached function can be called like the function: its type is kept whole"
   same<typeof cached, CachedFunction<typeof fn>>();
   // Argument names, optional and rest parameters are those of the function.
   const same_: typeof fn = cached;
-  same<
-    Parameters<typeof cached>,
-    [doc: Doc, length?: number | undefined, ...tags: string[]]
-  >();
+  same<Parameters<typeof cached>, [doc: Doc, length?: number | undefined, ...tags: string[]]>();
   same<Awaited<ReturnType<typeof cached>>, string>();
   assertEquals(await same_({ text: "long" }), "lon");
   compiled(() => [
@@ -155,10 +152,7 @@ test("A generic function stays generic", async () => {
 test("Overloads survive on the function itself; the methods know the last one", () => {
   function load(name: string): Promise<string>;
   function load(id: number, deep: boolean): Promise<number>;
-  async function load(
-    item: string | number,
-    deep = false,
-  ): Promise<string | number> {
+  async function load(item: string | number, deep = false): Promise<string | number> {
     return await Promise.resolve(deep ? item : item);
   }
   const cached = cache.cache({ id: "overloaded" })(load);
@@ -183,11 +177,12 @@ test("The type of this survives", () => {
   interface Counter {
     readonly step: number;
   }
-  const cached = cache.cache({ id: "this", this: "ignore" })(
-    async function (this: Counter, n: number): Promise<number> {
-      return await Promise.resolve(n + this.step);
-    },
-  );
+  const cached = cache.cache({ id: "this", this: "ignore" })(async function (
+    this: Counter,
+    n: number,
+  ): Promise<number> {
+    return await Promise.resolve(n + this.step);
+  });
   compiled(() => [
     cached.call({ step: 1 }, 1),
     // @ts-expect-error not called on a counter
@@ -198,10 +193,9 @@ test("The type of this survives", () => {
 });
 
 test("Properties of the function survive, through a limit and back", () => {
-  const fn = Object.assign(
-    async (n: number): Promise<number> => await Promise.resolve(n),
-    { docs: "text" },
-  );
+  const fn = Object.assign(async (n: number): Promise<number> => await Promise.resolve(n), {
+    docs: "text",
+  });
   const cached = cache.cache({ id: "properties" })(fn);
   same<typeof cached.docs, string>();
   const outside = limitConcurrency(2)(cached);
@@ -229,8 +223,7 @@ test("A helper around the cache may be generic over arguments and value", async 
   }
   const kept = keep(
     "kept",
-    async (n: number, text?: string) =>
-      await Promise.resolve(`${n}${text ?? ""}`),
+    async (n: number, text?: string) => await Promise.resolve(`${n}${text ?? ""}`),
   );
   const value = await kept(1);
   same<typeof value, string>();
@@ -241,8 +234,7 @@ test("A helper around the cache may be generic over arguments and value", async 
 });
 
 test("Options that are typed for other arguments, values or instances are refused", () => {
-  const fn = async (text: string): Promise<string> =>
-    await Promise.resolve(text);
+  const fn = async (text: string): Promise<string> => await Promise.resolve(text);
   const schema = <Value>(): Schema<Value> => ({
     "~standard": { version: 1, vendor: "test", validate: () => ({}) },
   });
@@ -263,9 +255,7 @@ test("Options that are typed for other arguments, values or instances are refuse
     // @ts-expect-error the function gives a text
     cache.cache({ shouldCache: (value: number) => value > 0 })(fn)("a"),
     // @ts-expect-error the function takes a text
-    cache.cache({ shouldCache: (_: string, text: number) => text > 0 })(fn)(
-      "a",
-    ),
+    cache.cache({ shouldCache: (_: string, text: number) => text > 0 })(fn)("a"),
     // @ts-expect-error the function gives a text
     cache.cache({ schema: schema<number>() })(fn)("a"),
   ]);
@@ -306,10 +296,7 @@ test("Decorators type-check on instance, static and private methods, and on meth
   class Client {
     readonly model: string = "m";
     @cache.cache({ id: "types.ask", this: (client: Client) => client.model })
-    ask(
-      prompt: string,
-      _options?: { readonly signal?: AbortSignal },
-    ): Promise<string> {
+    ask(prompt: string, _options?: { readonly signal?: AbortSignal }): Promise<string> {
       return Promise.resolve(prompt);
     }
     @cache.cache({ id: "types.ignored", this: "ignore" })

@@ -20,17 +20,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import {
-  type Cache as CachifiedCache,
-  cachified,
-} from "npm:@epic-web/cachified@5.6.3";
+import { type Cache as CachifiedCache, cachified } from "npm:@epic-web/cachified@5.6.3";
 import { BentoCache, bentostore } from "npm:bentocache@1.6.1";
 import { memoryDriver } from "npm:bentocache@1.6.1/drivers/memory";
-import {
-  Cacheable,
-  CacheableMemory,
-  Keyv as CacheableKeyv,
-} from "npm:cacheable@2.5.0";
+import { Cacheable, CacheableMemory, Keyv as CacheableKeyv } from "npm:cacheable@2.5.0";
 import { createDatabase } from "npm:db0@0.3.4";
 import nodeSqlite from "npm:db0@0.3.4/connectors/node-sqlite";
 import { Keyv } from "npm:keyv@6.1.0";
@@ -93,9 +86,7 @@ function aside(
 }
 
 function throughPanza(cache: Cache, keyOf: KeyOf): Peer {
-  const options = keyOf === byHand
-    ? { id: "work", hashFunc: byHand }
-    : { id: "work" };
+  const options = keyOf === byHand ? { id: "work", hashFunc: byHand } : { id: "work" };
   return {
     call: cache.cache(options)(compute),
     clear: () => cache.bustAll(),
@@ -111,10 +102,7 @@ function throughCachified(cache: CachifiedCache, keyOf: KeyOf): Cached {
     });
 }
 
-function throughBento(
-  bento: Pick<BentoCache<never>, "getOrSetForever">,
-  keyOf: KeyOf,
-): Cached {
+function throughBento(bento: Pick<BentoCache<never>, "getOrSetForever">, keyOf: KeyOf): Cached {
   return (argument) =>
     bento.getOrSetForever({
       key: keyOf(argument),
@@ -125,11 +113,11 @@ function throughBento(
 type Make = (name: string, keyOf: KeyOf) => Peer;
 
 const onSQLite: Record<string, Make> = {
-  "panza": (name, keyOf) => {
+  panza: (name, keyOf) => {
     const cache = new SQLiteCache(freshPath(name));
     return throughPanza(cache, keyOf);
   },
-  "keyv": (name, keyOf) => {
+  keyv: (name, keyOf) => {
     const store = openTextStore(name);
     const keyv = new Keyv({ store: asMap(store) });
     return {
@@ -153,15 +141,14 @@ const onSQLite: Record<string, Make> = {
       clear: () => store.clear(),
     };
   },
-  "cachified": (name, keyOf) => {
+  cachified: (name, keyOf) => {
     const store = openTextStore(name);
     const cache = {
       get: (key: string) => {
         const text = store.get(key);
         return text === undefined ? undefined : JSON.parse(text);
       },
-      set: (key: string, value: unknown) =>
-        store.set(key, JSON.stringify(value)),
+      set: (key: string, value: unknown) => store.set(key, JSON.stringify(value)),
       delete: (key: string) => store.delete(key),
     };
     return {
@@ -169,7 +156,7 @@ const onSQLite: Record<string, Make> = {
       clear: () => store.clear(),
     };
   },
-  "bentocache": (name, keyOf) => {
+  bentocache: (name, keyOf) => {
     const store = openTextStore(name);
     const driver = {
       type: "l2" as const,
@@ -199,7 +186,7 @@ const onSQLite: Record<string, Make> = {
       clear: () => store.clear(),
     };
   },
-  "cacheable": (name, keyOf) => {
+  cacheable: (name, keyOf) => {
     const store = openTextStore(name);
     // Its first level is memory; what is measured is the second one.
     const cacheable = new Cacheable({
@@ -210,7 +197,7 @@ const onSQLite: Record<string, Make> = {
       clear: () => store.clear(),
     };
   },
-  "unstorage": (name, keyOf) => {
+  unstorage: (name, keyOf) => {
     const store = openTextStore(name);
     const driver: Driver = {
       hasItem: (key) => store.get(key) !== undefined,
@@ -227,9 +214,7 @@ const onSQLite: Record<string, Make> = {
     };
   },
   "unstorage, its driver db0": (name, keyOf) => {
-    const database = createDatabase(
-      nodeSqlite({ path: `../${freshPath(name)}` }),
-    );
+    const database = createDatabase(nodeSqlite({ path: `../${freshPath(name)}` }));
     const storage = createStorage({ driver: db0Driver({ database }) });
     return {
       call: aside(keyOf, asStore(storage)),
@@ -239,18 +224,18 @@ const onSQLite: Record<string, Make> = {
 };
 
 const inMemory: Record<string, Make> = {
-  "panza": (_name, keyOf) => {
+  panza: (_name, keyOf) => {
     const cache = new MemoryCache();
     return throughPanza(cache, keyOf);
   },
-  "keyv": (_name, keyOf) => {
+  keyv: (_name, keyOf) => {
     const keyv = new Keyv();
     return {
       call: aside(keyOf, keyv),
       clear: () => keyv.clear(),
     };
   },
-  "bentocache": (_name, keyOf) => {
+  bentocache: (_name, keyOf) => {
     const bento = new BentoCache({
       default: "main",
       stores: {
@@ -262,7 +247,7 @@ const inMemory: Record<string, Make> = {
       clear: () => bento.clear(),
     };
   },
-  "cacheable": (_name, keyOf) => {
+  cacheable: (_name, keyOf) => {
     const memory = new CacheableMemory();
     return {
       call: aside(keyOf, memory),
@@ -293,8 +278,7 @@ const inMemory: Record<string, Make> = {
 function asStore(storage: Storage) {
   return {
     get: (key: string) => storage.getItem(key),
-    set: (key: string, value: unknown) =>
-      storage.setItem(key, JSON.stringify(value)),
+    set: (key: string, value: unknown) => storage.setItem(key, JSON.stringify(value)),
   };
 }
 
@@ -424,10 +408,11 @@ async function compareLimits(way: Way): Promise<Line[]> {
 
 /** Adds a group to what was measured before. */
 function write(group: string, lines: readonly Line[]): void {
-  const machine =
-    `${cpus().length} cores, ${process.platform} ${process.arch}, ${runtime}, load ${
-      loadavg()[0]!.toFixed(1)
-    }`;
+  const machine = `${cpus().length} cores, ${process.platform} ${process.arch}, ${runtime}, load ${
+    loadavg()[0]!.toFixed(
+      1,
+    )
+  }`;
   const groups: Record<string, readonly Line[]> = {
     ...readGroups(),
     [group]: lines,
@@ -464,16 +449,13 @@ for (
   const [title, makes, keyOf, way] of [
     ["hit, automatic keys", onSQLite, automatic, "hits"],
     ["hit, hand-written keys", onSQLite, byHand, "hits"],
-    [
-      "miss + store, 100 in flight, hand-written keys",
-      onSQLite,
-      byHand,
-      "misses",
-    ],
+    ["miss + store, 100 in flight, hand-written keys", onSQLite, byHand, "misses"],
     ["hit in memory, automatic keys", inMemory, automatic, "hits"],
     ["hit in memory, hand-written keys", inMemory, byHand, "hits"],
   ] as const
-) groups[title] = () => compare(title, makes, keyOf, way);
+) {
+  groups[title] = () => compare(title, makes, keyOf, way);
+}
 for (const way of ["all at once", "one at a time"] as const) {
   groups[`limit of 10, 1,000,000 tasks ${way}`] = () => compareLimits(way);
 }

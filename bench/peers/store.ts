@@ -25,9 +25,7 @@ export function openTextStore(name: string): TextStore {
      CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL)`,
   );
   const select = database.prepare("SELECT value FROM entries WHERE key = ?");
-  const insert = database.prepare(
-    "INSERT OR REPLACE INTO entries VALUES (?, ?)",
-  );
+  const insert = database.prepare("INSERT OR REPLACE INTO entries VALUES (?, ?)");
   const remove = database.prepare("DELETE FROM entries WHERE key = ?");
   return {
     get(key) {

@@ -34,8 +34,6 @@ class Translator {
 for (const language of await Translator.languages()) {
   const texts = ["good morning", "good night", "good morning"];
   const translator = new Translator(language);
-  console.log(
-    await Promise.all(texts.map((text) => translator.translate(text))),
-  );
+  console.log(await Promise.all(texts.map((text) => translator.translate(text))));
 }
 console.log(`${runs} runs`); // 5 at first, 0 from then on

@@ -106,11 +106,7 @@ export interface Backend {
    *
    * @param signal Aborts a read that crosses a network; local backends may ignore it.
    */
-  get(
-    id: string,
-    key: string,
-    signal?: AbortSignal,
-  ): Promise<StoredEntry | undefined>;
+  get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined>;
   /** Clause 5. */
   getMany(
     id: string,

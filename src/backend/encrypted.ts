@@ -9,20 +9,8 @@
  */
 
 import { decryptAesGcm, encryptAesGcm } from "@std/crypto/aes-gcm";
-import type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  Report,
-  StoredEntry,
-} from "./contract.ts";
-import {
-  ENCRYPTED,
-  type EntryTimes,
-  isIntact,
-  seal,
-} from "../encoding/codec.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule, Report, StoredEntry } from "./contract.ts";
+import { ENCRYPTED, type EntryTimes, isIntact, seal } from "../encoding/codec.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 
 /**
@@ -51,8 +39,7 @@ export function checkKeys(action: string, encrypt: unknown): CryptoKey[] {
     // Nothing of what is no key may be in a message: it may be the bytes of one.
     if (!(key instanceof CryptoKey)) refuse(action, name, "something else");
     const algorithm = key.algorithm.name;
-    const able = key.usages.includes("decrypt") &&
-      (index > 0 || key.usages.includes("encrypt"));
+    const able = key.usages.includes("decrypt") && (index > 0 || key.usages.includes("encrypt"));
     if (algorithm !== "AES-GCM" || !able) {
       const usages = key.usages.join(" and ") || "nothing";
       refuse(action, name, `a key of ${algorithm} for ${usages}`);
@@ -97,8 +84,7 @@ export class EncryptedBackend implements Backend {
     this.description = inner.description;
     const prune = inner.prune?.bind(inner);
     if (prune !== undefined) {
-      this.prune = (rule) =>
-        this.#inOrder(Promise.resolve(), () => prune(rule));
+      this.prune = (rule) => this.#inOrder(Promise.resolve(), () => prune(rule));
     }
   }
 
@@ -112,11 +98,7 @@ export class EncryptedBackend implements Backend {
    *
    * @throws {DamagedEntryError} If it is not encrypted, or not with one of the keys.
    */
-  async get(
-    id: string,
-    key: string,
-    signal?: AbortSignal,
-  ): Promise<StoredEntry | undefined> {
+  async get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
     this.#assertOpen();
     const entry = await this.#inner.get(id, key, signal);
     return entry === undefined ? undefined : await this.#open(id, key, entry);
@@ -134,10 +116,12 @@ export class EncryptedBackend implements Backend {
   ): Promise<(StoredEntry | undefined)[]> {
     this.#assertOpen();
     const entries = await this.#inner.getMany(id, keys, signal);
-    return await Promise.all(keys.map((key, index) => {
-      const entry = entries[index];
-      return entry === undefined ? undefined : this.#open(id, key, entry);
-    }));
+    return await Promise.all(
+      keys.map((key, index) => {
+        const entry = entries[index];
+        return entry === undefined ? undefined : this.#open(id, key, entry);
+      }),
+    );
   }
 
   /** Encrypts and stores an entry. */
@@ -178,7 +162,7 @@ export class EncryptedBackend implements Backend {
 
   /** Waits until what was accepted is encrypted and stored. */
   close(): Promise<void> {
-    return this.#closing ??= this.#handedOn.then(() => this.#inner.close());
+    return (this.#closing ??= this.#handedOn.then(() => this.#inner.close()));
   }
 
   #assertOpen(): void {
@@ -220,11 +204,7 @@ export class EncryptedBackend implements Backend {
     return seal(id, key, { format: ENCRYPTED, data }, times);
   }
 
-  async #open(
-    id: string,
-    key: string,
-    entry: StoredEntry,
-  ): Promise<StoredEntry> {
+  async #open(id: string, key: string, entry: StoredEntry): Promise<StoredEntry> {
     if (entry.format !== ENCRYPTED || typeof entry.data === "string") {
       throw new DamagedEntryError("it is not encrypted", id, key);
     }
@@ -244,12 +224,7 @@ export class EncryptedBackend implements Backend {
         cause = error;
       }
     }
-    throw new DamagedEntryError(
-      "none of the given keys decrypts it",
-      id,
-      key,
-      { cause },
-    );
+    throw new DamagedEntryError("none of the given keys decrypts it", id, key, { cause });
   }
 }
 
@@ -260,29 +235,17 @@ function belongings(
   { storedAt, expiresAt, staleUntil, durationMs }: EntryTimes,
 ): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(
-    JSON.stringify([
-      ENCRYPTED,
-      id,
-      key,
-      storedAt,
-      expiresAt,
-      staleUntil,
-      durationMs,
-    ]),
+    JSON.stringify([ENCRYPTED, id, key, storedAt, expiresAt, staleUntil, durationMs]),
   );
 }
 
 /** What is encrypted of an entry: its kind, format, checksum and data. */
-function plaintextOf(
-  { format, checksum, data }: StoredEntry,
-): Uint8Array<ArrayBuffer> {
+function plaintextOf({ format, checksum, data }: StoredEntry): Uint8Array<ArrayBuffer> {
   const name = new TextEncoder().encode(format);
   if (name.length > HEADER_BYTES - NAME_BEGIN) {
     throw new RangeError("the name of the format is too long to encrypt");
   }
-  const content = typeof data === "string"
-    ? new TextEncoder().encode(data)
-    : data;
+  const content = typeof data === "string" ? new TextEncoder().encode(data) : data;
   const bytes = new Uint8Array(HEADER_BYTES + content.length);
   bytes[0] = typeof data === "string" ? TEXT : BYTES;
   bytes[1] = name.length;
@@ -293,9 +256,7 @@ function plaintextOf(
 }
 
 /** The other way round. */
-function contentOf(
-  bytes: Uint8Array,
-): Pick<StoredEntry, "format" | "checksum" | "data"> {
+function contentOf(bytes: Uint8Array): Pick<StoredEntry, "format" | "checksum" | "data"> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const end = NAME_BEGIN + view.getUint8(1);
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

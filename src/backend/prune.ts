@@ -35,12 +35,7 @@ export interface PruneOptions {
  */
 export function pruneRule(options: PruneOptions, now: number): PruneRule {
   const action = "prune the cache";
-  refuseUnknownOptions(action, options, [
-    "olderThan",
-    "maxBytes",
-    "maxEntries",
-    "expired",
-  ]);
+  refuseUnknownOptions(action, options, ["olderThan", "maxBytes", "maxEntries", "expired"]);
   const { olderThan, maxBytes, maxEntries, expired } = options;
   if (expired !== undefined && typeof expired !== "boolean") {
     throw new TypeError(optionMessage(action, "expired", "a boolean", expired));
@@ -61,9 +56,7 @@ export function pruneRule(options: PruneOptions, now: number): PruneRule {
     throw new Fitting(optionMessage(action, name, words, bound));
   }
   if (Object.keys(rule).length === 0) {
-    throw new TypeError(
-      `Cannot ${action}: pass olderThan, maxBytes, maxEntries or expired: true`,
-    );
+    throw new TypeError(`Cannot ${action}: pass olderThan, maxBytes, maxEntries or expired: true`);
   }
   return rule;
 
@@ -95,10 +88,7 @@ const AT_ONCE = 16;
  * @returns What was deleted.
  * @throws {unknown} What the listing or a deletion threw; what was deleted until then stays so.
  */
-export async function prune(
-  backend: Backend,
-  rule: PruneRule,
-): Promise<Pruned> {
+export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> {
   const { storedBefore = -Infinity, expiredBefore = -Infinity } = rule;
   const { maxBytes = Infinity, maxEntries = Infinity } = rule;
   const isBounded = maxBytes !== Infinity || maxEntries !== Infinity;

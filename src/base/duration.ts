@@ -40,19 +40,12 @@ const RULE =
  * @throws {TypeError} If it is neither a number nor a text of that form.
  * @throws {RangeError} If it is zero, negative or `NaN`, or a text too large for a finite number.
  */
-export function parseDuration(
-  action: string,
-  name: string,
-  value: unknown,
-): number {
+export function parseDuration(action: string, name: string, value: unknown): number {
   const milliseconds = typeof value === "string" ? parseText(value) : value;
   if (typeof milliseconds !== "number") {
     throw new TypeError(optionMessage(action, name, RULE, value));
   }
-  if (
-    !(milliseconds > 0) ||
-    (typeof value === "string" && milliseconds === Infinity)
-  ) {
+  if (!(milliseconds > 0) || (typeof value === "string" && milliseconds === Infinity)) {
     throw new RangeError(optionMessage(action, name, RULE, value));
   }
   return milliseconds;

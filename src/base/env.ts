@@ -24,9 +24,7 @@ interface PermissionHost {
   Deno?: {
     permissions?: {
       querySync?: (
-        descriptor:
-          | { name: "env"; variable: string }
-          | { name: "read" | "write"; path: string },
+        descriptor: { name: "env"; variable: string } | { name: "read" | "write"; path: string },
       ) => { state: string };
     };
   };
@@ -39,14 +37,14 @@ interface PermissionHost {
  * its own API tells beforehand. Runtimes without such an API answer true: they never ask.
  */
 function permitted(
-  descriptor: { name: "env"; variable: string } | {
-    name: "read" | "write";
-    path: string;
-  },
+  descriptor:
+    | { name: "env"; variable: string }
+    | {
+      name: "read" | "write";
+      path: string;
+    },
 ): boolean {
-  const answer = (globalThis as PermissionHost).Deno?.permissions?.querySync?.(
-    descriptor,
-  );
+  const answer = (globalThis as PermissionHost).Deno?.permissions?.querySync?.(descriptor);
   return answer === undefined || answer.state === "granted";
 }
 
@@ -86,13 +84,12 @@ function flag(name: string, text: string | undefined): boolean {
  * @returns What the environment asks for.
  * @throws {EnvironmentVariableError} If a switch holds an unknown word.
  */
-export function parseSwitches(
-  read: (name: string) => string | undefined,
-): Switches {
+export function parseSwitches(read: (name: string) => string | undefined): Switches {
   const ids = new Set(
-    (read("BUST_CACHE") ?? "").split(",").map((id) => id.trim()).filter((id) =>
-      id !== ""
-    ),
+    (read("BUST_CACHE") ?? "")
+      .split(",")
+      .map((id) => id.trim())
+      .filter((id) => id !== ""),
   );
   return {
     busts: ids.has("all") ? () => true : (id) => ids.has(id),
@@ -135,9 +132,7 @@ export function terminal(): Terminal {
   const { process } = globalThis;
   const stream = process?.stderr;
   const files = process?.getBuiltinModule?.("node:fs");
-  if (
-    stream?.isTTY !== true || files === undefined || variable("TERM") === "dumb"
-  ) {
+  if (stream?.isTTY !== true || files === undefined || variable("TERM") === "dumb") {
     return {
       columns: undefined,
       write: (text) => console.error(text.replace(/\n$/, "")),

@@ -92,9 +92,7 @@ export class CacheOnlyError extends PanzaError {
    */
   constructor(id: string, key: string) {
     super(
-      `Cannot run ${
-        quote(id)
-      }: CACHE_ONLY is on and nothing is stored for key ${key}; ` +
+      `Cannot run ${quote(id)}: CACHE_ONLY is on and nothing is stored for key ${key}; ` +
         "run once without CACHE_ONLY (and without BUST_CACHE for this id) to fill the cache",
     );
     this.id = id;
@@ -121,9 +119,7 @@ export class CacheClosedError extends PanzaError {
 
   /** Takes nothing: the message is always the same. */
   constructor() {
-    super(
-      "Cannot use the cache: it is closed; open a new one, or close it later",
-    );
+    super("Cannot use the cache: it is closed; open a new one, or close it later");
   }
 }
 
@@ -158,9 +154,7 @@ export class ReentrantCallError extends PanzaError {
    */
   constructor(id: string, key: string) {
     super(
-      `Cannot call ${
-        quote(id)
-      } with key ${key} from inside its own run: it would wait for ` +
+      `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait for ` +
         "itself for ever; call the plain function there, or set singleFlight: false",
     );
     this.id = id;
@@ -311,17 +305,10 @@ export class BackendError extends PanzaError {
    * @param cause What it answered.
    * @param advice The way out, where it is known.
    */
-  constructor(
-    backend: string,
-    operation: string,
-    cause: unknown,
-    advice?: string,
-  ) {
+  constructor(backend: string, operation: string, cause: unknown, advice?: string) {
     const reason = reasonOf(cause);
     super(
-      `Cannot ${operation} in ${backend}: ${reason}${
-        advice === undefined ? "" : `; ${advice}`
-      }`,
+      `Cannot ${operation} in ${backend}: ${reason}${advice === undefined ? "" : `; ${advice}`}`,
       { cause },
     );
     this.backend = backend;
@@ -357,12 +344,7 @@ export class BucketNotFoundError extends BackendError {
    * @param bucket The name of the bucket.
    * @param cause What S3 said of it, where it was asked.
    */
-  constructor(
-    backend: string,
-    operation: string,
-    bucket: string,
-    cause?: unknown,
-  ) {
+  constructor(backend: string, operation: string, bucket: string, cause?: unknown) {
     super(
       backend,
       operation,
@@ -402,10 +384,9 @@ export class DatabaseMovedError extends PanzaError {
    */
   constructor(path: string, movedTo: string, cause: unknown) {
     const reason = reasonOf(cause);
-    super(
-      `Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`,
-      { cause },
-    );
+    super(`Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`, {
+      cause,
+    });
     this.path = path;
     this.movedTo = movedTo;
   }
@@ -510,9 +491,7 @@ export function optionMessage(
   rule: string,
   received: unknown,
 ): string {
-  return `Cannot ${action}: ${name} must be ${rule}, received ${
-    quote(received)
-  }`;
+  return `Cannot ${action}: ${name} must be ${rule}, received ${quote(received)}`;
 }
 
 /**
@@ -528,17 +507,13 @@ export function refuseUnknownOptions(
   options: unknown,
   known: readonly string[],
 ): void {
-  if (
-    typeof options !== "object" || options === null || Array.isArray(options)
-  ) {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new TypeError(optionMessage(action, "options", "an object", options));
   }
   for (const name of Object.keys(options)) {
     if (!known.includes(name)) {
       throw new TypeError(
-        `Cannot ${action}: there is no option ${quote(name)}, only ${
-          known.join(", ")
-        }`,
+        `Cannot ${action}: there is no option ${quote(name)}, only ${known.join(", ")}`,
       );
     }
   }

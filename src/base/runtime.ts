@@ -20,12 +20,8 @@ interface Builtins {
  * A module that is built into Deno, Node and Bun, or `undefined` where there is none (a browser).
  * Nothing is loaded before it is asked for, and bundlers see no import.
  */
-export function builtin<Name extends keyof Builtins>(
-  name: Name,
-): Builtins[Name] | undefined {
-  return globalThis.process?.getBuiltinModule?.(name) as
-    | Builtins[Name]
-    | undefined;
+export function builtin<Name extends keyof Builtins>(name: Name): Builtins[Name] | undefined {
+  return globalThis.process?.getBuiltinModule?.(name) as Builtins[Name] | undefined;
 }
 
 /** When this process began, in milliseconds since the Unix epoch. */

@@ -13,9 +13,7 @@ const NONE: readonly AbortSignal[] = [];
  * @param args The arguments of the call.
  * @returns The signals, in the order of the arguments; empty when there is none.
  */
-export function callerSignals(
-  args: readonly unknown[],
-): readonly AbortSignal[] {
+export function callerSignals(args: readonly unknown[]): readonly AbortSignal[] {
   let found: AbortSignal[] | undefined;
   for (const argument of args) {
     if (typeof argument !== "object" || argument === null) continue;

@@ -22,18 +22,12 @@ export type MethodContext = ClassMethodDecoratorContext | undefined;
  * @returns The context of the method, `undefined` when a plain function is wrapped.
  * @throws {TypeError} If it is no function, or decorates something else than a method.
  */
-export function methodContext(
-  action: string,
-  fn: unknown,
-  context: unknown,
-): MethodContext {
+export function methodContext(action: string, fn: unknown, context: unknown): MethodContext {
   if (context === undefined) {
     if (typeof fn === "function") return undefined;
     throw new TypeError(optionMessage(action, "fn", "a function", fn));
   }
-  if (
-    isContext(context) && context.kind === "method" && typeof fn === "function"
-  ) return context;
+  if (isContext(context) && context.kind === "method" && typeof fn === "function") return context;
   throw new TypeError(
     `Cannot ${action}: it decorates methods, as a standard decorator; ` +
       "experimentalDecorators must be off",
@@ -41,16 +35,11 @@ export function methodContext(
 }
 
 function isContext(context: unknown): context is ClassMethodDecoratorContext {
-  return typeof context === "object" && context !== null && "kind" in context &&
-    "name" in context;
+  return typeof context === "object" && context !== null && "kind" in context && "name" in context;
 }
 
 /** Own properties of a function object that belong to it alone. */
-const OWN: ReadonlySet<string | symbol> = new Set([
-  "prototype",
-  "arguments",
-  "caller",
-]);
+const OWN: ReadonlySet<string | symbol> = new Set(["prototype", "arguments", "caller"]);
 
 /**
  * Gives a wrapper the looks of what it wraps: name, length, every own property, and the source
@@ -63,10 +52,7 @@ const OWN: ReadonlySet<string | symbol> = new Set([
  * @param fn The function it stands for.
  * @returns The wrapper.
  */
-export function dress<Wrapper extends object>(
-  wrapper: Wrapper,
-  fn: object,
-): Wrapper {
+export function dress<Wrapper extends object>(wrapper: Wrapper, fn: object): Wrapper {
   for (const key of Reflect.ownKeys(fn)) {
     const descriptor = Object.getOwnPropertyDescriptor(fn, key);
     if (descriptor !== undefined && !OWN.has(key)) {

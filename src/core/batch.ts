@@ -13,9 +13,7 @@ import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
 import { nextTurn } from "../base/turn.ts";
 
 /** Options of `fn.map(inputs, options)`. */
-export interface MapOptions<
-  Rest extends readonly unknown[] = readonly unknown[],
-> {
+export interface MapOptions<Rest extends readonly unknown[] = readonly unknown[]> {
   /** How many misses run at once: a positive integer, or `Infinity`. */
   readonly concurrency: number;
   /**
@@ -113,8 +111,7 @@ interface Miss<Input> extends Task<Input> {
  * assertEquals(batch.summary.failed, 1);
  * ```
  */
-export class Batch<Input, Value>
-  implements AsyncIterable<MapResult<Input, Value>> {
+export class Batch<Input, Value> implements AsyncIterable<MapResult<Input, Value>> {
   readonly #run: BatchRun<Input, Value>;
   #consumed = false;
 
@@ -272,7 +269,7 @@ class BatchRun<Input, Value> {
         } else if (this.#ended && !this.#isBusy() && !this.#waiting.length) {
           break;
         } else {
-          await new Promise<void>((resolve) => this.#wake = resolve);
+          await new Promise<void>((resolve) => (this.#wake = resolve));
         }
       }
     } finally {
@@ -280,7 +277,7 @@ class BatchRun<Input, Value> {
       signal?.removeEventListener("abort", abort);
       // Nothing runs on unseen: also when the consumer has left.
       while (this.#isBusy()) {
-        await new Promise<void>((resolve) => this.#wake = resolve);
+        await new Promise<void>((resolve) => (this.#wake = resolve));
       }
       unwatch();
       await this.#source.leave();
@@ -307,9 +304,7 @@ class BatchRun<Input, Value> {
   /** Takes notice that a key was stored or busted, or all were busted: look again before a run. */
   #forget(key: string | undefined): void {
     this.#changed.add(key);
-    const misses = key === undefined
-      ? this.#open.values()
-      : [this.#open.get(key)];
+    const misses = key === undefined ? this.#open.values() : [this.#open.get(key)];
     for (const miss of misses) if (miss !== undefined) miss.found = null;
   }
 
@@ -319,12 +314,12 @@ class BatchRun<Input, Value> {
     if (free > 0 && this.#waiting.length > 0) {
       for (const run of this.#waiting.splice(0, free)) void this.#occupy(run);
     }
-    const held = this.#ready.length + this.#early.size + this.#waiting.length +
-      this.#equals;
+    const held = this.#ready.length + this.#early.size + this.#waiting.length + this.#equals;
     if (
-      !this.#ended && this.#reading === "nothing" && held < WINDOW &&
-      this.#ready.length < CHUNK
-    ) void this.#read();
+      !this.#ended && this.#reading === "nothing" && held < WINDOW && this.#ready.length < CHUNK
+    ) {
+      void this.#read();
+    }
   }
 
   /** Takes the place of one run while it runs. */
@@ -567,11 +562,7 @@ class Source<Input> {
     try {
       if (Symbol.asyncIterator in this.#inputs) {
         this.#iterator ??= this.#inputs[Symbol.asyncIterator]();
-        await this.#takeAsync(
-          this.#iterator as AsyncIterator<Input>,
-          inputs,
-          count,
-        );
+        await this.#takeAsync(this.#iterator as AsyncIterator<Input>, inputs, count);
       } else {
         this.#iterator ??= this.#inputs[Symbol.iterator]();
         this.#takeSync(this.#iterator as Iterator<Input>, inputs, count);
@@ -597,14 +588,10 @@ class Source<Input> {
   }
 
   /** Waits for the first input, and goes on with what there is when the next one is not there. */
-  async #takeAsync(
-    iterator: AsyncIterator<Input>,
-    inputs: Input[],
-    count: number,
-  ): Promise<void> {
+  async #takeAsync(iterator: AsyncIterator<Input>, inputs: Input[], count: number): Promise<void> {
     let end: Promise<undefined> | undefined;
     while (inputs.length < count && !this.#over) {
-      const pending = this.#pending ??= iterator.next();
+      const pending = (this.#pending ??= iterator.next());
       const next = inputs.length === 0
         ? await pending
         : await Promise.race([pending, end ??= soon()]);
@@ -617,7 +604,7 @@ class Source<Input> {
 
   /** Tells the source that nothing more is wanted, and waits for it unless it hangs in a step. */
   leave(): Promise<void> {
-    return this.#leaving ??= this.#leave();
+    return (this.#leaving ??= this.#leave());
   }
 
   async #leave(): Promise<void> {
@@ -628,8 +615,11 @@ class Source<Input> {
       left.catch(() => {});
       // An async generator answers only after its pending step, which may never come.
       if (this.#pending !== undefined) {
-        const step = this.#pending.then(() => true, () => true);
-        if (await Promise.race([step, soon()]) === undefined) return;
+        const step = this.#pending.then(
+          () => true,
+          () => true,
+        );
+        if ((await Promise.race([step, soon()])) === undefined) return;
       }
       await left;
     } catch {
@@ -654,49 +644,33 @@ function copyable(value: unknown): Encoded | undefined {
 
 function sizeOf(inputs: object): number | undefined {
   if (Array.isArray(inputs)) return inputs.length;
-  return inputs instanceof Set || inputs instanceof Map
-    ? inputs.size
-    : undefined;
+  return inputs instanceof Set || inputs instanceof Map ? inputs.size : undefined;
 }
 
 function checkMapOptions(inputs: unknown, options: MapOptions): void {
   const action = "map a function over inputs";
   if (
-    typeof inputs !== "object" || inputs === null ||
+    typeof inputs !== "object" ||
+    inputs === null ||
     !(Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
   ) {
-    throw new TypeError(
-      optionMessage(action, "inputs", "an iterable or async iterable", inputs),
-    );
+    throw new TypeError(optionMessage(action, "inputs", "an iterable or async iterable", inputs));
   }
   const names = ["concurrency", "ordered", "signal", "onProgress", "args"];
   refuseUnknownOptions(action, options, names);
   const { concurrency, ordered, signal, onProgress, args } = options;
-  if (
-    concurrency !== Infinity &&
-    !(Number.isSafeInteger(concurrency) && concurrency > 0)
-  ) {
+  if (concurrency !== Infinity && !(Number.isSafeInteger(concurrency) && concurrency > 0)) {
     const Fitting = typeof concurrency === "number" ? RangeError : TypeError;
     const rule = "a positive integer or Infinity";
     throw new Fitting(optionMessage(action, "concurrency", rule, concurrency));
   }
-  const check = (
-    name: string,
-    value: unknown,
-    fits: boolean,
-    rule: string,
-  ): void => {
+  const check = (name: string, value: unknown, fits: boolean, rule: string): void => {
     if (value !== undefined && !fits) {
       throw new TypeError(optionMessage(action, name, rule, value));
     }
   };
   check("ordered", ordered, typeof ordered === "boolean", "a boolean");
   check("signal", signal, signal instanceof AbortSignal, "an AbortSignal");
-  check(
-    "onProgress",
-    onProgress,
-    typeof onProgress === "function",
-    "a function",
-  );
+  check("onProgress", onProgress, typeof onProgress === "function", "a function");
   check("args", args, Array.isArray(args), "an array");
 }

@@ -19,12 +19,7 @@
  * @module
  */
 
-import {
-  type Backend,
-  BACKEND_METHODS,
-  type EntryInfo,
-  type Pruned,
-} from "../backend/contract.ts";
+import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../backend/contract.ts";
 import { Batch, type MapOptions } from "./batch.ts";
 import { type CacheRead, type CallDetail, Calls } from "./call.ts";
 import { encode, open, seal } from "../encoding/codec.ts";
@@ -62,9 +57,7 @@ export interface CachedMethods<F extends AsyncFunction> {
    * @param args The arguments of the call.
    * @returns `{ hit: true, value, storedAt, expiresAt }`, or `{ hit: false }`.
    */
-  readCache(
-    ...args: Parameters<F>
-  ): Promise<CacheRead<Awaited<ReturnType<F>>>>;
+  readCache(...args: Parameters<F>): Promise<CacheRead<Awaited<ReturnType<F>>>>;
   /**
    * Forgets the result of one call; without arguments, everything of this function.
    *
@@ -78,9 +71,7 @@ export interface CachedMethods<F extends AsyncFunction> {
    * @param args The arguments of the call.
    * @returns The value, its status, key, time and cost.
    */
-  detail(
-    ...args: Parameters<F>
-  ): Promise<CallDetail<Awaited<ReturnType<F>>>>;
+  detail(...args: Parameters<F>): Promise<CallDetail<Awaited<ReturnType<F>>>>;
   /**
    * The key of a call, without any I/O.
    *
@@ -107,8 +98,11 @@ export interface CachedMethods<F extends AsyncFunction> {
 }
 
 /** The arguments after the first. */
-export type Following<Args extends readonly unknown[]> = Args extends
-  readonly [unknown?, ...infer Rest] ? Rest : readonly unknown[];
+export type Following<Args extends readonly unknown[]> = Args extends readonly [
+  unknown?,
+  ...infer Rest,
+] ? Rest
+  : readonly unknown[];
 
 /** A function with the type of `F`, cached. */
 export type CachedFunction<F extends AsyncFunction> = F & CachedMethods<F>;
@@ -118,11 +112,9 @@ export type CachedFunction<F extends AsyncFunction> = F & CachedMethods<F>;
  * typed for other arguments or another result. (A check in the parameter's type would make
  * TypeScript fix the type parameters of a generic function.)
  */
-export type Wrapped<
-  F extends AsyncFunction,
-  Args extends readonly unknown[],
-  Value,
-> = ((...args: Args) => unknown) extends ((...args: Parameters<F>) => unknown)
+export type Wrapped<F extends AsyncFunction, Args extends readonly unknown[], Value> = ((
+  ...args: Args
+) => unknown) extends (...args: Parameters<F>) => unknown
   ? Awaited<ReturnType<F>> extends Value ? CachedFunction<F>
   : { "shouldCache or schema is for another result": never }
   : { "hashFunc or shouldCache is for other arguments": never };
@@ -133,10 +125,9 @@ export type Wrapped<
  * @typeParam Args What `hashFunc` and `shouldCache` take.
  * @typeParam Value What `shouldCache` and `schema` take.
  */
-export type CacheWrapper<
-  Args extends readonly unknown[] = readonly unknown[],
-  Value = unknown,
-> = <F extends AsyncFunction>(
+export type CacheWrapper<Args extends readonly unknown[] = readonly unknown[], Value = unknown> = <
+  F extends AsyncFunction,
+>(
   fn: F,
   context?: ClassMethodDecoratorContext<never>,
 ) => Wrapped<F, Args, Value>;
@@ -219,11 +210,7 @@ export class Cache implements AsyncDisposable {
    * assertEquals(runs, 2);
    * ```
    */
-  cache<
-    Args extends readonly unknown[] = readonly unknown[],
-    Value = unknown,
-    Self = unknown,
-  >(
+  cache<Args extends readonly unknown[] = readonly unknown[], Value = unknown, Self = unknown>(
     options: FunctionOptions<Args, Value, Self> = {},
   ): CacheWrapper<Args, Value> {
     // Inside, arguments and results are unknown: the wrapper's type has checked that they fit.
@@ -236,20 +223,14 @@ export class Cache implements AsyncDisposable {
       context?: ClassMethodDecoratorContext<never>,
     ): Wrapped<F, Args, Value> => {
       const method = methodContext("cache a function", fn, context);
-      if (
-        method !== undefined && !method.static && checked.this === undefined
-      ) {
+      if (method !== undefined && !method.static && checked.this === undefined) {
         throw new TypeError(
-          `Cannot cache method ${
-            String(method.name)
-          }: an instance has no identity across ` +
+          `Cannot cache method ${String(method.name)}: an instance has no identity across ` +
             'runs; pass { this: "ignore" }, or { this: (instance) => what identifies it }',
         );
       }
       const name = method === undefined ? fn.name : String(method.name);
-      const state = this.#store.state(
-        checked.id ?? this.#store.claim(name, fn),
-      );
+      const state = this.#store.state(checked.id ?? this.#store.claim(name, fn));
       const calls = new Calls(this.#store, state, fn, checked, freshness);
       // The one place where the typed surface meets code that knows no types.
       return withMethods(fn, calls, state.id) as Wrapped<F, Args, Value>;
@@ -314,11 +295,7 @@ export class Cache implements AsyncDisposable {
    * @throws {UncacheableValueError} If the value cannot be stored.
    * @throws {PanzaError} If the store failed, or the cache is closed.
    */
-  async set(
-    key: string,
-    value: unknown,
-    options: { readonly ttl?: Duration } = {},
-  ): Promise<void> {
+  async set(key: string, value: unknown, options: { readonly ttl?: Duration } = {}): Promise<void> {
     this.#store.assertOpen();
     refuseUnknownOptions("set a value", options, ["ttl"]);
     const name = directName("set", key);
@@ -334,10 +311,7 @@ export class Cache implements AsyncDisposable {
       durationMs: 0,
     });
     await this.#direct.barrier;
-    await this.#store.guard(
-      "write",
-      () => this.backend.set(DIRECT, name, entry),
-    );
+    await this.#store.guard("write", () => this.backend.set(DIRECT, name, entry));
   }
 
   /**
@@ -362,11 +336,7 @@ export class Cache implements AsyncDisposable {
   async bust(id: string): Promise<void> {
     checkId("bust", id);
     const state = this.#store.state(id);
-    await this.#store.bust(
-      [state],
-      undefined,
-      () => this.backend.deleteId(state.name),
-    );
+    await this.#store.bust([state], undefined, () => this.backend.deleteId(state.name));
   }
 
   /**
@@ -375,11 +345,7 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
    */
   async bustAll(): Promise<void> {
-    await this.#store.bust(
-      this.#store.states(),
-      undefined,
-      () => this.backend.clear(),
-    );
+    await this.#store.bust(this.#store.states(), undefined, () => this.backend.clear());
   }
 
   /**
@@ -389,15 +355,11 @@ export class Cache implements AsyncDisposable {
    * @returns Id, key, size in bytes and times of each entry.
    * @throws {PanzaError} While it is read, if the store failed or the cache is closed.
    */
-  async *entries(
-    options: { readonly id?: string } = {},
-  ): AsyncIterableIterator<EntryInfo> {
+  async *entries(options: { readonly id?: string } = {}): AsyncIterableIterator<EntryInfo> {
     this.#store.assertOpen();
     const id = idOf("list entries", options);
     try {
-      const listed = this.backend.entries(
-        id === undefined ? undefined : escapeName(id),
-      );
+      const listed = this.backend.entries(id === undefined ? undefined : escapeName(id));
       for await (const entry of listed) {
         yield {
           ...entry,
@@ -434,10 +396,7 @@ export class Cache implements AsyncDisposable {
     this.#store.assertOpen();
     const rule = pruneRule(options, Date.now());
     const { backend } = this;
-    return await this.#store.guard(
-      "prune",
-      () => backend.prune?.(rule) ?? prune(backend, rule),
-    );
+    return await this.#store.guard("prune", () => backend.prune?.(rule) ?? prune(backend, rule));
   }
 
   /**
@@ -473,9 +432,7 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
   // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
   // is one, for its static methods.
   const instance = (self: unknown): unknown =>
-    typeof self === "function" && Reflect.get(self, "key") === methods.key
-      ? undefined
-      : self;
+    typeof self === "function" && Reflect.get(self, "key") === methods.key ? undefined : self;
   const methods = {
     id,
     async readCache(this: unknown, ...args: unknown[]) {
@@ -490,11 +447,7 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
     async key(this: unknown, ...args: unknown[]) {
       return await calls.keyOf(instance(this), args, []);
     },
-    map(
-      this: unknown,
-      inputs: Iterable<unknown> | AsyncIterable<unknown>,
-      options: MapOptions,
-    ) {
+    map(this: unknown, inputs: Iterable<unknown> | AsyncIterable<unknown>, options: MapOptions) {
       return new Batch(calls, instance(this), inputs, options);
     },
   };
@@ -510,9 +463,7 @@ function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
 
 function directName(action: string, key: unknown): string {
   if (typeof key !== "string") {
-    throw new TypeError(
-      optionMessage(`${action} a direct key`, "key", "a string", key),
-    );
+    throw new TypeError(optionMessage(`${action} a direct key`, "key", "a string", key));
   }
   return key === "" ? EMPTY_KEY : escapeName(key);
 }
@@ -521,10 +472,7 @@ function directName(action: string, key: unknown): string {
 const EMPTY_KEY = "\\";
 
 /** The id that a listing or count is of, `""` for direct keys; `undefined` for all. */
-function idOf(
-  action: string,
-  options: { readonly id?: string },
-): string | undefined {
+function idOf(action: string, options: { readonly id?: string }): string | undefined {
   refuseUnknownOptions(action, options, ["id"]);
   const { id } = options;
   if (id !== undefined && typeof id !== "string") {
@@ -535,8 +483,6 @@ function idOf(
 
 function checkId(action: string, id: unknown): void {
   if (typeof id !== "string" || id === "") {
-    throw new TypeError(
-      optionMessage(`${action} a function`, "id", "a non-empty string", id),
-    );
+    throw new TypeError(optionMessage(`${action} a function`, "id", "a non-empty string", id));
   }
 }

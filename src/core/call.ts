@@ -14,18 +14,8 @@ import {
   optionMessage,
   ReentrantCallError,
 } from "../base/errors.ts";
-import {
-  currentFlight,
-  type Flight,
-  runInFlight,
-  waitsForItself,
-} from "./flight.ts";
-import {
-  canonicalArguments,
-  canonicalValue,
-  digest,
-  keyText,
-} from "../encoding/canonical.ts";
+import { currentFlight, type Flight, runInFlight, waitsForItself } from "./flight.ts";
+import { canonicalArguments, canonicalValue, digest, keyText } from "../encoding/canonical.ts";
 import type { Freshness, FunctionOptions } from "./options.ts";
 import { callerSignals } from "../base/signals.ts";
 import type { FunctionState, Outcome, Store } from "./store.ts";
@@ -115,19 +105,14 @@ export class Calls {
   }
 
   /** The key of a call; `signals` receives every AbortSignal among the arguments. */
-  keyOf(
-    self: unknown,
-    args: readonly unknown[],
-    signals: AbortSignal[],
-  ): string | Promise<string> {
+  keyOf(self: unknown, args: readonly unknown[], signals: AbortSignal[]): string | Promise<string> {
     const { hashFunc } = this.#options;
     let text: string;
     if (hashFunc === undefined) {
       text = canonicalArguments(args, signals);
     } else {
       const identity: unknown = Reflect.apply(hashFunc, self, args);
-      const bare = this.#version === undefined &&
-        typeof this.#options.this !== "function";
+      const bare = this.#version === undefined && typeof this.#options.this !== "function";
       if (typeof identity === "string" && bare && isUnmistakable(identity)) {
         text = identity;
       } else {
@@ -137,12 +122,14 @@ export class Calls {
       }
       signals.push(...callerSignals(args));
     }
-    return digest(keyText({
-      text,
-      custom: hashFunc !== undefined,
-      self: this.#selfText(self),
-      version: this.#version,
-    }));
+    return digest(
+      keyText({
+        text,
+        custom: hashFunc !== undefined,
+        self: this.#selfText(self),
+        version: this.#version,
+      }),
+    );
   }
 
   #selfText(self: unknown): string | undefined {
@@ -162,10 +149,7 @@ export class Calls {
   }
 
   /** Finds out which call it is. */
-  ask(
-    self: unknown,
-    args: readonly unknown[],
-  ): Asked | Promise<Asked> {
+  ask(self: unknown, args: readonly unknown[]): Asked | Promise<Asked> {
     const signals: AbortSignal[] = [];
     const key = this.keyOf(self, args, signals);
     return typeof key === "string"
@@ -190,9 +174,13 @@ export class Calls {
     const { key, signals } = asked;
     const { flights, barrier } = this.#state;
     if (
-      !this.#singleFlight || signals.length > 0 || barrier !== undefined ||
+      !this.#singleFlight ||
+      signals.length > 0 ||
+      barrier !== undefined ||
       flights.get(key) !== undefined
-    ) return give(await this.fly(asked, null));
+    ) {
+      return give(await this.fly(asked, null));
+    }
     // The way of most calls, in as few steps as it takes: nobody else asks, and the store has it.
     const flight = flights.begin(key, true);
     let found: Found | undefined;
@@ -227,10 +215,7 @@ export class Calls {
   }
 
   /** Looks without running. */
-  async read(
-    self: unknown,
-    args: readonly unknown[],
-  ): Promise<CacheRead<unknown>> {
+  async read(self: unknown, args: readonly unknown[]): Promise<CacheRead<unknown>> {
     this.#store.assertOpen();
     const { key, signals } = await this.ask(self, args);
     while (this.#state.barrier !== undefined) await this.#state.barrier;
@@ -247,20 +232,12 @@ export class Calls {
     const { backend } = this.#store;
     const { name } = this.#state;
     if (args.length === 0) {
-      await this.#store.bust(
-        [this.#state],
-        undefined,
-        () => backend.deleteId(name),
-      );
+      await this.#store.bust([this.#state], undefined, () => backend.deleteId(name));
     } else {
       // At once where it can be: a call right after this one must find the bust under way.
       const asked = this.ask(self, args);
       const { key } = asked instanceof Promise ? await asked : asked;
-      await this.#store.bust(
-        [this.#state],
-        key,
-        () => backend.delete(name, key),
-      );
+      await this.#store.bust([this.#state], key, () => backend.delete(name, key));
     }
   }
 
@@ -270,10 +247,7 @@ export class Calls {
    * @param asked Which call it is.
    * @param found What the caller has found already.
    */
-  async fly(
-    asked: Asked,
-    found: Known,
-  ): Promise<CallDetail<unknown>> {
+  async fly(asked: Asked, found: Known): Promise<CallDetail<unknown>> {
     this.#store.assertOpen();
     const detail = await this.#join(asked, found);
     this.count(detail.status, detail.durationMs, asked);
@@ -281,10 +255,7 @@ export class Calls {
   }
 
   /** Joins the flight of an equal call, or leads one. */
-  async #join(
-    asked: Asked,
-    found: Known,
-  ): Promise<CallDetail<unknown>> {
+  async #join(asked: Asked, found: Known): Promise<CallDetail<unknown>> {
     const { flights } = this.#state;
     while (true) {
       // Not only the first one: what a flight finds during a bust, later calls must not share.
@@ -294,11 +265,7 @@ export class Calls {
       if (flight === undefined) {
         // A call that is aborted already is no leader for others.
         const joinable = this.#singleFlight && !aborted;
-        return await this.#lead(
-          asked,
-          flights.begin(asked.key, joinable),
-          found,
-        );
+        return await this.#lead(asked, flights.begin(asked.key, joinable), found);
       }
       for (const signal of asked.signals) signal.throwIfAborted();
       const landing = await this.#follow(asked, flight);
@@ -310,11 +277,7 @@ export class Calls {
       const { encoded, status, storedAt, durationMs } = landing.outcome;
       // What cannot be copied cannot be shared: each caller owns its result.
       if (encoded === undefined) {
-        return await this.#lead(
-          asked,
-          flights.begin(asked.key, false),
-          undefined,
-        );
+        return await this.#lead(asked, flights.begin(asked.key, false), undefined);
       }
       return {
         value: decode(encoded),
@@ -326,10 +289,7 @@ export class Calls {
     }
   }
 
-  async #follow(
-    asked: Asked,
-    flight: Flight<Outcome>,
-  ): ReturnType<Flight<Outcome>["wait"]> {
+  async #follow(asked: Asked, flight: Flight<Outcome>): ReturnType<Flight<Outcome>["wait"]> {
     const self = currentFlight();
     if (self === undefined) return await flight.wait(asked.signals);
     if (waitsForItself(self, flight)) {
@@ -343,11 +303,7 @@ export class Calls {
     }
   }
 
-  async #lead(
-    asked: Asked,
-    flight: Flight<Outcome>,
-    found: Known,
-  ): Promise<CallDetail<unknown>> {
+  async #lead(asked: Asked, flight: Flight<Outcome>, found: Known): Promise<CallDetail<unknown>> {
     const { key, signals } = asked;
     const { flights } = this.#state;
     const detach = (): void => flights.detach(key, flight);
@@ -371,16 +327,10 @@ export class Calls {
   }
 
   /** The stored result or a new one. */
-  async #result(
-    asked: Asked,
-    flight: Flight<Outcome>,
-    known: Known,
-  ): Promise<Result> {
+  async #result(asked: Asked, flight: Flight<Outcome>, known: Known): Promise<Result> {
     const { id } = this.#state;
     const { cacheOnly, printMisses } = this.#store.switches;
-    const found = known === null
-      ? await this.#look(asked.key, asked.signals[0])
-      : known;
+    const found = known === null ? await this.#look(asked.key, asked.signals[0]) : known;
     const status = found && this.statusOf(found);
     if (found !== undefined && status !== undefined) {
       if (status === "stale") void this.renew(asked);
@@ -399,26 +349,22 @@ export class Calls {
         found === undefined ||
         isPast(found.entry.expiresAt, this.#freshness.staleIfError) ||
         asked.signals.some((signal) => signal.aborted)
-      ) throw error;
+      ) {
+        throw error;
+      }
       this.#store.report(error, "refresh", this.#state, asked.key);
       return resultOf(found, "stale");
     }
   }
 
   /** What a run comes to that renews this key already: past its windows, a call waits for it. */
-  async #renewed(
-    asked: Asked,
-    flight: Flight<Outcome>,
-  ): Promise<Result | undefined> {
+  async #renewed(asked: Asked, flight: Flight<Outcome>): Promise<Result | undefined> {
     const renewal = this.#state.renewals.get(asked.key)?.flight;
     if (renewal === undefined || renewal.outdated || !this.#singleFlight) {
       return undefined;
     }
     // As part of the flight, so that a renewal that waits for itself is noticed.
-    const landing = await runInFlight(
-      flight,
-      () => this.#follow(asked, renewal),
-    );
+    const landing = await runInFlight(flight, () => this.#follow(asked, renewal));
     if (!landing.landed) return undefined;
     const { encoded } = landing.outcome;
     if (encoded === undefined) return undefined;
@@ -457,10 +403,8 @@ export class Calls {
     durationMs: number,
   ): Promise<{ encoded: Encoded; storedAt: number | null } | undefined> {
     const { shouldCache, schema } = this.#options;
-    const report = (
-      error: unknown,
-      kind: "refused" | "encode" | "write",
-    ): void => this.#store.report(error, kind, this.#state, asked.key);
+    const report = (error: unknown, kind: "refused" | "encode" | "write"): void =>
+      this.#store.report(error, kind, this.#state, asked.key);
     let encoded: Encoded;
     try {
       if (shouldCache !== undefined && !shouldCache(value, ...asked.args)) {
@@ -478,14 +422,9 @@ export class Calls {
     }
     const unstored = { encoded, storedAt: null };
     try {
-      const issues = schema === undefined
-        ? undefined
-        : await issuesOf(schema, value);
+      const issues = schema === undefined ? undefined : await issuesOf(schema, value);
       if (issues !== undefined) {
-        report(
-          new TypeError("Cannot store the value: it fails the schema"),
-          "refused",
-        );
+        report(new TypeError("Cannot store the value: it fails the schema"), "refused");
         return unstored;
       }
     } catch (error) {
@@ -504,11 +443,7 @@ export class Calls {
       durationMs,
     });
     try {
-      const storing = this.#store.backend.set(
-        this.#state.name,
-        asked.key,
-        entry,
-      );
+      const storing = this.#store.backend.set(this.#state.name, asked.key, entry);
       flight.storing = storing;
       await storing;
     } catch (error) {
@@ -553,9 +488,7 @@ export class Calls {
     if (!isPast(expiresAt, 0)) return "hit";
     const { staleWhileRevalidate, staleIfError } = this.#freshness;
     if (!isPast(expiresAt, staleWhileRevalidate)) return "stale";
-    return this.#store.switches.cacheOnly && !isPast(expiresAt, staleIfError)
-      ? "stale"
-      : undefined;
+    return this.#store.switches.cacheOnly && !isPast(expiresAt, staleIfError) ? "stale" : undefined;
   }
 
   /** Calls back with each key that was stored or is busted, until the returned function is called. */
@@ -566,10 +499,7 @@ export class Calls {
   }
 
   /** What is stored and still counts, stale or not; trouble is reported and is a miss. */
-  async #look(
-    key: string,
-    signal: AbortSignal | undefined,
-  ): Promise<Found | undefined> {
+  async #look(key: string, signal: AbortSignal | undefined): Promise<Found | undefined> {
     const { name } = this.#state;
     let entry: StoredEntry | undefined;
     try {
@@ -584,20 +514,11 @@ export class Calls {
   }
 
   /** Tells that an entry could not be read. */
-  #missed(
-    error: unknown,
-    key: string,
-    signal: AbortSignal | undefined,
-  ): void {
+  #missed(error: unknown, key: string, signal: AbortSignal | undefined): void {
     // An abort is what the caller wanted, and no trouble of the store.
     if (signal?.aborted === true) return;
     const kind = error instanceof DamagedEntryError ? "damaged" : "read";
-    this.#store.report(
-      this.#store.wrap("read", error),
-      kind,
-      this.#state,
-      key,
-    );
+    this.#store.report(this.#store.wrap("read", error), kind, this.#state, key);
   }
 
   /**
@@ -635,9 +556,7 @@ export class Calls {
     const entries: (StoredEntry | undefined)[] = [];
     for (const key of keys) {
       try {
-        entries.push(
-          await this.#store.backend.get(this.#state.name, key, signal),
-        );
+        entries.push(await this.#store.backend.get(this.#state.name, key, signal));
       } catch (error) {
         this.#store.assertOpen();
         signal?.throwIfAborted();
@@ -649,10 +568,7 @@ export class Calls {
   }
 
   /** Checks and decodes an entry; `undefined` when it does not count. */
-  accept(
-    key: string,
-    entry: StoredEntry,
-  ): Found | undefined | Promise<Found | undefined> {
+  accept(key: string, entry: StoredEntry): Found | undefined | Promise<Found | undefined> {
     const { id, name } = this.#state;
     let value: unknown;
     try {
@@ -679,9 +595,7 @@ export class Calls {
     found: Found,
   ): Promise<Found | undefined> {
     try {
-      return await issuesOf(schema, found.value) === undefined
-        ? found
-        : undefined;
+      return (await issuesOf(schema, found.value)) === undefined ? found : undefined;
     } catch (error) {
       this.#store.report(error, "refused", this.#state, key);
       return undefined;
@@ -711,9 +625,7 @@ export class Calls {
     } catch {
       text = "arguments that cannot be shown";
     }
-    const shown = text.length > MAX_SHOWN
-      ? `${text.slice(0, MAX_SHOWN)}…`
-      : text;
+    const shown = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
     warn(`panza: ${status} ${this.#state.id} ${key} ${shown}`);
   }
 }

@@ -15,9 +15,11 @@ import type { AsyncLocalStorage } from "node:async_hooks";
 import { builtin } from "../base/runtime.ts";
 
 /** What a waiter learns: the outcome, or that it has to go on by itself. */
-export type Landing<T> = { readonly landed: true; readonly outcome: T } | {
-  readonly landed: false;
-};
+export type Landing<T> =
+  | { readonly landed: true; readonly outcome: T }
+  | {
+    readonly landed: false;
+  };
 
 const ALONE = { landed: false } as const;
 

@@ -27,10 +27,6 @@ export function unescapeName(text: string): string {
   return text.replace(
     ESCAPED,
     (_, code: string) =>
-      code === "\\"
-        ? "\\"
-        : code === "0"
-        ? "\0"
-        : String.fromCharCode(parseInt(code.slice(1), 16)),
+      code === "\\" ? "\\" : code === "0" ? "\0" : String.fromCharCode(parseInt(code.slice(1), 16)),
   );
 }

@@ -4,13 +4,8 @@
  * @module
  */
 
-import type { Backend } from "../backend/contract.ts";
 import { type Duration, parseDuration } from "../base/duration.ts";
-import {
-  optionMessage,
-  type PanzaError,
-  refuseUnknownOptions,
-} from "../base/errors.ts";
+import { optionMessage, type PanzaError, refuseUnknownOptions } from "../base/errors.ts";
 
 /**
  * The part of Standard Schema v1 (https://standardschema.dev) that a cache needs: zod, valibot,
@@ -30,9 +25,7 @@ export interface Schema<Value = unknown> {
       | { readonly issues?: readonly unknown[] | undefined }
       | Promise<{ readonly issues?: readonly unknown[] | undefined }>;
     /** Types alone; never present at run time. */
-    readonly types?:
-      | { readonly input: unknown; readonly output: Value }
-      | undefined;
+    readonly types?: { readonly input: unknown; readonly output: Value } | undefined;
   };
 }
 
@@ -149,10 +142,7 @@ export interface CacheOptions {
    *
    * @default {one `console.warn` for each id and kind}
    */
-  readonly onError?: (
-    error: PanzaError | Error,
-    context: ErrorContext,
-  ) => void;
+  readonly onError?: (error: PanzaError | Error, context: ErrorContext) => void;
   /**
    * Encrypts every value that is stored, with AES-GCM: one key, or several, of which the first
    * encrypts and all are tried to decrypt. Ids, keys, sizes and times stay readable. What is stored
@@ -170,9 +160,7 @@ export function checkCacheOptions(action: string, options: CacheOptions): void {
   refuseUnknownOptions(action, options, CACHE_OPTIONS);
   const { onError } = options;
   if (onError !== undefined && typeof onError !== "function") {
-    throw new TypeError(
-      optionMessage(action, "onError", "a function", onError),
-    );
+    throw new TypeError(optionMessage(action, "onError", "a function", onError));
   }
 }
 
@@ -249,11 +237,7 @@ export function checkFunctionOptions(options: FunctionOptions): Freshness {
     "a string or a finite number",
   );
   check("shouldCache", typeof options.shouldCache === "function", "a function");
-  check(
-    "schema",
-    typeof schema?.["~standard"]?.validate === "function",
-    "a Standard Schema",
-  );
+  check("schema", typeof schema?.["~standard"]?.validate === "function", "a Standard Schema");
   check("singleFlight", typeof options.singleFlight === "boolean", "a boolean");
   check("debug", typeof options.debug === "boolean", "a boolean");
   const duration = (name: string, unset: number): number => {

@@ -133,7 +133,7 @@ export class Store {
 
   /** What the environment asks for, read on first use. */
   get switches(): Switches {
-    return this.#switches ??= readSwitches();
+    return (this.#switches ??= readSwitches());
   }
 
   /** Whether `close` was called. */
@@ -176,13 +176,9 @@ export class Store {
     const other = this.#names.get(name);
     if (other === undefined) {
       this.#names.set(name, { source, fn });
-    } else if (
-      other.fn !== fn && (other.source !== source || NATIVE.test(source))
-    ) {
+    } else if (other.fn !== fn && (other.source !== source || NATIVE.test(source))) {
       throw new TypeError(
-        `Cannot cache a function: another function is cached as ${
-          quote(name)
-        } already, ` +
+        `Cannot cache a function: another function is cached as ${quote(name)} already, ` +
           "and they would serve each other's results; pass each its own { id: … }",
       );
     }
@@ -190,21 +186,12 @@ export class Store {
   }
 
   /** Tells of trouble that its caller does not see. */
-  report(
-    error: unknown,
-    kind: ErrorKind,
-    state?: FunctionState,
-    key?: string,
-  ): void {
+  report(error: unknown, kind: ErrorKind, state?: FunctionState, key?: string): void {
     if (state === undefined) this.#errors++;
     else state.counters.errors++;
-    const known = error instanceof Error
-      ? error
-      : new Error(quote(error), { cause: error });
+    const known = error instanceof Error ? error : new Error(quote(error), { cause: error });
     const tell = (): void => {
-      const where = state === undefined || state.id === ""
-        ? ""
-        : `${state.id}: `;
+      const where = state === undefined || state.id === "" ? "" : `${state.id}: `;
       const own = OWN_CODE[kind];
       const what = own === undefined ? known.message : `${own} (${known.name})`;
       this.#tell(`${kind}:${state?.id ?? ""}`, `${where}${what}`);
@@ -256,10 +243,9 @@ export class Store {
     for (const state of states) state.changed(key);
     const done = Promise.allSettled(writes).then(deletion);
     for (const state of states) {
-      const barrier: Promise<void> = Promise.allSettled([state.barrier, done])
-        .then(() => {
-          if (state.barrier === barrier) state.barrier = undefined;
-        });
+      const barrier: Promise<void> = Promise.allSettled([state.barrier, done]).then(() => {
+        if (state.barrier === barrier) state.barrier = undefined;
+      });
       state.barrier = barrier;
     }
     await this.guard("delete", () => done);
@@ -296,13 +282,13 @@ export class Store {
 
   /** Waits for what was begun and closes the backend; the second call waits for the first. */
   close(): Promise<void> {
-    return this.#closing ??= (async () => {
+    return (this.#closing ??= (async () => {
       // A refresh may begin another: until none is left.
       while (this.#background.size > 0) {
         await Promise.allSettled(this.#background);
       }
       await this.guard("close", () => this.backend.close());
-    })();
+    })());
   }
 }
 

@@ -41,14 +41,7 @@
 
 import { UnhashableArgumentError } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
-import {
-  className,
-  formatPath,
-  isPlain,
-  isPlainArray,
-  MAX_DEPTH,
-  viewName,
-} from "./shape.ts";
+import { className, formatPath, isPlain, isPlainArray, MAX_DEPTH, viewName } from "./shape.ts";
 import { sortedCopy } from "./sorted.ts";
 
 /** Printable ASCII without quote and backslash: JSON writes it as it is, and it is well-formed. */
@@ -91,31 +84,25 @@ export function canonicalize(args: readonly unknown[]): string {
 }
 
 /** The canonical text of arguments; `signals` receives every AbortSignal among them. */
-export function canonicalArguments(
-  args: readonly unknown[],
-  signals: AbortSignal[],
-): string {
+export function canonicalArguments(args: readonly unknown[], signals: AbortSignal[]): string {
   const whole = plainText(args);
   if (whole !== undefined) return whole;
-  return guarded(
-    { root: "args", around: [args], steps: [0], signals },
-    (walk) => {
-      let text = "";
-      let pending = "";
-      for (let index = 0; index < args.length; index++) {
-        walk.steps[0] = index;
-        const part = write(args[index], walk);
-        // What is absent counts only if a later argument is there.
-        if (part === undefined) {
-          pending += index === 0 ? UNDEFINED : `,${UNDEFINED}`;
-        } else {
-          text += index === 0 ? part : `${pending},${part}`;
-          pending = "";
-        }
+  return guarded({ root: "args", around: [args], steps: [0], signals }, (walk) => {
+    let text = "";
+    let pending = "";
+    for (let index = 0; index < args.length; index++) {
+      walk.steps[0] = index;
+      const part = write(args[index], walk);
+      // What is absent counts only if a later argument is there.
+      if (part === undefined) {
+        pending += index === 0 ? UNDEFINED : `,${UNDEFINED}`;
+      } else {
+        text += index === 0 ? part : `${pending},${part}`;
+        pending = "";
       }
-      return `[${text}]`;
-    },
-  );
+    }
+    return `[${text}]`;
+  });
 }
 
 /** The canonical text of one value that stands for a call; `name` is where its path starts. */
@@ -132,13 +119,9 @@ function guarded(walk: Walk, pass: (walk: Walk) => string): string {
     return pass(walk);
   } catch (cause) {
     if (cause instanceof UnhashableArgumentError) throw cause;
-    throw new UnhashableArgumentError(
-      pathOf(walk),
-      "something that throws when it is read",
-      {
-        cause,
-      },
-    );
+    throw new UnhashableArgumentError(pathOf(walk), "something that throws when it is read", {
+      cause,
+    });
   }
 }
 
@@ -155,9 +138,7 @@ function write(value: unknown, walk: Walk): string | undefined {
       return writeString(value);
     case "number":
       // The shortest decimal form of ECMAScript is the one of RFC 8785; `${-0}` is "0".
-      return Number.isFinite(value)
-        ? `${value}`
-        : tagged("number", `"${value}"`);
+      return Number.isFinite(value) ? `${value}` : tagged("number", `"${value}"`);
     case "boolean":
       return value ? "true" : "false";
     case "undefined":
@@ -225,9 +206,7 @@ function plainText(value: object): string | undefined {
 
 function writeContent(value: object, walk: Walk): string | undefined {
   if (Array.isArray(value)) {
-    return isPlainArray(value)
-      ? writeArray(value, walk)
-      : writeInstance(value, walk);
+    return isPlainArray(value) ? writeArray(value, walk) : writeInstance(value, walk);
   }
   if (isPlain(value)) {
     return typeof value["toJSON"] === "function"
@@ -343,10 +322,7 @@ function writeSpecial(value: object, walk: Walk): string | undefined {
       // Anything can be assigned to `lastIndex`.
       walk.steps[walk.around.length - 1] = "lastIndex";
       const start = write(lastIndex, walk) ?? UNDEFINED;
-      return tagged(
-        "RegExp",
-        `[${writeString(source)},${writeString(flags)},${start}]`,
-      );
+      return tagged("RegExp", `[${writeString(source)},${writeString(flags)},${start}]`);
     }
     case URL.prototype:
       return tagged("URL", writeString((value as URL).href));
@@ -355,10 +331,7 @@ function writeSpecial(value: object, walk: Walk): string | undefined {
     case Set.prototype:
       return writeSet(value as Set<unknown>, walk);
     case ArrayBuffer.prototype:
-      return tagged(
-        "ArrayBuffer",
-        `"${base64(new Uint8Array(value as ArrayBuffer))}"`,
-      );
+      return tagged("ArrayBuffer", `"${base64(new Uint8Array(value as ArrayBuffer))}"`);
     default:
       return writeInstance(value, walk);
   }
@@ -366,8 +339,9 @@ function writeSpecial(value: object, walk: Walk): string | undefined {
 
 function isAbortSignal(value: object): value is AbortSignal {
   // The second half knows signals of another realm or of a polyfill.
-  return value instanceof AbortSignal ||
-    Object.prototype.toString.call(value) === "[object AbortSignal]";
+  return (
+    value instanceof AbortSignal || Object.prototype.toString.call(value) === "[object AbortSignal]"
+  );
 }
 
 function writeView(value: ArrayBufferView, walk: Walk): string | undefined {
@@ -375,11 +349,7 @@ function writeView(value: ArrayBufferView, walk: Walk): string | undefined {
   const name = className(value);
   // Node's Buffer is the one subclass whose whole state is its bytes; it behaves unlike its base.
   if (name !== type && name !== "Buffer") return writeInstance(value, walk);
-  const bytes = new Uint8Array(
-    value.buffer,
-    value.byteOffset,
-    value.byteLength,
-  );
+  const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   // The bytes as they lie in memory: every platform that the runtimes support is little-endian.
   return tagged(name, `"${base64(bytes)}"`);
 }
@@ -387,8 +357,7 @@ function writeView(value: ArrayBufferView, walk: Walk): string | undefined {
 function base64(bytes: Uint8Array): string {
   const buffer = builtin("node:buffer");
   if (buffer !== undefined) {
-    return buffer.Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      .toString("base64");
+    return buffer.Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
   }
   let binary = "";
   // In pieces, because the number of arguments of a call is bounded.
@@ -404,9 +373,7 @@ function writeMap(value: ReadonlyMap<unknown, unknown>, walk: Walk): string {
   let index = 0;
   for (const [key, item] of value) {
     walk.steps[level] = index++;
-    pairs.push(
-      `[${write(key, walk) ?? UNDEFINED},${write(item, walk) ?? UNDEFINED}]`,
-    );
+    pairs.push(`[${write(key, walk) ?? UNDEFINED},${write(item, walk) ?? UNDEFINED}]`);
   }
   return tagged("Map", `[${pairs.sort().join(",")}]`);
 }
@@ -450,17 +417,11 @@ function writeInstance(value: object, walk: Walk): string {
   const toJSON: unknown = Reflect.get(value, "toJSON");
   const name = className(value);
   if (typeof toJSON !== "function") {
-    return refuse(
-      walk,
-      `an instance of ${name} without toJSON, whose private state is invisible`,
-    );
+    return refuse(walk, `an instance of ${name} without toJSON, whose private state is invisible`);
   }
   walk.steps[walk.around.length - 1] = "toJSON()";
   const result: unknown = Reflect.apply(toJSON, value, [""]);
-  return tagged(
-    "toJSON",
-    `[${writeString(name)},${write(result, walk) ?? UNDEFINED}]`,
-  );
+  return tagged("toJSON", `[${writeString(name)},${write(result, walk) ?? UNDEFINED}]`);
 }
 
 function refuse(walk: Walk, what: string): never {
@@ -526,9 +487,7 @@ export function digest(text: string): string | Promise<string> {
 export async function webDigest(text: string): Promise<string> {
   const bytes = new TextEncoder().encode(text);
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**

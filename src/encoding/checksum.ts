@@ -25,11 +25,7 @@ const timeWords = new Uint32Array(times.buffer);
  * @param entry The entry; its own checksum is not looked at.
  * @returns 0 to 2³² − 1.
  */
-export function checksumOf(
-  id: string,
-  key: string,
-  entry: StoredEntry,
-): number {
+export function checksumOf(id: string, key: string, entry: StoredEntry): number {
   const { expiresAt, staleUntil } = entry;
   times[0] = entry.storedAt;
   times[1] = entry.durationMs;
@@ -50,10 +46,7 @@ function mixText(sum: number, text: string): number {
   sum = mix(sum, length);
   let index = 0;
   for (; index + 1 < length; index += 2) {
-    sum = mix(
-      sum,
-      text.charCodeAt(index) | (text.charCodeAt(index + 1) << 16),
-    );
+    sum = mix(sum, text.charCodeAt(index) | (text.charCodeAt(index + 1) << 16));
   }
   return index < length ? mix(sum, text.charCodeAt(index)) : sum;
 }

@@ -55,11 +55,7 @@ function jsonText(value: unknown): string | undefined {
  * Whether JSON text keeps the value exactly, in a form that is worth keeping: no member is dropped
  * or changed, no object stands in two places, and no array of numbers is long.
  */
-function isExactJson(
-  value: unknown,
-  seen: Set<object>,
-  depth: number,
-): boolean {
+function isExactJson(value: unknown, seen: Set<object>, depth: number): boolean {
   switch (typeof value) {
     case "string":
     case "boolean":
@@ -106,25 +102,15 @@ export function decode({ format, data }: Encoded): unknown {
       }
       return unpack(data);
     default:
-      throw new SyntaxError(
-        `format ${quote(format)} is unknown`,
-      );
+      throw new SyntaxError(`format ${quote(format)} is unknown`);
   }
 }
 
 /** What an entry tells beside its value. */
-export type EntryTimes = Pick<
-  StoredEntry,
-  "storedAt" | "expiresAt" | "staleUntil" | "durationMs"
->;
+export type EntryTimes = Pick<StoredEntry, "storedAt" | "expiresAt" | "staleUntil" | "durationMs">;
 
 /** Puts an entry together, with the checksum that binds it to its place. */
-export function seal(
-  id: string,
-  key: string,
-  encoded: Encoded,
-  times: EntryTimes,
-): StoredEntry {
+export function seal(id: string, key: string, encoded: Encoded, times: EntryTimes): StoredEntry {
   const { storedAt, expiresAt, staleUntil, durationMs } = times;
   // Written out: spreading costs three times as much.
   const entry = {

@@ -36,9 +36,7 @@ export function portableCrc32(data: string | Uint8Array, seed: number): number {
     }
     return value;
   });
-  const bytes = typeof data === "string"
-    ? new TextEncoder().encode(data)
-    : data;
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
   let crc = ~seed;
   for (let index = 0; index < bytes.length; index++) {
     crc = table[(crc ^ bytes[index]!) & 0xff]! ^ (crc >>> 8);

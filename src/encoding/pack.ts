@@ -15,22 +15,13 @@ import {
   type NumberKind,
   padded,
 } from "./packed.ts";
-import {
-  className,
-  formatPath,
-  isPlain,
-  isPlainArray,
-  MAX_DEPTH,
-  viewName,
-} from "./shape.ts";
+import { className, formatPath, isPlain, isPlainArray, MAX_DEPTH, viewName } from "./shape.ts";
 
 /** From this length on an array of numbers is packed: 128 numbers parse as fast as they unpack. */
 export const LONG = 128;
 
 /** The tag of the narrowest array for these numbers; `undefined` if one is no number. */
-export function numberKind(
-  values: readonly unknown[],
-): NumberKind | undefined {
+export function numberKind(values: readonly unknown[]): NumberKind | undefined {
   let low = 0;
   let high = 0;
   let integers = true;
@@ -57,8 +48,10 @@ export function numberKind(
 /** Whether an array has nothing but its elements: neither holes nor named properties. */
 export function isDense(values: readonly unknown[]): boolean {
   const names = Object.keys(values);
-  return names.length === values.length &&
-    (names.length === 0 || names[names.length - 1] === `${names.length - 1}`);
+  return (
+    names.length === values.length &&
+    (names.length === 0 || names[names.length - 1] === `${names.length - 1}`)
+  );
 }
 
 /** Writes one value. */
@@ -69,9 +62,7 @@ class Packer {
   #offset = 0;
 
   pack(value: unknown): Uint8Array {
-    const skeleton = new TextEncoder().encode(
-      JSON.stringify(this.#guarded(value)),
-    );
+    const skeleton = new TextEncoder().encode(JSON.stringify(this.#guarded(value)));
     const start = padded(HEADER_BYTES + skeleton.length);
     const bytes = new Uint8Array(start + this.#offset);
     const view = new DataView(bytes.buffer);
@@ -136,9 +127,7 @@ class Packer {
       return this.#refuse(`nested more than ${MAX_DEPTH} objects deep`);
     }
     if (Array.isArray(value)) {
-      return isPlainArray(value)
-        ? this.#writeArray(value)
-        : this.#refuseInstance(value);
+      return isPlainArray(value) ? this.#writeArray(value) : this.#refuseInstance(value);
     }
     return isPlain(value) ? this.#writePlain(value) : this.#writeSpecial(value);
   }
@@ -240,16 +229,14 @@ class Packer {
       case Set.prototype:
         return {
           $: "Set",
-          v: this.#list([...value as Set<unknown>]),
+          v: this.#list([...(value as Set<unknown>)]),
         };
       case ArrayBuffer.prototype: {
         const bytes = new Uint8Array(value as ArrayBuffer);
         return { $: "ArrayBuffer", v: [this.#segment(bytes), bytes.length] };
       }
       default:
-        return isKnownError(value)
-          ? this.#writeError(value)
-          : this.#refuseInstance(value);
+        return isKnownError(value) ? this.#writeError(value) : this.#refuseInstance(value);
     }
   }
 
@@ -258,11 +245,7 @@ class Packer {
     const name = className(value);
     if (name !== type && name !== "Buffer") return this.#refuseInstance(value);
     // Only the bytes of the view: what else its buffer holds is none of the value's business.
-    const bytes = new Uint8Array(
-      value.buffer,
-      value.byteOffset,
-      value.byteLength,
-    );
+    const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
     return { $: name, v: [this.#segment(bytes), bytes.length] };
   }
 
@@ -281,9 +264,7 @@ class Packer {
 
   #refuseInstance(value: object): never {
     const type = Object.prototype.toString.call(value).slice(8, -1);
-    return this.#refuse(
-      type === "Promise" ? "a promise" : `an instance of ${className(value)}`,
-    );
+    return this.#refuse(type === "Promise" ? "a promise" : `an instance of ${className(value)}`);
   }
 
   #segment(bytes: Uint8Array): number {
@@ -302,8 +283,10 @@ const KEPT = ["message", "name", "stack", "cause", "errors"] as const;
 
 function isKnownError(value: object): value is Error {
   const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === AggregateError.prototype ||
-    [...ERRORS.values()].some((known) => known.prototype === prototype);
+  return (
+    prototype === AggregateError.prototype ||
+    [...ERRORS.values()].some((known) => known.prototype === prototype)
+  );
 }
 
 /**

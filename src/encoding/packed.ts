@@ -29,17 +29,18 @@ export const MAGIC = 0x0a315a50; // "PZ1\n", little-endian
 export const HEADER_BYTES = 8;
 
 /** What JSON.parse gives: the skeleton before it is revived. */
-export type Json = null | boolean | number | string | Json[] | {
-  [name: string]: Json;
-};
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | Json[]
+  | {
+    [name: string]: Json;
+  };
 
 /** An array of packed numbers. */
-export type NumberArray =
-  | Uint8Array
-  | Int16Array
-  | Int32Array
-  | Float32Array
-  | Float64Array;
+export type NumberArray = Uint8Array | Int16Array | Int32Array | Float32Array | Float64Array;
 
 /** The classes of arrays of packed numbers, by tag. */
 export interface NumberArrays {
@@ -78,12 +79,7 @@ export function padded(length: number): number {
 }
 
 /** Makes a property, whatever its name: assigning would call a setter such as `__proto__`. */
-export function define(
-  target: object,
-  name: string,
-  value: unknown,
-  enumerable: boolean,
-): void {
+export function define(target: object, name: string, value: unknown, enumerable: boolean): void {
   Object.defineProperty(target, name, {
     value,
     enumerable,

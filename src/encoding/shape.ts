@@ -13,17 +13,19 @@ export const MAX_DEPTH = 1000;
 /** Whether the object is what a literal makes, in this realm or another, or has no prototype. */
 export function isPlain(value: object): value is Record<string, unknown> {
   const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null ||
+  return (
+    prototype === Object.prototype ||
+    prototype === null ||
     (typeof prototype === "object" &&
       Object.getPrototypeOf(prototype) === null &&
-      Object.hasOwn(prototype, "isPrototypeOf"));
+      Object.hasOwn(prototype, "isPrototypeOf"))
+  );
 }
 
 /** Whether the array is of the class Array itself, in this realm or another. */
 export function isPlainArray(value: readonly unknown[]): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Array.prototype ||
-    (Array.isArray(prototype) && isPlain(prototype));
+  return prototype === Array.prototype || (Array.isArray(prototype) && isPlain(prototype));
 }
 
 /** The name of the class that an object is of. */
@@ -52,10 +54,7 @@ const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\(\))?$/u;
 const MAX_STEPS = 16;
 
 /** A path as one would write it in code: `args[0].client["odd name"]`. */
-export function formatPath(
-  root: string,
-  steps: readonly (string | number)[],
-): string {
+export function formatPath(root: string, steps: readonly (string | number)[]): string {
   const shown = steps.length <= MAX_STEPS
     ? steps
     : [...steps.slice(0, MAX_STEPS - 2), "…", ...steps.slice(-1)];

@@ -17,10 +17,7 @@ const MAX_COPY_DEPTH = 64;
  * @returns The copy, or `undefined` for everything that needs a closer look: what is not JSON,
  * deep data, and names that an object puts in an order of its own or that stand for something else.
  */
-export function sortedCopy(
-  value: object,
-  depth: number = 0,
-): object | undefined {
+export function sortedCopy(value: object, depth: number = 0): object | undefined {
   if (depth > MAX_COPY_DEPTH) return undefined;
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype === Object.prototype) {
@@ -31,10 +28,7 @@ export function sortedCopy(
     : undefined;
 }
 
-function copyArray(
-  value: readonly unknown[],
-  depth: number,
-): unknown[] | undefined {
+function copyArray(value: readonly unknown[], depth: number): unknown[] | undefined {
   if ("toJSON" in value) return undefined;
   const copy: unknown[] = [];
   for (let index = 0; index < value.length; index++) {
@@ -61,10 +55,7 @@ function copyArray(
   return copy;
 }
 
-function copyObject(
-  value: Record<string, unknown>,
-  depth: number,
-): object | undefined {
+function copyObject(value: Record<string, unknown>, depth: number): object | undefined {
   // Of its own or of a changed Object.prototype: either way JSON.stringify would ask it.
   if (typeof value["toJSON"] === "function") return undefined;
   const copy: Record<string, unknown> = {};
@@ -132,10 +123,7 @@ function orderOf(names: readonly string[]): readonly string[] | undefined {
     if (isSame(known.names, names)) return known.sorted;
   }
   const sorted = isKept(names) ? names.toSorted() : undefined;
-  if (
-    names.length <= MAX_NAMES &&
-    names.every((name) => name.length <= MAX_NAME_LENGTH)
-  ) {
+  if (names.length <= MAX_NAMES && names.every((name) => name.length <= MAX_NAME_LENGTH)) {
     if (orders.size >= MAX_ORDERS) orders.clear();
     const next = head !== undefined && head.rest < MAX_REST ? head : undefined;
     const rest = next === undefined ? 0 : next.rest + 1;
@@ -154,7 +142,5 @@ function isSame(left: readonly string[], right: readonly string[]): boolean {
 
 /** Digits may be an index, which every object puts first; `$` and `__proto__` mean something. */
 function isKept(names: readonly string[]): boolean {
-  return names.every((name) =>
-    name !== "$" && name !== "__proto__" && !/^[0-9]/.test(name)
-  );
+  return names.every((name) => name !== "$" && name !== "__proto__" && !/^[0-9]/.test(name));
 }

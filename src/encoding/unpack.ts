@@ -135,8 +135,10 @@ class Unpacker {
       case "bigint":
         return this.#bigint(v);
       case "ref":
-        return (typeof v === "number" ? this.#objects[v] : undefined) ??
-          malformed("a reference to nothing");
+        return (
+          (typeof v === "number" ? this.#objects[v] : undefined) ??
+            malformed("a reference to nothing")
+        );
       case "Date":
         return this.#made(new Date(v === null ? NaN : numberOf(v)));
       case "URL":
@@ -184,9 +186,7 @@ class Unpacker {
   #bigint(v: Json | undefined): bigint {
     const text = textOf(v);
     if (!/^-?[0-9a-f]+$/.test(text)) malformed("an unknown bigint");
-    return text.startsWith("-")
-      ? -BigInt(`0x${text.slice(1)}`)
-      : BigInt(`0x${text}`);
+    return text.startsWith("-") ? -BigInt(`0x${text.slice(1)}`) : BigInt(`0x${text}`);
   }
 
   #regExp([source, flags, lastIndex]: Json[]): RegExp {
@@ -261,20 +261,16 @@ class Unpacker {
    * Where the bytes of a segment begin. Segments stand in the order in which the skeleton names
    * them: two tags never share one, so that a few bytes cannot ask for much memory.
    */
-  #locate(
-    v: Json | undefined,
-    width: number,
-  ): { begin: number; count: number } {
+  #locate(v: Json | undefined, width: number): { begin: number; count: number } {
     const [offset, size] = listOf(v);
     const begin = this.#next;
     const count = numberOf(size);
     if (begin - this.#start !== numberOf(offset)) {
       malformed("a segment out of order");
     }
-    if (
-      !Number.isInteger(count) || count < 0 ||
-      begin + count * width > this.#bytes.length
-    ) malformed("bytes beyond the end");
+    if (!Number.isInteger(count) || count < 0 || begin + count * width > this.#bytes.length) {
+      malformed("bytes beyond the end");
+    }
     this.#next = begin + padded(count * width);
     return { begin, count };
   }
@@ -296,25 +292,19 @@ class Unpacker {
     const buffer = this.#buffer(v);
     if (name === "Buffer") {
       const node = builtin("node:buffer");
-      return this.#made(
-        node === undefined ? new Uint8Array(buffer) : node.Buffer.from(buffer),
-      );
+      return this.#made(node === undefined ? new Uint8Array(buffer) : node.Buffer.from(buffer));
     }
     const View = viewConstructor(name) ?? malformed("an unknown type");
     return this.#made(new View(buffer));
   }
 
-  #numbers(
-    Numbers: NumberArrays[NumberKind],
-    v: Json | undefined,
-  ): number[] {
+  #numbers(Numbers: NumberArrays[NumberKind], v: Json | undefined): number[] {
     const width = Numbers.BYTES_PER_ELEMENT;
     const { begin, count } = this.#locate(v, width);
     const at = this.#bytes.byteOffset + begin;
-    const packed: NumberArray =
-      at % width === 0 && this.#bytes.buffer instanceof ArrayBuffer
-        ? new Numbers(this.#bytes.buffer, at, count)
-        : new Numbers(this.#copy(begin, count * width));
+    const packed: NumberArray = at % width === 0 && this.#bytes.buffer instanceof ArrayBuffer
+      ? new Numbers(this.#bytes.buffer, at, count)
+      : new Numbers(this.#copy(begin, count * width));
     const numbers: number[] = new Array(count);
     for (let index = 0; index < count; index++) numbers[index] = packed[index]!;
     return numbers;
@@ -327,15 +317,11 @@ function isFarIndex(name: string): boolean {
 }
 
 function textOf(json: Json | undefined): string {
-  return typeof json === "string"
-    ? json
-    : malformed("no text where text belongs");
+  return typeof json === "string" ? json : malformed("no text where text belongs");
 }
 
 function numberOf(json: Json | undefined): number {
-  return typeof json === "number"
-    ? json
-    : malformed("no number where one belongs");
+  return typeof json === "number" ? json : malformed("no number where one belongs");
 }
 
 function listOf(json: Json | undefined): Json[] {
@@ -356,8 +342,6 @@ export function unpack(bytes: Uint8Array): unknown {
   }
   const end = HEADER_BYTES + view.getUint32(4, true);
   if (end > bytes.length) malformed("it breaks off");
-  const text = new TextDecoder("utf-8", { fatal: true }).decode(
-    bytes.subarray(HEADER_BYTES, end),
-  );
+  const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(HEADER_BYTES, end));
   return new Unpacker(bytes, padded(end)).whole(JSON.parse(text) as Json);
 }

@@ -145,10 +145,7 @@ const RATE = "limit the rate";
  * assertEquals(await new Client().double(21), 42);
  * ```
  */
-export function limitConcurrency(
-  n: number,
-  options: LimitConcurrencyOptions = {},
-): Limit {
+export function limitConcurrency(n: number, options: LimitConcurrencyOptions = {}): Limit {
   requireCount(CONCURRENCY, "n", n, 1);
   checkLimiterOptions(CONCURRENCY, options);
   const permits: Permits = { perKey: n, activeCount: 0 };
@@ -193,11 +190,7 @@ class PermitLane extends Lane {
     return true;
   }
 
-  run(
-    fn: AsyncFunction,
-    self: unknown,
-    args: unknown[],
-  ): Promise<unknown> {
+  run(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
     let result: Promise<unknown>;
     try {
       result = Promise.resolve(Reflect.apply(fn, self, args));
@@ -207,10 +200,7 @@ class PermitLane extends Lane {
     }
     // The intrinsic `then`, as `await` uses it, calls one of the two once, whatever the function
     // returned; they belong to the lane, so that a call makes no closures.
-    return Reflect.apply(Promise.prototype.then, result, [
-      this.#kept,
-      this.#failed,
-    ]);
+    return Reflect.apply(Promise.prototype.then, result, [this.#kept, this.#failed]);
   }
 
   readonly #kept = (value: unknown): unknown => {
@@ -270,9 +260,7 @@ export function limitRate(count: number, options: LimitRateOptions): RateLimit {
   checkLimiterOptions(RATE, options, "per");
   const per = parseDuration(RATE, "per", options.per);
   if (per === Infinity) {
-    throw new RangeError(
-      optionMessage(RATE, "per", "finite, or later calls never start", per),
-    );
+    throw new RangeError(optionMessage(RATE, "per", "finite, or later calls never start", per));
   }
   const limiter = new Limiter<WindowLane>(
     options,
@@ -299,12 +287,7 @@ class WindowLane extends Lane {
   #admitted = 0;
   #timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
-  constructor(
-    key: unknown,
-    limiter: Limiter<WindowLane>,
-    count: number,
-    per: number,
-  ) {
+  constructor(key: unknown, limiter: Limiter<WindowLane>, count: number, per: number) {
     super(key);
     this.#limiter = limiter;
     this.#count = count;
@@ -317,11 +300,7 @@ class WindowLane extends Lane {
     return true;
   }
 
-  run(
-    fn: AsyncFunction,
-    self: unknown,
-    args: unknown[],
-  ): Promise<unknown> {
+  run(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
     // The window counts from here and not from the admission: work of others may lie between.
     const now = performance.now();
     this.#admitted--;
@@ -365,14 +344,15 @@ class WindowLane extends Lane {
 
   /** Sets the timer for the next waiting call; calls that have yet to begin will do it themselves. */
   #arm(now: number): void {
-    if (
-      this.size === 0 || this.#admitted > 0 || this.#timer !== undefined
-    ) return;
+    if (this.size === 0 || this.#admitted > 0 || this.#timer !== undefined) return;
     const delay = Math.ceil(this.#per - this.#age(now));
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#admit();
-    }, Math.min(delay, LONGEST_DELAY));
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#admit();
+      },
+      Math.min(delay, LONGEST_DELAY),
+    );
   }
 
   /** Admits whom the window lets start: a timer may fire early, or be a part of a long delay. */
@@ -402,7 +382,10 @@ class WindowLane extends Lane {
   }
 
   #idle(now: number): boolean {
-    return this.size === 0 && this.#admitted === 0 &&
-      now - (this.#starts.at(-1) ?? -Infinity) >= this.#per;
+    return (
+      this.size === 0 &&
+      this.#admitted === 0 &&
+      now - (this.#starts.at(-1) ?? -Infinity) >= this.#per
+    );
   }
 }

@@ -5,11 +5,7 @@
  * @module
  */
 
-import {
-  optionMessage,
-  QueueFullError,
-  refuseUnknownOptions,
-} from "../base/errors.ts";
+import { optionMessage, QueueFullError, refuseUnknownOptions } from "../base/errors.ts";
 import { callerSignals } from "../base/signals.ts";
 import { type AsyncFunction, dress, methodContext } from "../base/wrap.ts";
 
@@ -55,11 +51,7 @@ export abstract class Lane {
   abstract take(): boolean;
 
   /** Runs a call that has what it needs to start; it never throws. */
-  abstract run(
-    fn: AsyncFunction,
-    self: unknown,
-    args: unknown[],
-  ): Promise<unknown>;
+  abstract run(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown>;
 
   /** Is told when a call joined the line. */
   joined?(): void;
@@ -92,10 +84,7 @@ export abstract class Lane {
 // caller takes both functions at once.
 let admit: (waiter: Waiter) => void;
 let refuse: (reason: unknown) => void;
-function capture(
-  resolve: (waiter: Waiter) => void,
-  reject: (reason: unknown) => void,
-): void {
+function capture(resolve: (waiter: Waiter) => void, reject: (reason: unknown) => void): void {
   admit = resolve;
   refuse = reject;
 }
@@ -129,17 +118,12 @@ export class Limiter<Kind extends Lane> {
    * @param options The options, checked.
    * @param open Makes the lane of a key.
    */
-  constructor(
-    options: LimiterOptions,
-    open: (key: unknown, limiter: Limiter<Kind>) => Kind,
-  ) {
+  constructor(options: LimiterOptions, open: (key: unknown, limiter: Limiter<Kind>) => Kind) {
     this.#deriveKey = options.deriveKey;
     this.#maxQueue = options.maxQueue ?? Infinity;
     this.#signal = options.signal;
     this.#open = open;
-    this.#shared = options.deriveKey === undefined
-      ? open(undefined, this)
-      : undefined;
+    this.#shared = options.deriveKey === undefined ? open(undefined, this) : undefined;
   }
 
   /**
@@ -154,17 +138,11 @@ export class Limiter<Kind extends Lane> {
   }
 
   /** Runs a call now or when its turn comes; it rejects and never throws. */
-  call(
-    fn: AsyncFunction,
-    self: unknown,
-    args: unknown[],
-  ): Promise<unknown> {
+  call(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
     try {
       this.#signal?.throwIfAborted();
       const lane = this.#shared ?? this.#lane(args);
-      return lane.take()
-        ? lane.run(fn, self, args)
-        : this.#wait(lane, fn, self, args);
+      return lane.take() ? lane.run(fn, self, args) : this.#wait(lane, fn, self, args);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -209,8 +187,7 @@ export class Limiter<Kind extends Lane> {
   }
 
   #lane(args: unknown[]): Kind {
-    const key: unknown = this.#deriveKey &&
-      Reflect.apply(this.#deriveKey, undefined, args);
+    const key: unknown = this.#deriveKey && Reflect.apply(this.#deriveKey, undefined, args);
     let lane = this.lanes.get(key);
     if (lane === undefined) {
       lane = this.#spare ?? this.#open(key, this);
@@ -221,12 +198,7 @@ export class Limiter<Kind extends Lane> {
     return lane;
   }
 
-  #wait(
-    lane: Lane,
-    fn: AsyncFunction,
-    self: unknown,
-    args: unknown[],
-  ): Promise<unknown> {
+  #wait(lane: Lane, fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
     const signals = callerSignals([this.#signal, ...args]);
     for (const signal of signals) signal.throwIfAborted();
     if (lane.size >= this.#maxQueue) throw new QueueFullError(this.#maxQueue);
@@ -300,9 +272,7 @@ export function checkLimiterOptions(
   refuseUnknownOptions(action, options, known);
   const { deriveKey, maxQueue = Infinity, signal } = options;
   if (deriveKey !== undefined && typeof deriveKey !== "function") {
-    throw new TypeError(
-      optionMessage(action, "deriveKey", "a function", deriveKey),
-    );
+    throw new TypeError(optionMessage(action, "deriveKey", "a function", deriveKey));
   }
   requireCount(action, "maxQueue", maxQueue, 0);
   requireSignal(action, signal);
@@ -344,8 +314,6 @@ export function requireCount(
  */
 export function requireSignal(action: string, signal: unknown): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(
-      optionMessage(action, "signal", "an AbortSignal", signal),
-    );
+    throw new TypeError(optionMessage(action, "signal", "an AbortSignal", signal));
   }
 }

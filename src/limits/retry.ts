@@ -155,26 +155,23 @@ export function retry(options: RetryOptions = {}): Retry {
 }
 
 function readOptions(options: RetryOptions): Plan {
-  refuseUnknownOptions(ACTION, options, [
-    "attempts",
-    "backoff",
-    "when",
-    "after",
-    "signal",
-  ]);
+  refuseUnknownOptions(ACTION, options, ["attempts", "backoff", "when", "after", "signal"]);
   const { attempts = 5, backoff = {}, signal } = options;
   const { when = () => true, after = () => undefined } = options;
   requireCount(ACTION, "attempts", attempts, 1, false);
   requireSignal(ACTION, signal);
-  for (const [name, value] of [["when", when], ["after", after]] as const) {
+  for (
+    const [name, value] of [
+      ["when", when],
+      ["after", after],
+    ] as const
+  ) {
     if (typeof value !== "function") {
       throw new TypeError(optionMessage(ACTION, name, "a function", value));
     }
   }
   if (typeof backoff !== "object" || backoff === null) {
-    throw new TypeError(
-      optionMessage(ACTION, "backoff", "an object", backoff),
-    );
+    throw new TypeError(optionMessage(ACTION, "backoff", "an object", backoff));
   }
   const known = ["min", "max", "multiplier", "jitter"];
   refuseUnknownOptions("retry with this backoff", backoff, known);
@@ -192,12 +189,7 @@ function readOptions(options: RetryOptions): Plan {
   return { attempts, min, max, multiplier, jitter, when, after, signal };
 }
 
-function requireRange(
-  name: string,
-  value: unknown,
-  from: number,
-  to: number,
-): void {
+function requireRange(name: string, value: unknown, from: number, to: number): void {
   const rule = to === Number.MAX_VALUE
     ? `a finite number from ${from}`
     : `a number from ${from} to ${to}`;
@@ -224,9 +216,7 @@ async function callUntilItSucceeds(
   args: unknown[],
 ): Promise<unknown> {
   const signals = callerSignals(args);
-  const ends = joinSignals(
-    plan.signal === undefined ? signals : [plan.signal, ...signals],
-  );
+  const ends = joinSignals(plan.signal === undefined ? signals : [plan.signal, ...signals]);
   let made = 0;
   let pause: number | undefined;
   const call = (): unknown => {
@@ -234,10 +224,9 @@ async function callUntilItSucceeds(
     return Reflect.apply(fn, self, args);
   };
   const isRetriable = (error: unknown): boolean => {
-    if (
-      made === plan.attempts || signals.some((signal) => signal.aborted) ||
-      !plan.when(error)
-    ) return false;
+    if (made === plan.attempts || signals.some((signal) => signal.aborted) || !plan.when(error)) {
+      return false;
+    }
     pause = readPause(plan.after(error));
     return pause === undefined;
   };

@@ -5,11 +5,7 @@
  */
 
 import type { Backend, EntryInfo, StoredEntry } from "../backend/contract.ts";
-import {
-  CacheClosedError,
-  optionMessage,
-  refuseUnknownOptions,
-} from "../base/errors.ts";
+import { CacheClosedError, optionMessage, refuseUnknownOptions } from "../base/errors.ts";
 
 /** Options of {@linkcode MemoryBackend}. */
 export interface MemoryOptions {
@@ -97,9 +93,9 @@ export class MemoryBackend implements Backend {
     if (typeof maxBytes !== "number") {
       throw new TypeError(optionMessage(action, "maxBytes", rule, maxBytes));
     }
-    if (
-      maxBytes !== Infinity && !(Number.isSafeInteger(maxBytes) && maxBytes > 0)
-    ) throw new RangeError(optionMessage(action, "maxBytes", rule, maxBytes));
+    if (maxBytes !== Infinity && !(Number.isSafeInteger(maxBytes) && maxBytes > 0)) {
+      throw new RangeError(optionMessage(action, "maxBytes", rule, maxBytes));
+    }
     this.#maxBytes = maxBytes;
   }
 
@@ -127,10 +123,7 @@ export class MemoryBackend implements Backend {
    * @returns The entries in the order of the keys, `undefined` where there is none.
    * @throws {CacheClosedError} After `close()`.
    */
-  getMany(
-    id: string,
-    keys: readonly string[],
-  ): Promise<(StoredEntry | undefined)[]> {
+  getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
     const slots = this.#slots.get(id);
     return Promise.resolve(keys.map((key) => this.#read(slots, key)));
@@ -237,17 +230,12 @@ export class MemoryBackend implements Backend {
     return Promise.resolve();
   }
 
-  #read(
-    slots: Map<string, Slot> | undefined,
-    key: string,
-  ): StoredEntry | undefined {
+  #read(slots: Map<string, Slot> | undefined, key: string): StoredEntry | undefined {
     const slot = slots?.get(key);
     if (slot === undefined) return undefined;
     this.#use(slot);
     const { entry } = slot;
-    return entry === undefined || typeof entry.data === "string"
-      ? entry
-      : copy(entry);
+    return entry === undefined || typeof entry.data === "string" ? entry : copy(entry);
   }
 
   #add(id: string, key: string): Slot {
@@ -301,13 +289,7 @@ function copy(entry: StoredEntry): StoredEntry {
 }
 
 /** Bytes that an entry takes at most: engines hold a UTF-16 unit in one byte or in two. */
-function sizeInMemory(
-  id: string,
-  key: string,
-  data: string | Uint8Array,
-): number {
-  const dataBytes = typeof data === "string"
-    ? data.length * 2
-    : data.byteLength;
+function sizeInMemory(id: string, key: string, data: string | Uint8Array): number {
+  const dataBytes = typeof data === "string" ? data.length * 2 : data.byteLength;
   return dataBytes + (id.length + key.length) * 2 + OVERHEAD_BYTES;
 }

@@ -77,28 +77,18 @@ const CLEAR_TO_END = "\x1b[K";
  * assertStringIncludes(drawn, "3/3");
  * ```
  */
-export function progressBar(
-  options: ProgressBarOptions = {},
-): (progress: BatchProgress) => void {
+export function progressBar(options: ProgressBarOptions = {}): (progress: BatchProgress) => void {
   const action = "draw progress";
   refuseUnknownOptions(action, options, ["total", "plainInterval", "output"]);
   const { total, plainInterval = "5s", output } = options;
   if (total !== undefined && !(Number.isSafeInteger(total) && total >= 0)) {
     const Refusal = typeof total === "number" ? RangeError : TypeError;
-    throw new Refusal(
-      optionMessage(action, "total", "a non-negative integer", total),
-    );
+    throw new Refusal(optionMessage(action, "total", "a non-negative integer", total));
   }
   if (output !== undefined && typeof output?.write !== "function") {
-    throw new TypeError(
-      optionMessage(action, "output", "an object with write(text)", output),
-    );
+    throw new TypeError(optionMessage(action, "output", "an object with write(text)", output));
   }
-  const bar = new Bar(
-    total,
-    parseDuration(action, "plainInterval", plainInterval),
-    output,
-  );
+  const bar = new Bar(total, parseDuration(action, "plainInterval", plainInterval), output);
   return (progress) => bar.update(progress);
 }
 
@@ -111,11 +101,7 @@ class Bar {
   #drawnAt: number | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(
-    total: number | undefined,
-    plainMs: number,
-    output: Terminal | undefined,
-  ) {
+  constructor(total: number | undefined, plainMs: number, output: Terminal | undefined) {
     this.#total = total;
     this.#plainMs = plainMs;
     this.#output = output;
@@ -124,11 +110,10 @@ class Bar {
   update(progress: BatchProgress): void {
     this.#progress = progress;
     this.#speed.add(progress);
-    const output = this.#output ??= terminal();
+    const output = (this.#output ??= terminal());
     const live = output.columns !== undefined;
     // The first line of a terminal comes at once, that of a log when there is something to tell.
-    const since = progress.durationMs -
-      (this.#drawnAt ?? (live ? -Infinity : 0));
+    const since = progress.durationMs - (this.#drawnAt ?? (live ? -Infinity : 0));
     if (progress.finished || since >= (live ? REDRAW_MS : this.#plainMs)) {
       this.#draw(output);
     } else if (live) {
@@ -153,9 +138,7 @@ class Bar {
     // One column less: some terminals go to the next line when the last column is filled.
     const room = columns - 1;
     const drawn = withBar(text, progress.done, total, room).slice(0, room);
-    output.write(
-      `${LINE_START}${drawn}${CLEAR_TO_END}${progress.finished ? "\n" : ""}`,
-    );
+    output.write(`${LINE_START}${drawn}${CLEAR_TO_END}${progress.finished ? "\n" : ""}`);
   }
 }
 
@@ -194,10 +177,11 @@ class Speed {
     }
     for (
       let next = samples[1];
-      next !== undefined && at - next.at >= WINDOW_MS &&
-      done - next.done >= WINDOW_INPUTS;
+      next !== undefined && at - next.at >= WINDOW_MS && done - next.done >= WINDOW_INPUTS;
       next = samples[1]
-    ) samples.shift();
+    ) {
+      samples.shift();
+    }
   }
 
   /** Inputs in a second; `undefined` while it cannot be known. */
@@ -205,7 +189,7 @@ class Speed {
     const { at, done } = this.#samples[0] ?? this.#latest;
     const elapsed = this.#latest.at - at;
     const settled = this.#latest.done - done;
-    return elapsed > 0 && settled > 0 ? settled / elapsed * 1000 : undefined;
+    return elapsed > 0 && settled > 0 ? (settled / elapsed) * 1000 : undefined;
   }
 }
 
@@ -219,7 +203,7 @@ function describe(
   const parts = [
     total === undefined
       ? `${done} done`
-      : `${done}/${total} ${Math.floor(done / Math.max(total, 1) * 100)}%`,
+      : `${done}/${total} ${Math.floor((done / Math.max(total, 1)) * 100)}%`,
     `hits ${progress.hits}`,
     `misses ${progress.misses}`,
   ];
@@ -231,7 +215,7 @@ function describe(
   } else if (perSecond !== undefined) {
     parts.push(`${formatRate(perSecond)}/s`);
     if (total !== undefined && done < total) {
-      parts.push(`${formatTime((total - done) / perSecond * 1000)} left`);
+      parts.push(`${formatTime(((total - done) / perSecond) * 1000)} left`);
     }
   }
   return parts.join(", ");
@@ -242,12 +226,7 @@ const LEAST_BAR = 10;
 const MOST_BAR = 30;
 
 /** The line with a bar before it, where both have room. */
-function withBar(
-  text: string,
-  done: number,
-  total: number | undefined,
-  room: number,
-): string {
+function withBar(text: string, done: number, total: number | undefined, room: number): string {
   const width = Math.min(MOST_BAR, room - text.length - "[] ".length);
   if (total === undefined || width < LEAST_BAR) return text;
   const full = Math.round(width * Math.min(done / Math.max(total, 1), 1));

@@ -18,12 +18,7 @@
  * @module
  */
 
-import type {
-  Backend,
-  EntryInfo,
-  Report,
-  StoredEntry,
-} from "../backend/contract.ts";
+import type { Backend, EntryInfo, Report, StoredEntry } from "../backend/contract.ts";
 import {
   BackendError,
   BucketNotFoundError,
@@ -31,12 +26,7 @@ import {
   DamagedEntryError,
   PanzaError,
 } from "../base/errors.ts";
-import {
-  BrokenBodyError,
-  Bucket,
-  BucketCreationError,
-  type Listed,
-} from "./bucket.ts";
+import { BrokenBodyError, Bucket, BucketCreationError, type Listed } from "./bucket.ts";
 import { checkOptions, type S3Options } from "./client.ts";
 import { explain, isBucketMissing } from "./errors.ts";
 import {
@@ -49,13 +39,7 @@ import {
   tellerOf,
   toldNames,
 } from "./names.ts";
-import {
-  bodyOf,
-  contentTypeOf,
-  entryOf,
-  metadataOf,
-  timesOf,
-} from "./object.ts";
+import { bodyOf, contentTypeOf, entryOf, metadataOf, timesOf } from "./object.ts";
 import { mapInOrder } from "./pool.ts";
 
 /** Reads of one batch or listing under way; the other slots stay free for single calls. */
@@ -108,9 +92,7 @@ export class S3Backend implements Backend {
     checkOptions("open an S3 backend", options);
     this.#place = parsePlace("open an S3 backend", location);
     this.#bucket = new Bucket(this.#place.bucket, options);
-    this.#host = options.endpoint === undefined
-      ? "S3"
-      : new URL(options.endpoint).host;
+    this.#host = options.endpoint === undefined ? "S3" : new URL(options.endpoint).host;
     this.description = `S3 ${this.#place.label}`;
   }
 
@@ -133,16 +115,8 @@ export class S3Backend implements Backend {
    * @throws {DamagedEntryError} If the object is not one that this class wrote.
    * @throws {BackendError} If S3 cannot be reached, or refuses.
    */
-  async get(
-    id: string,
-    key: string,
-    signal?: AbortSignal,
-  ): Promise<StoredEntry | undefined> {
-    return await this.#read(
-      "read",
-      signal,
-      (both) => this.#fetchEntry(id, key, both),
-    );
+  async get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
+    return await this.#read("read", signal, (both) => this.#fetchEntry(id, key, both));
   }
 
   /**
@@ -247,12 +221,7 @@ export class S3Backend implements Backend {
    * @throws {BackendError} If S3 cannot be reached, or refuses any of them.
    */
   async clear(): Promise<void> {
-    await this.#write(
-      "delete",
-      undefined,
-      undefined,
-      () => this.#deleteAll(this.#place.root),
-    );
+    await this.#write("delete", undefined, undefined, () => this.#deleteAll(this.#place.root));
   }
 
   /**
@@ -269,17 +238,10 @@ export class S3Backend implements Backend {
     const prefix = await this.#read(
       "list",
       undefined,
-      () =>
-        id === undefined
-          ? Promise.resolve(this.#place.root)
-          : folderName(this.#place, id),
+      () => id === undefined ? Promise.resolve(this.#place.root) : folderName(this.#place, id),
     );
     const objects = this.#listObjects(prefix, signal);
-    const infos = mapInOrder(
-      READS_AT_ONCE,
-      objects,
-      (listed) => this.#inspect(listed, signal),
-    );
+    const infos = mapInOrder(READS_AT_ONCE, objects, (listed) => this.#inspect(listed, signal));
     try {
       for (;;) {
         const next = await this.#read("list", undefined, () => infos.next());
@@ -311,9 +273,7 @@ export class S3Backend implements Backend {
   ): Promise<Out> {
     const closing = this.#closing.signal;
     try {
-      const both = signal === undefined
-        ? closing
-        : AbortSignal.any([closing, signal]);
+      const both = signal === undefined ? closing : AbortSignal.any([closing, signal]);
       both.throwIfAborted();
       return await work(both);
     } catch (error) {
@@ -334,9 +294,9 @@ export class S3Backend implements Backend {
     work: () => Promise<void>,
   ): Promise<void> {
     if (this.#closing.signal.aborted) throw new CacheClosedError();
-    const before = [...this.#writes].filter((other) =>
-      meet(id, other.id) && meet(key, other.key)
-    ).map((other) => other.done);
+    const before = [...this.#writes]
+      .filter((other) => meet(id, other.id) && meet(key, other.key))
+      .map((other) => other.done);
     const { promise: done, resolve } = Promise.withResolvers<void>();
     const write: Write = { id, key, done };
     this.#writes.add(write);
@@ -355,12 +315,7 @@ export class S3Backend implements Backend {
     if (error instanceof PanzaError) return error;
     if (isBucketMissing(error)) {
       const { bucket } = this.#place;
-      return new BucketNotFoundError(
-        this.description,
-        operation,
-        bucket,
-        error,
-      );
+      return new BucketNotFoundError(this.description, operation, bucket, error);
     }
     const creating = error instanceof BucketCreationError;
     const { reason, advice } = explain(
@@ -397,9 +352,7 @@ export class S3Backend implements Backend {
     signal: AbortSignal,
   ): AsyncGenerator<Listed, void, undefined> {
     for await (const page of this.#bucket.list(prefix, signal)) {
-      yield* page.filter(({ object }) =>
-        parseName(this.#place, object) !== undefined
-      );
+      yield* page.filter(({ object }) => parseName(this.#place, object) !== undefined);
     }
   }
 
@@ -413,10 +366,9 @@ export class S3Backend implements Backend {
     const told = parseName(this.#place, object);
     const names = told?.id !== undefined && told.key !== undefined
       ? { id: told.id, key: told.key }
-      : carriedNames(metadata) ?? await this.#tellNames(object, signal);
+      : (carriedNames(metadata) ?? (await this.#tellNames(object, signal)));
     if (names === undefined) return undefined;
-    const times = timesOf(metadata) ??
-      { storedAt: modified, expiresAt: null, staleUntil: null };
+    const times = timesOf(metadata) ?? { storedAt: modified, expiresAt: null, staleUntil: null };
     return { ...names, ...times, size };
   }
 
@@ -424,22 +376,15 @@ export class S3Backend implements Backend {
     object: string,
     signal: AbortSignal,
   ): Promise<{ id: string; key: string } | undefined> {
-    const found = await this.#bucket.fetch(
-      await tellerOf(object),
-      signal,
-    );
-    return found === undefined
-      ? undefined
-      : toldNames(new TextDecoder().decode(found.body));
+    const found = await this.#bucket.fetch(await tellerOf(object), signal);
+    return found === undefined ? undefined : toldNames(new TextDecoder().decode(found.body));
   }
 
   async #deleteAll(prefix: string): Promise<void> {
     const refused = await this.#bucket.removeAll(prefix);
     if (refused.length === 0) return;
     throw new Error(
-      `${refused.length} of its objects were refused and are still there (${
-        refused[0]
-      })`,
+      `${refused.length} of its objects were refused and are still there (${refused[0]})`,
     );
   }
 }

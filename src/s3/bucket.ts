@@ -8,12 +8,7 @@ import { delay } from "@std/async/delay";
 import { Lazy } from "@std/async/lazy";
 import { retry, RetryError } from "@std/async/retry";
 import { MAX_REQUESTS, openClient, type S3, type S3Options } from "./client.ts";
-import {
-  isBucketMissing,
-  isBucketOurs,
-  isNotFound,
-  isObjectMissing,
-} from "./errors.ts";
+import { isBucketMissing, isBucketOurs, isNotFound, isObjectMissing } from "./errors.ts";
 import type { Metadata } from "./object.ts";
 import { mapInOrder, Slots } from "./pool.ts";
 
@@ -86,10 +81,7 @@ export class Bucket {
   }
 
   /** Sends requests within the slots; the first that meets a missing bucket may create it. */
-  async #send<Out>(
-    signal: AbortSignal | undefined,
-    work: (s3: S3) => Promise<Out>,
-  ): Promise<Out> {
+  async #send<Out>(signal: AbortSignal | undefined, work: (s3: S3) => Promise<Out>): Promise<Out> {
     const s3 = await this.#s3.get(signal && { signal });
     for (let attempt = 1;; attempt++) {
       // Whoever met the missing bucket before it was created finds this one settled.
@@ -98,9 +90,12 @@ export class Bucket {
         return await this.#slots.run(signal, () => work(s3));
       } catch (error) {
         if (
-          attempt === ATTEMPTS || this.#options.autoCreateBucket !== true ||
+          attempt === ATTEMPTS ||
+          this.#options.autoCreateBucket !== true ||
           !isBucketMissing(error)
-        ) throw error;
+        ) {
+          throw error;
+        }
       }
       await creation.get();
       // A new bucket may take a moment to be known everywhere.
@@ -148,12 +143,7 @@ export class Bucket {
   }
 
   /** Stores an object; nobody sees it before it is complete. */
-  async put(
-    object: string,
-    body: Uint8Array,
-    type: string,
-    metadata: Metadata,
-  ): Promise<void> {
+  async put(object: string, body: Uint8Array, type: string, metadata: Metadata): Promise<void> {
     await (body.length > PARTS_FROM_BYTES
       ? this.#putParts(object, body, type, metadata)
       : this.#putWhole(object, body, type, metadata));
@@ -185,36 +175,30 @@ export class Bucket {
     metadata: Metadata,
   ): Promise<void> {
     const place = { Bucket: this.#name, Key: object };
-    const { UploadId } = await this.#send(
-      undefined,
-      ({ sdk, client }) =>
-        client.send(
-          new sdk.CreateMultipartUploadCommand({
-            ...place,
-            ContentType: type,
-            Metadata: { ...metadata },
-            ChecksumAlgorithm: "CRC32",
-          }),
-        ),
-    );
+    const { UploadId } = await this.#send(undefined, ({ sdk, client }) =>
+      client.send(
+        new sdk.CreateMultipartUploadCommand({
+          ...place,
+          ContentType: type,
+          Metadata: { ...metadata },
+          ChecksumAlgorithm: "CRC32",
+        }),
+      ));
     const upload = { ...place, UploadId };
     const count = Math.ceil(body.length / PART_BYTES);
     const numbers = Array.from({ length: count }, (_, index) => index + 1);
     try {
       const done = mapInOrder(PARTS_AT_ONCE, numbers, async (PartNumber) => {
         const end = PartNumber * PART_BYTES;
-        const answer = await this.#send(
-          undefined,
-          ({ sdk, client }) =>
-            client.send(
-              new sdk.UploadPartCommand({
-                ...upload,
-                PartNumber,
-                Body: body.subarray(end - PART_BYTES, end),
-                ChecksumAlgorithm: "CRC32",
-              }),
-            ),
-        );
+        const answer = await this.#send(undefined, ({ sdk, client }) =>
+          client.send(
+            new sdk.UploadPartCommand({
+              ...upload,
+              PartNumber,
+              Body: body.subarray(end - PART_BYTES, end),
+              ChecksumAlgorithm: "CRC32",
+            }),
+          ));
         const { ETag, ChecksumCRC32 } = answer;
         return { PartNumber, ETag, ChecksumCRC32 };
       });
@@ -230,26 +214,22 @@ export class Bucket {
       // The first failure is the one to tell; what this leaves, a lifecycle rule of the bucket ends.
       await this.#send(
         undefined,
-        ({ sdk, client }) =>
-          client.send(new sdk.AbortMultipartUploadCommand(upload)),
-      ).catch(
-        () => {},
-      );
+        ({ sdk, client }) => client.send(new sdk.AbortMultipartUploadCommand(upload)),
+      ).catch(() => {});
       throw error;
     }
   }
 
   /** The metadata of an object, `undefined` when there is no such object. */
-  async metadata(
-    object: string,
-    signal: AbortSignal,
-  ): Promise<Metadata | undefined> {
+  async metadata(object: string, signal: AbortSignal): Promise<Metadata | undefined> {
     try {
-      const answer = await this.#send(signal, ({ sdk, client }) =>
-        client.send(
-          new sdk.HeadObjectCommand({ Bucket: this.#name, Key: object }),
-          { abortSignal: signal },
-        ));
+      const answer = await this.#send(
+        signal,
+        ({ sdk, client }) =>
+          client.send(new sdk.HeadObjectCommand({ Bucket: this.#name, Key: object }), {
+            abortSignal: signal,
+          }),
+      );
       return answer.Metadata ?? {};
     } catch (error) {
       if (isNotFound(error)) return undefined;
@@ -259,17 +239,15 @@ export class Bucket {
 
   /** Deletes one object, whether it is there or not. */
   async remove(object: string): Promise<void> {
-    await this.#send(undefined, ({ sdk, client }) =>
-      client.send(
-        new sdk.DeleteObjectCommand({ Bucket: this.#name, Key: object }),
-      ));
+    await this.#send(
+      undefined,
+      ({ sdk, client }) =>
+        client.send(new sdk.DeleteObjectCommand({ Bucket: this.#name, Key: object })),
+    );
   }
 
   /** The objects below a prefix, page by page of 1,000. */
-  async *list(
-    prefix: string,
-    signal?: AbortSignal,
-  ): AsyncGenerator<Listed[], void, undefined> {
+  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<Listed[], void, undefined> {
     let token: string | undefined;
     do {
       const answer = await this.#send(signal, ({ sdk, client }) =>
@@ -282,11 +260,13 @@ export class Bucket {
           signal === undefined ? {} : { abortSignal: signal },
         ));
       yield (answer.Contents ?? []).flatMap(({ Key, Size, LastModified }) =>
-        Key === undefined ? [] : [{
-          object: Key,
-          size: Size ?? 0,
-          modified: LastModified?.getTime() ?? 0,
-        }]
+        Key === undefined ? [] : [
+          {
+            object: Key,
+            size: Size ?? 0,
+            modified: LastModified?.getTime() ?? 0,
+          },
+        ]
       );
       token = answer.IsTruncated ? answer.NextContinuationToken : undefined;
     } while (token !== undefined);
@@ -300,14 +280,10 @@ export class Bucket {
   async removeAll(prefix: string): Promise<string[]> {
     for (let pass = 1;; pass++) {
       let found = 0;
-      const refusals = mapInOrder(
-        DELETES_AT_ONCE,
-        this.list(prefix),
-        (page) => {
-          found += page.length;
-          return this.#removePage(page.map(({ object }) => object));
-        },
-      );
+      const refusals = mapInOrder(DELETES_AT_ONCE, this.list(prefix), (page) => {
+        found += page.length;
+        return this.#removePage(page.map(({ object }) => object));
+      });
       const refused = (await Array.fromAsync(refusals)).flat();
       // Servers may lose their place in a listing whose objects are being deleted. The last pass
       // finds nothing, unless others go on storing.
@@ -323,22 +299,17 @@ export class Bucket {
     let left = objects;
     for (let attempt = 1; left.length > 0; attempt++) {
       const Objects = left.map((Key) => ({ Key }));
-      const answer = await this.#send(
-        undefined,
-        ({ sdk, client }) =>
-          client.send(
-            new sdk.DeleteObjectsCommand({
-              Bucket: this.#name,
-              Delete: { Objects, Quiet: true },
-            }),
-          ),
-      );
+      const answer = await this.#send(undefined, ({ sdk, client }) =>
+        client.send(
+          new sdk.DeleteObjectsCommand({
+            Bucket: this.#name,
+            Delete: { Objects, Quiet: true },
+          }),
+        ));
       const again: string[] = [];
       for (const { Key, Code = "no code" } of answer.Errors ?? []) {
         if (Code === "NoSuchKey") continue;
-        if (
-          Key !== undefined && PASSING.has(Code) && attempt < ATTEMPTS
-        ) again.push(Key);
+        if (Key !== undefined && PASSING.has(Code) && attempt < ATTEMPTS) again.push(Key);
         else refused.push(Code);
       }
       left = again;
@@ -349,23 +320,19 @@ export class Bucket {
 }
 
 /** The whole body, which must be as long as it was announced. */
-async function readBody(
-  answer: {
-    readonly Body?: { transformToByteArray(): Promise<Uint8Array> } | undefined;
-    readonly ContentLength?: number | undefined;
-  },
-): Promise<Uint8Array> {
+async function readBody(answer: {
+  readonly Body?: { transformToByteArray(): Promise<Uint8Array> } | undefined;
+  readonly ContentLength?: number | undefined;
+}): Promise<Uint8Array> {
   let bytes: Uint8Array;
   try {
-    bytes = await answer.Body?.transformToByteArray() ?? new Uint8Array();
+    bytes = (await answer.Body?.transformToByteArray()) ?? new Uint8Array();
   } catch (cause) {
     throw new BrokenBodyError("the body broke off", { cause });
   }
   if (bytes.length !== (answer.ContentLength ?? bytes.length)) {
     throw new BrokenBodyError("the body is incomplete", {
-      cause: new Error(
-        `${bytes.length} of ${answer.ContentLength} bytes arrived`,
-      ),
+      cause: new Error(`${bytes.length} of ${answer.ContentLength} bytes arrived`),
     });
   }
   // A plain array of its own: some runtimes give a Buffer out of a pool.

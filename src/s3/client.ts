@@ -97,17 +97,11 @@ const CLIENT_OPTIONS = ["region", "endpoint", "credentials", "forcePathStyle"];
  * @throws {TypeError} If an option is unknown or has the wrong shape.
  */
 export function checkOptions(action: string, options: S3Options): void {
-  refuseUnknownOptions(action, options, [
-    ...CLIENT_OPTIONS,
-    "autoCreateBucket",
-    "client",
-  ]);
+  refuseUnknownOptions(action, options, [...CLIENT_OPTIONS, "autoCreateBucket", "client"]);
   const check = (name: keyof S3Options, good: boolean, rule: string) => {
     if (options[name] === undefined || good) return;
     // Never the value itself: it may be a secret in the wrong place.
-    throw new TypeError(
-      optionMessage(action, name, rule, kindOf(options[name])),
-    );
+    throw new TypeError(optionMessage(action, name, rule, kindOf(options[name])));
   };
   const { region, endpoint, credentials, client } = options;
   check(
@@ -130,9 +124,7 @@ export function checkOptions(action: string, options: S3Options): void {
   }
   check("client", isS3Client(client), "an S3Client of @aws-sdk/client-s3");
   const extra = CLIENT_OPTIONS.find((name) =>
-    Object.entries(options).some(([own, value]) =>
-      own === name && value !== undefined
-    )
+    Object.entries(options).some(([own, value]) => own === name && value !== undefined)
   );
   if (client !== undefined && extra !== undefined) {
     throw new TypeError(
@@ -148,20 +140,26 @@ function kindOf(value: unknown): string {
 function isEndpoint(text: unknown): boolean {
   if (typeof text !== "string" || !URL.canParse(text)) return false;
   const url = new URL(text);
-  return /^https?:$/.test(url.protocol) &&
-    url.username + url.password + url.search + url.hash === "";
+  return (
+    /^https?:$/.test(url.protocol) && url.username + url.password + url.search + url.hash === ""
+  );
 }
 
 function isS3Client(client: S3ClientLike | undefined): client is S3Client {
-  return client?.config?.serviceId === "S3" &&
-    typeof client.send === "function";
+  return client?.config?.serviceId === "S3" && typeof client.send === "function";
 }
 
 function isCredentials(value: unknown): boolean {
-  return typeof value === "object" && value !== null &&
-    "accessKeyId" in value && typeof value.accessKeyId === "string" &&
-    "secretAccessKey" in value && typeof value.secretAccessKey === "string" &&
-    value.accessKeyId !== "" && value.secretAccessKey !== "";
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "accessKeyId" in value &&
+    typeof value.accessKeyId === "string" &&
+    "secretAccessKey" in value &&
+    typeof value.secretAccessKey === "string" &&
+    value.accessKeyId !== "" &&
+    value.secretAccessKey !== ""
+  );
 }
 
 /**
@@ -194,19 +192,14 @@ export async function openClient(options: S3Options): Promise<S3> {
   if (isS3Client(options.client)) return { sdk, client: options.client };
   const explicit = options.credentials !== undefined;
   const endpoint = options.endpoint ??
-    (explicit
-      ? variable("AWS_ENDPOINT_URL_S3") ?? variable("AWS_ENDPOINT_URL")
-      : undefined);
-  const region = options.region ??
-    (explicit ? explicitRegion(endpoint) : undefined);
+    (explicit ? (variable("AWS_ENDPOINT_URL_S3") ?? variable("AWS_ENDPOINT_URL")) : undefined);
+  const region = options.region ?? (explicit ? explicitRegion(endpoint) : undefined);
   const pathStyle = options.forcePathStyle ?? endpoint !== undefined;
   const config: S3ClientConfig = {
     ...(explicit && region !== undefined ? QUIET : {}),
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
-    ...(options.credentials === undefined
-      ? {}
-      : { credentials: options.credentials }),
+    ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
     ...(pathStyle ? { forcePathStyle: true } : {}),
     maxAttempts: ATTEMPTS,
     // It would take a new connection, and a round trip, for each body past 2 MiB.

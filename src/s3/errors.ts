@@ -25,9 +25,7 @@ interface Facts {
 }
 
 function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null
-    ? Reflect.get(value, name)
-    : undefined;
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }
 
 function textMember(value: unknown, name: string): string | undefined {
@@ -46,12 +44,13 @@ function factsOf(error: unknown): Facts {
   return {
     name: textMember(error, "name") ?? "",
     message: textMember(error, "message") ?? String(error),
-    code: textMember(error, "Code") ?? textMember(error, "code") ??
-      textMember(member(error, "cause"), "code") ?? "",
+    code: textMember(error, "Code") ??
+      textMember(error, "code") ??
+      textMember(member(error, "cause"), "code") ??
+      "",
     status: numberMember(metadata, "httpStatusCode"),
     attempts: numberMember(metadata, "attempts"),
-    region: textMember(headers, "x-amz-bucket-region") ??
-      textMember(error, "Region"),
+    region: textMember(headers, "x-amz-bucket-region") ?? textMember(error, "Region"),
   };
 }
 
@@ -140,16 +139,13 @@ export function explain(error: unknown, where: string): Explanation {
   if (is(OTHER_REGION) || status === 301 || status === 307) {
     return {
       reason: `the bucket is in another region (${told})`,
-      advice: facts.region === undefined
-        ? "set region"
-        : `set region: "${facts.region}"`,
+      advice: facts.region === undefined ? "set region" : `set region: "${facts.region}"`,
     };
   }
   if (status === 401 || status === 403) {
     return {
       reason: `access denied (${told})`,
-      advice:
-        "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; without " +
+      advice: "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; without " +
         "s3:ListBucket a missing object reads as denied too",
     };
   }
@@ -172,7 +168,8 @@ export function explain(error: unknown, where: string): Explanation {
     };
   }
   if (
-    code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND" ||
+    code === "ERR_MODULE_NOT_FOUND" ||
+    code === "MODULE_NOT_FOUND" ||
     /@aws-sdk\/client-s3/.test(message)
   ) {
     return {

@@ -82,8 +82,7 @@ export interface ParsedName {
  * @throws {TypeError} If it is none of them, or names what no bucket can hold.
  */
 export function parsePlace(action: string, location: unknown): Place {
-  const refuse = (rule: string) =>
-    new TypeError(optionMessage(action, "location", rule, location));
+  const refuse = (rule: string) => new TypeError(optionMessage(action, "location", rule, location));
   if (typeof location !== "string") {
     throw refuse('text such as "bucket/prefix"');
   }
@@ -92,7 +91,8 @@ export function parsePlace(action: string, location: unknown): Place {
   const segments = rest.at(-1) === "" ? rest.slice(0, -1) : rest;
   if (
     !/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) ||
-    bucket.includes("..") || /^\d+(\.\d+){3}$/.test(bucket)
+    bucket.includes("..") ||
+    /^\d+(\.\d+){3}$/.test(bucket)
   ) {
     throw refuse(
       '"bucket/prefix" with a bucket of 3 to 63 lower-case letters, digits, hyphens and single ' +
@@ -100,25 +100,17 @@ export function parsePlace(action: string, location: unknown): Place {
     );
   }
   if (segments.some((segment) => /^\.{0,2}$/.test(segment))) {
-    throw refuse(
-      '"bucket/prefix" with a prefix that has no empty, "." or ".." segment',
-    );
+    throw refuse('"bucket/prefix" with a prefix that has no empty, "." or ".." segment');
   }
   if (UNCARRIABLE.test(location)) {
-    throw refuse(
-      '"bucket/prefix" without control characters and lone surrogates',
-    );
+    throw refuse('"bucket/prefix" without control characters and lone surrogates');
   }
   if (segments.some((segment) => ANY_OWN.test(segment))) {
-    throw refuse(
-      `"bucket/prefix" without the segment ${quote(OWN)}, which the cache adds`,
-    );
+    throw refuse(`"bucket/prefix" without the segment ${quote(OWN)}, which the cache adds`);
   }
   const prefix = segments.join("/");
   if (new TextEncoder().encode(prefix).length > PREFIX_BYTES) {
-    throw refuse(
-      `"bucket/prefix" with a prefix of at most ${PREFIX_BYTES} bytes`,
-    );
+    throw refuse(`"bucket/prefix" with a prefix of at most ${PREFIX_BYTES} bytes`);
   }
   const label = [bucket, ...segments].join("/");
   return { bucket, root: [...segments, OWN, ""].join("/"), label };
@@ -127,11 +119,12 @@ export function parsePlace(action: string, location: unknown): Place {
 /** A text as ASCII without separators; `unescapeText` gives it back. */
 function escapeText(text: string): string {
   if (text === "") return EMPTY;
-  return encodeURIComponent(text).replace(
-    /[!~*'()]|^\./g,
-    (character) =>
-      `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`,
-  ).replaceAll("%", "!");
+  return encodeURIComponent(text)
+    .replace(
+      /[!~*'()]|^\./g,
+      (character) => `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`,
+    )
+    .replaceAll("%", "!");
 }
 
 /** The text of an escaped form, or `undefined` if it is not the escaped form of any text. */
@@ -148,17 +141,12 @@ function unescapeText(escaped: string): string | undefined {
 async function digest(text: string): Promise<string> {
   const bytes = new TextEncoder().encode(text);
   const hash = await crypto.subtle.digest("SHA-256", bytes);
-  return Array.from(
-    new Uint8Array(hash),
-    (byte) => byte.toString(16).padStart(2, "0"),
-  ).join("");
+  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function segmentOf(text: string): Promise<string> {
   const escaped = escapeText(text);
-  return escaped.length <= SEGMENT_BYTES
-    ? escaped
-    : DIGEST + await digest(text);
+  return escaped.length <= SEGMENT_BYTES ? escaped : DIGEST + (await digest(text));
 }
 
 /** What the names of all objects of an id begin with. */
@@ -167,11 +155,7 @@ export async function folderName(place: Place, id: string): Promise<string> {
 }
 
 /** The object of an entry. */
-export async function entryName(
-  place: Place,
-  id: string,
-  key: string,
-): Promise<EntryName> {
+export async function entryName(place: Place, id: string, key: string): Promise<EntryName> {
   const folder = await folderName(place, id);
   const segment = await segmentOf(key);
   const object = folder + segment;
@@ -199,10 +183,7 @@ export async function tellerOf(object: string): Promise<string> {
 }
 
 /** What a listed name tells; `undefined` when it is not the name of an entry. */
-export function parseName(
-  place: Place,
-  object: string,
-): ParsedName | undefined {
+export function parseName(place: Place, object: string): ParsedName | undefined {
   if (!object.startsWith(place.root)) return undefined;
   const segments = object.slice(place.root.length).split("/");
   if (segments.length !== 2) return undefined;
@@ -225,13 +206,9 @@ export function carriedNames(
 }
 
 /** Id and key from the object that tells them, `undefined` where it does not. */
-export function toldNames(
-  body: string,
-): { readonly id: string; readonly key: string } | undefined {
+export function toldNames(body: string): { readonly id: string; readonly key: string } | undefined {
   const names: unknown = JSON.parse(body);
   if (!Array.isArray(names)) return undefined;
   const [id, key]: unknown[] = names;
-  return typeof id === "string" && typeof key === "string"
-    ? { id, key }
-    : undefined;
+  return typeof id === "string" && typeof key === "string" ? { id, key } : undefined;
 }

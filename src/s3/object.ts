@@ -20,16 +20,12 @@ const NEVER = "never";
  * are under way.
  */
 export function bodyOf(data: string | Uint8Array): Uint8Array {
-  return typeof data === "string"
-    ? new TextEncoder().encode(data)
-    : new Uint8Array(data);
+  return typeof data === "string" ? new TextEncoder().encode(data) : new Uint8Array(data);
 }
 
 /** The content type of an encoded value, for other tools; `entryOf` goes by the metadata. */
 export function contentTypeOf(data: string | Uint8Array): string {
-  return typeof data === "string"
-    ? "application/json; charset=utf-8"
-    : "application/octet-stream";
+  return typeof data === "string" ? "application/json; charset=utf-8" : "application/octet-stream";
 }
 
 /** Everything of an entry but the value. */
@@ -50,46 +46,39 @@ export function timesOf(metadata: Metadata): Times | undefined {
   const storedAt = numberOf(metadata["panza-stored-at"]);
   const expiresAt = momentOf(metadata["panza-expires-at"]);
   const staleUntil = momentOf(metadata["panza-stale-until"]);
-  return storedAt === undefined || expiresAt === undefined ||
-      staleUntil === undefined
+  return storedAt === undefined || expiresAt === undefined || staleUntil === undefined
     ? undefined
     : { storedAt, expiresAt, staleUntil };
 }
 
 /** The entry of an object, `undefined` when the object is not one that `S3Backend` wrote. */
-export function entryOf(
-  metadata: Metadata,
-  body: Uint8Array,
-): StoredEntry | undefined {
+export function entryOf(metadata: Metadata, body: Uint8Array): StoredEntry | undefined {
   const times = timesOf(metadata);
   const format = metadata["panza-format"];
   const checksum = numberOf(metadata["panza-checksum"]);
   const durationMs = numberOf(metadata["panza-duration-ms"]);
   const data = dataOf(metadata["panza-kind"], body);
-  return times === undefined || format === undefined ||
-      checksum === undefined || durationMs === undefined || data === undefined
+  return times === undefined ||
+      format === undefined ||
+      checksum === undefined ||
+      durationMs === undefined ||
+      data === undefined
     ? undefined
     : { ...times, data, format, checksum, durationMs };
 }
 
-function dataOf(
-  kind: string | undefined,
-  body: Uint8Array,
-): string | Uint8Array | undefined {
+function dataOf(kind: string | undefined, body: Uint8Array): string | Uint8Array | undefined {
   if (kind === "bytes") return body;
   if (kind !== "text") return undefined;
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-      .decode(body);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body);
   } catch {
     return undefined;
   }
 }
 
 function numberOf(text: string | undefined): number | undefined {
-  return text !== undefined && /^-?\d+(\.\d+)?(e[+-]?\d+)?$/.test(text)
-    ? Number(text)
-    : undefined;
+  return text !== undefined && /^-?\d+(\.\d+)?(e[+-]?\d+)?$/.test(text) ? Number(text) : undefined;
 }
 
 function momentOf(text: string | undefined): number | null | undefined {

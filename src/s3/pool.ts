@@ -24,10 +24,7 @@ export class Slots {
    * @returns What the work returns.
    * @throws The reason of the signal, or what the work throws.
    */
-  async run<Out>(
-    signal: AbortSignal | undefined,
-    work: () => Promise<Out>,
-  ): Promise<Out> {
+  async run<Out>(signal: AbortSignal | undefined, work: () => Promise<Out>): Promise<Out> {
     await this.#enter(signal);
     try {
       return await work();

@@ -19,22 +19,9 @@ import {
   refuseUnknownOptions,
 } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
-import {
-  isBusy,
-  isHandle,
-  type Parameter,
-  rollBack,
-  type SQLiteHandle,
-} from "./driver.ts";
+import { isBusy, isHandle, type Parameter, rollBack, type SQLiteHandle } from "./driver.ts";
 import { nextTurn } from "../base/turn.ts";
-import {
-  Connection,
-  many,
-  one,
-  type Session,
-  time,
-  utf8Length,
-} from "./session.ts";
+import { Connection, many, one, type Session, time, utf8Length } from "./session.ts";
 import { cull, prune, shrink, sweep, sweepId } from "./sweep.ts";
 
 /** Options of {@linkcode SQLiteBackend}. */
@@ -132,22 +119,14 @@ export class SQLiteBackend implements Backend {
    * @throws {TypeError} If `database` is none of these, or there is no such option.
    * @throws {RangeError} If `maxBytes` is out of range.
    */
-  constructor(
-    database: string | URL | SQLiteHandle,
-    options: SQLiteBackendOptions = {},
-  ) {
+  constructor(database: string | URL | SQLiteHandle, options: SQLiteBackendOptions = {}) {
     const action = "open a SQLite database";
     refuseUnknownOptions(action, options, ["maxBytes"]);
     const { maxBytes = Infinity } = options;
     const isBound = Number.isSafeInteger(maxBytes) && maxBytes >= 1_048_576;
     if (maxBytes !== Infinity && !isBound) {
       throw new RangeError(
-        optionMessage(
-          action,
-          "maxBytes",
-          "an integer of at least 1048576, or Infinity",
-          maxBytes,
-        ),
+        optionMessage(action, "maxBytes", "an integer of at least 1048576, or Infinity", maxBytes),
       );
     }
     this.#maxBytes = maxBytes;
@@ -157,9 +136,7 @@ export class SQLiteBackend implements Backend {
       );
     }
     const source = isHandle(database) ? database : pathOf(action, database);
-    this.description = typeof source === "string"
-      ? `SQLite ${source}`
-      : "SQLite, an open database";
+    this.description = typeof source === "string" ? `SQLite ${source}` : "SQLite, an open database";
     this.#connection = new Connection(
       source,
       this.description,
@@ -191,10 +168,7 @@ export class SQLiteBackend implements Backend {
       return Promise.reject(new CacheClosedError());
     }
     const session = this.#connection.session;
-    if (
-      !this.#hasRead && session !== undefined &&
-      performance.now() < this.#pauseAt
-    ) {
+    if (!this.#hasRead && session !== undefined && performance.now() < this.#pauseAt) {
       // The first read of a turn goes the shortest way: it waits for nothing.
       try {
         const entry = one(session, id, key);
@@ -219,10 +193,7 @@ export class SQLiteBackend implements Backend {
    * @throws {BackendError} If they cannot be read.
    * @throws {CacheClosedError} After `close()`.
    */
-  getMany(
-    id: string,
-    keys: readonly string[],
-  ): Promise<(StoredEntry | undefined)[]> {
+  getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
     if (this.#closing !== undefined) {
       return Promise.reject(new CacheClosedError());
     }
@@ -348,14 +319,18 @@ export class SQLiteBackend implements Backend {
       if (this.#closing !== undefined) throw new CacheClosedError();
       // By key and not by rowid, because a replaced entry gets a new rowid and would come twice.
       // The last one is asked for again, and dropped: the first key may be the empty string.
-      const rows = await this.#track(step((session) =>
-        session.statement(
-          `SELECT id, key, size, stored_at, expires_at, stale_until FROM panza_entries
+      const rows = await this.#track(
+        step((session) =>
+          session
+            .statement(
+              `SELECT id, key, size, stored_at, expires_at, stale_until FROM panza_entries
            WHERE ${
-            id === undefined ? "(id, key) >= (?, ?)" : "id = ? AND key >= ?"
-          } ORDER BY id, key LIMIT ${CHUNK + 1}`,
-        ).rows(last?.[0] ?? id ?? "", last?.[1] ?? "")
-      ));
+                id === undefined ? "(id, key) >= (?, ?)" : "id = ? AND key >= ?"
+              } ORDER BY id, key LIMIT ${CHUNK + 1}`,
+            )
+            .rows(last?.[0] ?? id ?? "", last?.[1] ?? "")
+        ),
+      );
       for (const row of rows) {
         const info: EntryInfo = {
           id: String(row[0]),
@@ -380,7 +355,7 @@ export class SQLiteBackend implements Backend {
    * @throws {BackendError} If it cannot be closed.
    */
   close(): Promise<void> {
-    return this.#closing ??= this.#close();
+    return (this.#closing ??= this.#close());
   }
 
   async #close(): Promise<void> {
@@ -446,10 +421,7 @@ export class SQLiteBackend implements Backend {
       await this.#pause();
       const start = performance.now();
       const chunk = keys.slice(entries.length, entries.length + size);
-      const read = await this.#connection.run(
-        "read",
-        (session) => many(session, id, chunk),
-      );
+      const read = await this.#connection.run("read", (session) => many(session, id, chunk));
       for (const entry of read) {
         found?.(entries.length, entry);
         entries.push(entry);
@@ -564,10 +536,7 @@ export class SQLiteBackend implements Backend {
   /** Keeps the file within its bound. */
   async #cull(): Promise<void> {
     const limit = this.#maxBytes;
-    if (
-      limit === Infinity ||
-      this.#unchecked < Math.min(limit / 50, 4_194_304)
-    ) return;
+    if (limit === Infinity || this.#unchecked < Math.min(limit / 50, 4_194_304)) return;
     this.#unchecked = 0;
     try {
       await cull(this.#connection.step("delete"), limit);
@@ -582,13 +551,10 @@ export class SQLiteBackend implements Backend {
 /** The path of a database, checked. */
 function pathOf(action: string, database: unknown): string {
   const path = database instanceof URL && database.protocol === "file:"
-    ? builtin("node:url")?.fileURLToPath(database) ?? database.pathname
+    ? (builtin("node:url")?.fileURLToPath(database) ?? database.pathname)
     : database;
   // SQLite would take an empty path for a temporary database, and `file:` for a URI with options.
-  if (
-    typeof path !== "string" || path === "" || path.includes("\0") ||
-    path.startsWith("file:")
-  ) {
+  if (typeof path !== "string" || path === "" || path.includes("\0") || path.startsWith("file:")) {
     throw new TypeError(
       optionMessage(
         action,

@@ -46,9 +46,14 @@ export interface Statement {
 
 /** Whether a value can be used as an open database. */
 export function isHandle(value: unknown): value is SQLiteHandle {
-  return typeof value === "object" && value !== null &&
-    "exec" in value && typeof value.exec === "function" &&
-    "prepare" in value && typeof value.prepare === "function";
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "exec" in value &&
+    typeof value.exec === "function" &&
+    "prepare" in value &&
+    typeof value.prepare === "function"
+  );
 }
 
 /** Ways of asking for rows as arrays: `node:sqlite`, then `@db/sqlite` and `bun:sqlite`. */
@@ -84,8 +89,7 @@ export function prepare(handle: SQLiteHandle, sql: string): Statement {
   if (typeof statement.values === "function") return renewed(handle, sql);
   return {
     row: (...parameters) => columns(statement.get(...parameters)),
-    rows: (...parameters) =>
-      statement.all(...parameters).map((row) => columns(row) ?? []),
+    rows: (...parameters) => statement.all(...parameters).map((row) => columns(row) ?? []),
     run,
   };
 }
@@ -96,11 +100,8 @@ export function prepare(handle: SQLiteHandle, sql: string): Statement {
  */
 function renewed(handle: SQLiteHandle, sql: string): Statement {
   let current: (SQLiteHandleStatement & ArrayRows) | undefined;
-  const use = <Result>(
-    work: (statement: SQLiteHandleStatement & ArrayRows) => Result,
-  ): Result => {
-    const statement: SQLiteHandleStatement & ArrayRows = current ??= handle
-      .prepare(sql);
+  const use = <Result>(work: (statement: SQLiteHandleStatement & ArrayRows) => Result): Result => {
+    const statement: SQLiteHandleStatement & ArrayRows = (current ??= handle.prepare(sql));
     try {
       return work(statement);
     } catch (error) {
@@ -131,9 +132,7 @@ function renewed(handle: SQLiteHandle, sql: string): Statement {
 
 /** Drivers say `undefined` or `null` when there is no row. */
 function columns(row: unknown): Row | undefined {
-  return typeof row === "object" && row !== null
-    ? Object.values(row)
-    : undefined;
+  return typeof row === "object" && row !== null ? Object.values(row) : undefined;
 }
 
 /** Primary result codes: https://www.sqlite.org/rescode.html */
@@ -209,8 +208,7 @@ export function sqliteCode(error: unknown): number | undefined {
 /** Whether somebody else holds a lock, so that waiting helps. */
 export function isBusy(error: unknown): boolean {
   const code = sqliteCode(error);
-  return code === SQLITE.busy || code === SQLITE.locked ||
-    code === SQLITE.protocol;
+  return code === SQLITE.busy || code === SQLITE.locked || code === SQLITE.protocol;
 }
 
 /** Whether SQLite says that the file is damaged or no database. */
@@ -232,10 +230,7 @@ const PATIENCE_MS = 60_000;
  * @param since When the first attempt began, by `performance.now()`.
  * @returns False when it is not about a lock, or has been for 60 s.
  */
-export async function waitForLock(
-  error: unknown,
-  since: number,
-): Promise<boolean> {
+export async function waitForLock(error: unknown, since: number): Promise<boolean> {
   if (!isBusy(error) || performance.now() - since > PATIENCE_MS) return false;
   await delay(1 + Math.random() * 24);
   return true;
@@ -248,15 +243,13 @@ export async function waitForLock(
  * @returns What `attempt` returns.
  * @throws Whatever `attempt` throws that is not about a lock, and that too after 60 s.
  */
-export async function patiently<Result>(
-  attempt: () => Result,
-): Promise<Result> {
+export async function patiently<Result>(attempt: () => Result): Promise<Result> {
   const start = performance.now();
   for (;;) {
     try {
       return attempt();
     } catch (error) {
-      if (!await waitForLock(error, start)) throw error;
+      if (!(await waitForLock(error, start))) throw error;
     }
   }
 }

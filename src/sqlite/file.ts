@@ -109,8 +109,7 @@ export class DatabaseFile {
       return true;
     } catch (error) {
       // Deno's own refusal to look (it wants to know the user) says nothing about the file.
-      const code: unknown = error instanceof Error &&
-        Reflect.get(error, "code");
+      const code: unknown = error instanceof Error && Reflect.get(error, "code");
       return code !== "EACCES" && code !== "EPERM" && code !== "EROFS";
     }
   }
@@ -183,11 +182,7 @@ export class DatabaseFile {
     const { existsSync, renameSync, rmSync } = fileSystem();
     const stamp = new Date().toISOString().replaceAll(/[:.]/g, "-");
     let target = `${this.#path}.${word}-${stamp}`;
-    for (
-      let n = 2;
-      SUFFIXES.some((suffix) => existsSync(target + suffix));
-      n++
-    ) {
+    for (let n = 2; SUFFIXES.some((suffix) => existsSync(target + suffix)); n++) {
       target = `${this.#path}.${word}-${stamp}-${n}`;
     }
     const fresh = `${target}-new`;
@@ -214,10 +209,7 @@ export class DatabaseFile {
   }
 
   /** Does something that only one process may do at a time. */
-  async #exclusively(
-    cause: unknown,
-    work: () => Promise<void>,
-  ): Promise<void> {
+  async #exclusively(cause: unknown, work: () => Promise<void>): Promise<void> {
     const folder = folderOf(this.#path);
     const lockPath = this.#path + LOCK;
     if (!mayAccess("read", folder) || !mayAccess("write", folder)) {
@@ -268,16 +260,10 @@ export class DatabaseFile {
       // file, put here between the look and the opening.
       this.#identity ??= identity(this.#path);
       this.#assertInPlace();
-      const own = await setUp(
-        database,
-        this.#description,
-        readOnly,
-        () => this.#assertInPlace(),
-      );
+      const own = await setUp(database, this.#description, readOnly, () => this.#assertInPlace());
       this.#assertInPlace();
       // The folder of the process may change later.
-      const [, , location] = prepare(database, "PRAGMA database_list").row() ??
-        [];
+      const [, , location] = prepare(database, "PRAGMA database_list").row() ?? [];
       if (typeof location === "string" && location !== "") {
         this.#path = location;
       }
@@ -345,15 +331,11 @@ export class DatabaseFile {
     const isOrphaned = () =>
       sizeOf(`${this.#path}-wal`)
         ? !sizeOf(this.#path)
-        : COMPANIONS.some((suffix) => existsSync(this.#path + suffix)) &&
-          !existsSync(this.#path);
+        : COMPANIONS.some((suffix) => existsSync(this.#path + suffix)) && !existsSync(this.#path);
     if (!existsSync(this.#path + LOCK) && !isOrphaned()) return;
-    await this.#exclusively(
-      "files of a removed database are left",
-      async () => {
-        if (isOrphaned()) await this.#replace("orphaned");
-      },
-    );
+    await this.#exclusively("files of a removed database are left", async () => {
+      if (isOrphaned()) await this.#replace("orphaned");
+    });
   }
 
   #connect(path: string) {

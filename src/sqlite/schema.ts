@@ -38,13 +38,15 @@ const APPLICATION_ID = 0x50616e7a;
  *
  * `note` repeats the version, so that a flipped bit does not pass for a schema of the future.
  */
-const MIGRATIONS: readonly (readonly string[])[] = [[
-  `CREATE TABLE IF NOT EXISTS panza_entries (
+const MIGRATIONS: readonly (readonly string[])[] = [
+  [
+    `CREATE TABLE IF NOT EXISTS panza_entries (
     id TEXT NOT NULL, key TEXT NOT NULL, format TEXT NOT NULL, checksum INTEGER NOT NULL,
     stored_at REAL NOT NULL, expires_at REAL, stale_until REAL, duration_ms REAL NOT NULL,
     size REAL NOT NULL, value NOT NULL)`,
-  `CREATE UNIQUE INDEX IF NOT EXISTS panza_entries_by_key ON panza_entries (id, key)`,
-]];
+    `CREATE UNIQUE INDEX IF NOT EXISTS panza_entries_by_key ON panza_entries (id, key)`,
+  ],
+];
 
 /** Fails to prepare when a table is not what the migrations made. */
 const PROBE = `SELECT id, key, format, checksum, stored_at, expires_at,
@@ -110,9 +112,7 @@ export async function migrate(
       for (let next = schemaVersion(handle); next < MIGRATIONS.length;) {
         for (const statement of MIGRATIONS[next] ?? []) handle.exec(statement);
         next++;
-        handle.exec(
-          `INSERT INTO panza_schema VALUES (${next}, 'version ${next}')`,
-        );
+        handle.exec(`INSERT INTO panza_schema VALUES (${next}, 'version ${next}')`);
       }
     })
   );
@@ -155,8 +155,7 @@ export async function setUp(
       )
     );
   }
-  const own = APPLICATION_ID ===
-    await patiently(() => scalar(handle, "PRAGMA application_id"));
+  const own = APPLICATION_ID === (await patiently(() => scalar(handle, "PRAGMA application_id")));
   if (own && !readOnly) {
     const mode = await patiently(() => scalar(handle, "PRAGMA journal_mode"));
     if (mode !== "wal") {

@@ -31,8 +31,7 @@ const CHECK_MS = 250;
 /** For how long a failed opening answers for the next ones, in milliseconds. */
 const BACK_OFF_MS = 20;
 
-const COLUMNS =
-  "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
+const COLUMNS = "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
 
 /** An open database and its prepared statements. */
 export class Session implements SweepSession {
@@ -65,9 +64,7 @@ export class Session implements SweepSession {
       `INSERT OR REPLACE INTO panza_entries (id, key, format, checksum, stored_at, expires_at,
        stale_until, duration_ms, size, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.remove = this.statement(
-      "DELETE FROM panza_entries WHERE id = ? AND key = ?",
-    );
+    this.remove = this.statement("DELETE FROM panza_entries WHERE id = ? AND key = ?");
     this.begin = this.statement(words.begin);
     this.commit = this.statement(words.commit);
   }
@@ -153,7 +150,7 @@ export class Connection {
         this.#opening = undefined;
       }
     })();
-    return this.#opening = opening;
+    return (this.#opening = opening);
   }
 
   async #openDatabase(): Promise<Session> {
@@ -191,10 +188,7 @@ export class Connection {
    * Does something with the open database, as soon as no lock is in its way, and once more on a new
    * one when the file turns out to be damaged or gone.
    */
-  async run<Result>(
-    operation: string,
-    work: (session: Session) => Result,
-  ): Promise<Result> {
+  async run<Result>(operation: string, work: (session: Session) => Result): Promise<Result> {
     const start = performance.now();
     for (let attempt = 1;;) {
       const session = await this.#open();
@@ -220,8 +214,7 @@ export class Connection {
       return true;
     }
     const code = sqliteCode(error);
-    const isMislabelled = code === SQLITE.readOnly && attempt > 2 &&
-      file.isWritable();
+    const isMislabelled = code === SQLITE.readOnly && attempt > 2 && file.isWritable();
     if (isDamage(error) || isMislabelled) {
       if (!session.database.own) return false;
       this.#reopen(() => file.moveAside(error)).catch(() => {});
@@ -229,8 +222,10 @@ export class Connection {
     }
     // The tables were dropped, the log was cut short, or the file was replaced in place.
     if (
-      code === SQLITE.error || code === SQLITE.ioError ||
-      code === SQLITE.readOnly || code === SQLITE.cannotOpen
+      code === SQLITE.error ||
+      code === SQLITE.ioError ||
+      code === SQLITE.readOnly ||
+      code === SQLITE.cannotOpen
     ) {
       this.#drop();
       return true;
@@ -287,11 +282,7 @@ export function time(value: unknown): number | null {
  *
  * @throws {DamageError} If the row is not the one that was asked for.
  */
-export function one(
-  session: Session,
-  id: string,
-  key: string,
-): StoredEntry | undefined {
+export function one(session: Session, id: string, key: string): StoredEntry | undefined {
   const row = session.select.row(key, id, key);
   return row === undefined ? undefined : entryOf(id, key, row);
 }
@@ -307,9 +298,7 @@ export function many(
   keys: readonly string[],
 ): (StoredEntry | undefined)[] {
   if (keys.length === 1) return [one(session, id, keys[0] ?? "")];
-  const entries: (StoredEntry | undefined)[] = Array(keys.length).fill(
-    undefined,
-  );
+  const entries: (StoredEntry | undefined)[] = Array(keys.length).fill(undefined);
   for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
     const index = Number(row[8]);
     entries[index] = entryOf(id, keys[index] ?? "", row);

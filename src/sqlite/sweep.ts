@@ -21,9 +21,7 @@ export interface SweepSession {
 }
 
 /** Runs one step on the open database, as soon as no lock is in its way. */
-export type RunStep = <Result>(
-  work: (session: SweepSession) => Result,
-) => Promise<Result>;
+export type RunStep = <Result>(work: (session: SweepSession) => Result) => Promise<Result>;
 
 /** How long one step should take, in milliseconds: half of what a caller may notice. */
 const STEP_MS = 8;
@@ -33,13 +31,10 @@ const FIRST = Number.MIN_SAFE_INTEGER;
 const LAST = Number.MAX_SAFE_INTEGER;
 
 /** Does a step again and again, sized so that each takes about `STEP_MS`, until it says stop. */
-async function inSteps(
-  size: number,
-  step: (size: number) => Promise<boolean>,
-): Promise<void> {
+async function inSteps(size: number, step: (size: number) => Promise<boolean>): Promise<void> {
   for (;;) {
     const start = performance.now();
-    if (!await step(size)) return;
+    if (!(await step(size))) return;
     const elapsed = performance.now() - start;
     if (elapsed < STEP_MS / 2) size = Math.min(size * 2, 50_000);
     else if (elapsed > STEP_MS) size = Math.max(1, Math.floor(size / 2));
@@ -71,25 +66,31 @@ export async function sweep(
   let freed: Pruned = { entries: 0, bytes: 0 };
   let after = FIRST;
   // What others store meanwhile is not waited for.
-  const end = last ?? Number(
-    await run((session) =>
-      session.statement(
-        `SELECT CAST(coalesce(max(rowid), ${FIRST}) AS REAL) FROM panza_entries`,
-      ).row()?.[0]
-    ),
-  );
+  const end = last ??
+    Number(
+      await run(
+        (session) =>
+          session
+            .statement(`SELECT CAST(coalesce(max(rowid), ${FIRST}) AS REAL) FROM panza_entries`)
+            .row()?.[0],
+      ),
+    );
   await inSteps(64, (size) =>
     run((session) => {
-      const [until] = session.statement(
-        `SELECT CAST(max(rowid) AS REAL) FROM (SELECT rowid FROM panza_entries
+      const [until] = session
+        .statement(
+          `SELECT CAST(max(rowid) AS REAL) FROM (SELECT rowid FROM panza_entries
          WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)`,
-      ).row(after, end, size) ?? [];
+        )
+        .row(after, end, size) ?? [];
       if (typeof until !== "number") return false;
       const sizes = session.transact(() =>
-        session.statement(
-          `DELETE FROM panza_entries NOT INDEXED
+        session
+          .statement(
+            `DELETE FROM panza_entries NOT INDEXED
            WHERE rowid > ? AND rowid <= ? AND (${condition}) RETURNING size`,
-        ).rows(after, until, ...parameters)
+          )
+          .rows(after, until, ...parameters)
       );
       freed = count(freed, sizes);
       after = until;
@@ -108,10 +109,12 @@ export async function sweepId(run: RunStep, id: string): Promise<void> {
   await inSteps(32, async (size) => {
     const sizes = await run((session) =>
       session.transact(() =>
-        session.statement(
-          `DELETE FROM panza_entries WHERE rowid IN
+        session
+          .statement(
+            `DELETE FROM panza_entries WHERE rowid IN
            (SELECT rowid FROM panza_entries WHERE id = ? LIMIT ?) RETURNING size`,
-        ).rows(id, size)
+          )
+          .rows(id, size)
       )
     );
     deleted += sizes.length;
@@ -158,10 +161,12 @@ async function lastBeyond(
   let found: number | undefined;
   await inSteps(128, async (limit) => {
     const rows = await run((session) =>
-      session.statement(
-        `SELECT CAST(rowid AS REAL), size FROM panza_entries
+      session
+        .statement(
+          `SELECT CAST(rowid AS REAL), size FROM panza_entries
          WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`,
-      ).rows(before, limit)
+        )
+        .rows(before, limit)
     );
     for (const [rowid, size] of rows) {
       before = Number(rowid);
@@ -184,8 +189,7 @@ interface Room {
 }
 
 function room(session: SweepSession): Room {
-  const value = (name: string): number =>
-    Number(session.statement(`PRAGMA ${name}`).row()?.[0]);
+  const value = (name: string): number => Number(session.statement(`PRAGMA ${name}`).row()?.[0]);
   const page = value("page_size");
   return {
     file: value("page_count") * page,
@@ -208,12 +212,16 @@ export async function cull(run: RunStep, maxBytes: number): Promise<void> {
       run((session) => {
         const { file, free } = room(session);
         if (file - free <= 0.85 * maxBytes) return false;
-        return session.transact(() =>
-          session.statement(
-            `DELETE FROM panza_entries WHERE rowid IN
+        return (
+          session.transact(() =>
+            session
+              .statement(
+                `DELETE FROM panza_entries WHERE rowid IN
              (SELECT rowid FROM panza_entries ORDER BY rowid LIMIT ?) RETURNING size`,
-          ).rows(size)
-        ).length > 0;
+              )
+              .rows(size)
+          ).length > 0
+        );
       }));
   }
   if (start.file > maxBytes) await shrink(run, 0.95 * maxBytes);
@@ -236,7 +244,5 @@ export async function shrink(run: RunStep, target = 0): Promise<void> {
     }));
   // Until then the file keeps its length. Whoever else reads makes it impossible, and a later
   // checkpoint does it; the answer is a row then, no error.
-  await run((session) =>
-    session.statement("PRAGMA wal_checkpoint(TRUNCATE)").rows()
-  );
+  await run((session) => session.statement("PRAGMA wal_checkpoint(TRUNCATE)").rows());
 }

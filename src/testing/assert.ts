@@ -18,27 +18,23 @@ function show(value: unknown): string {
     return `${value.length} bytes [${value.subarray(0, 16)} ...]`;
   }
   if (typeof value === "object" && value !== null) {
-    const members = Object.entries(value).map(([name, member]) =>
-      `${name}: ${show(member)}`
-    );
+    const members = Object.entries(value).map(([name, member]) => `${name}: ${show(member)}`);
     return `{ ${members.join(", ")} }`;
   }
-  const text = typeof value === "string"
-    ? JSON.stringify(value)
-    : String(value);
-  return text.length > 100
-    ? `${text.slice(0, 80)}... (${text.length} characters)`
-    : text;
+  const text = typeof value === "string" ? JSON.stringify(value) : String(value);
+  return text.length > 100 ? `${text.slice(0, 80)}... (${text.length} characters)` : text;
 }
 
 /** Throws what a clause expects and what it got. */
 export function fail(expectation: string, actual: unknown): never {
   const message = `Expected that ${expectation}, but got ${show(actual)}`;
   // Names and texts that differ only in Unicode forms or invisible characters look different.
-  throw new Error(message.replaceAll(
-    /[^\x20-\x7e]/gu,
-    (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
-  ));
+  throw new Error(
+    message.replaceAll(
+      /[^\x20-\x7e]/gu,
+      (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
+    ),
+  );
 }
 
 /** The same value, as `Object.is` says. */
@@ -68,15 +64,15 @@ export function same(
   equal(actual.durationMs, expected.durationMs, `durationMs of ${what}`);
 }
 
-function sameData(
-  actual: StoredEntry["data"],
-  expected: StoredEntry["data"],
-): boolean {
+function sameData(actual: StoredEntry["data"], expected: StoredEntry["data"]): boolean {
   if (typeof actual === "string" || typeof expected === "string") {
     return actual === expected;
   }
-  return actual instanceof Uint8Array && actual.length === expected.length &&
-    actual.every((byte, index) => byte === expected[index]);
+  return (
+    actual instanceof Uint8Array &&
+    actual.length === expected.length &&
+    actual.every((byte, index) => byte === expected[index])
+  );
 }
 
 /** The same entries, or none at all, in the same order. */
@@ -92,13 +88,8 @@ export function sameList(
 }
 
 /** The same entries, in any order. */
-export function sameInfos(
-  actual: readonly EntryInfo[],
-  expected: readonly EntryInfo[],
-): void {
-  const left = new Map(
-    expected.map((info) => [quoted(info.id, info.key), info]),
-  );
+export function sameInfos(actual: readonly EntryInfo[], expected: readonly EntryInfo[]): void {
+  const left = new Map(expected.map((info) => [quoted(info.id, info.key), info]));
   for (const info of actual) {
     const name = quoted(info.id, info.key);
     const wanted = left.get(name);
@@ -117,10 +108,7 @@ export function sameInfos(
 }
 
 /** Returns why a call rejects; throwing at once instead is a fault of its own. */
-export async function rejects(
-  call: () => Promise<unknown>,
-  what: string,
-): Promise<unknown> {
+export async function rejects(call: () => Promise<unknown>, what: string): Promise<unknown> {
   let promise: Promise<unknown>;
   try {
     promise = call();
@@ -131,7 +119,5 @@ export async function rejects(
     (value) => ({ rejected: false, value }),
     (error: unknown) => ({ rejected: true, value: error }),
   );
-  return outcome.rejected
-    ? outcome.value
-    : fail(`${what} rejects`, outcome.value);
+  return outcome.rejected ? outcome.value : fail(`${what} rejects`, outcome.value);
 }

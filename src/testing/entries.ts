@@ -9,10 +9,7 @@ import type { Backend, EntryInfo, StoredEntry } from "../backend/contract.ts";
 /** The tests of the kit as its groups of clauses register them. */
 export interface Kit<Store> {
   /** Registers a test on a fresh store, which is closed and removed whatever happens. */
-  readonly check: (
-    name: string,
-    body: (backend: Backend, store: Store) => Promise<void>,
-  ) => void;
+  readonly check: (name: string, body: (backend: Backend, store: Store) => Promise<void>) => void;
   /** Like `check`, with a second backend. */
   readonly checkBoth: (
     name: string,
@@ -42,27 +39,18 @@ export function makeEntry(
 }
 
 /** Stores entries under one id, some at once, and returns their keys. */
-export async function fill(
-  backend: Backend,
-  id: string,
-  count: number,
-): Promise<string[]> {
+export async function fill(backend: Backend, id: string, count: number): Promise<string[]> {
   const keys = Array.from({ length: count }, (_, index) => `entry ${index}`);
   for (let from = 0; from < count; from += 100) {
     await Promise.all(
-      keys.slice(from, from + 100).map((key) =>
-        backend.set(id, key, makeEntry(key))
-      ),
+      keys.slice(from, from + 100).map((key) => backend.set(id, key, makeEntry(key))),
     );
   }
   return keys;
 }
 
 /** What `entries()` lists, to its end. */
-export async function list(
-  backend: Backend,
-  id?: string,
-): Promise<EntryInfo[]> {
+export async function list(backend: Backend, id?: string): Promise<EntryInfo[]> {
   const infos: EntryInfo[] = [];
   const entries = id === undefined ? backend.entries() : backend.entries(id);
   for await (const info of entries) infos.push(info);
@@ -72,8 +60,6 @@ export async function list(
 /** What `entries()` has to say of an entry. */
 export function infoOf(id: string, key: string, entry: StoredEntry): EntryInfo {
   const { data, storedAt, expiresAt, staleUntil } = entry;
-  const bytes = typeof data === "string"
-    ? new TextEncoder().encode(data)
-    : data;
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
   return { id, key, size: bytes.byteLength, storedAt, expiresAt, staleUntil };
 }

@@ -6,13 +6,7 @@
 
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
-import type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  StoredEntry,
-} from "../backend/contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule, StoredEntry } from "../backend/contract.ts";
 import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
 import { requireInteger } from "../base/integer.ts";
 import { randomNumbers } from "./random.ts";
@@ -99,10 +93,7 @@ export class FaultyBackend implements Backend {
   readonly prune?: (rule: PruneRule) => Promise<Pruned>;
   readonly #inner: Backend;
   readonly #calls = new Map<Operation, number>();
-  readonly #failures = new Map<
-    Operation,
-    { error: Error; left: number; after: boolean }
-  >();
+  readonly #failures = new Map<Operation, { error: Error; left: number; after: boolean }>();
   readonly #gates = new Map<Operation, Gate>();
   readonly #delays = new Map<Operation, number>();
   readonly #random: () => number;
@@ -119,30 +110,16 @@ export class FaultyBackend implements Backend {
    */
   constructor(inner: Backend, options: FaultyOptions = {}) {
     const action = "create the faulty backend";
-    refuseUnknownOptions(action, options, [
-      "failureRate",
-      "operations",
-      "seed",
-    ]);
+    refuseUnknownOptions(action, options, ["failureRate", "operations", "seed"]);
     const { failureRate = 0, operations, seed = 1 } = options;
     if (typeof failureRate !== "number") {
       throw new TypeError(
-        optionMessage(
-          action,
-          "failureRate",
-          "a number from 0 to 1",
-          failureRate,
-        ),
+        optionMessage(action, "failureRate", "a number from 0 to 1", failureRate),
       );
     }
     if (!(failureRate >= 0 && failureRate <= 1)) {
       throw new RangeError(
-        optionMessage(
-          action,
-          "failureRate",
-          "a number from 0 to 1",
-          failureRate,
-        ),
+        optionMessage(action, "failureRate", "a number from 0 to 1", failureRate),
       );
     }
     requireInteger(action, "seed", seed, 0, 2 ** 32 - 1);
@@ -152,9 +129,7 @@ export class FaultyBackend implements Backend {
     this.#inner = inner;
     this.description = `faulty ${inner.description}`;
     this.#failureRate = failureRate;
-    this.#randomly = new Set(
-      operations ?? OPERATION_NAMES.filter((name) => name !== "close"),
-    );
+    this.#randomly = new Set(operations ?? OPERATION_NAMES.filter((name) => name !== "close"));
     this.#random = randomNumbers(seed);
     const prune = inner.prune?.bind(inner);
     if (prune !== undefined) {
@@ -181,9 +156,7 @@ export class FaultyBackend implements Backend {
     } = options;
     if (times !== Infinity) requireInteger(action, "times", times, 1);
     if (when !== "before" && when !== "after") {
-      throw new TypeError(
-        optionMessage(action, "when", '"before" or "after"', when),
-      );
+      throw new TypeError(optionMessage(action, "when", '"before" or "after"', when));
     }
     this.#failures.set(operation, {
       error,
@@ -231,14 +204,10 @@ export class FaultyBackend implements Backend {
     requireOperation(action, operation);
     const rule = "a finite number of at least 0 (milliseconds)";
     if (typeof milliseconds !== "number") {
-      throw new TypeError(
-        optionMessage(action, "milliseconds", rule, milliseconds),
-      );
+      throw new TypeError(optionMessage(action, "milliseconds", rule, milliseconds));
     }
     if (!(milliseconds >= 0 && milliseconds < Infinity)) {
-      throw new RangeError(
-        optionMessage(action, "milliseconds", rule, milliseconds),
-      );
+      throw new RangeError(optionMessage(action, "milliseconds", rule, milliseconds));
     }
     this.#delays.set(operation, milliseconds);
   }
@@ -281,11 +250,7 @@ export class FaultyBackend implements Backend {
   }
 
   /** See {@linkcode Backend.get}. */
-  get(
-    id: string,
-    key: string,
-    signal?: AbortSignal,
-  ): Promise<StoredEntry | undefined> {
+  get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
     return this.#run("get", () => this.#inner.get(id, key, signal), signal);
   }
 
@@ -296,20 +261,14 @@ export class FaultyBackend implements Backend {
     signal?: AbortSignal,
   ): Promise<(StoredEntry | undefined)[]> {
     const copied = [...keys];
-    return this.#run(
-      "getMany",
-      () => this.#inner.getMany(id, copied, signal),
-      signal,
-    );
+    return this.#run("getMany", () => this.#inner.getMany(id, copied, signal), signal);
   }
 
   /** See {@linkcode Backend.set}. */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
     const { data } = entry;
     // The wrapped backend may be asked later, when the caller may have changed its bytes.
-    const copied = typeof data === "string"
-      ? entry
-      : { ...entry, data: new Uint8Array(data) };
+    const copied = typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
     return this.#run("set", () => this.#inner.set(id, key, copied));
   }
 
@@ -352,10 +311,7 @@ export class FaultyBackend implements Backend {
   }
 
   /** Counts, delays, holds and fails a call; returns what fails it when its work is done. */
-  async #begin(
-    operation: Operation,
-    signal?: AbortSignal,
-  ): Promise<() => void> {
+  async #begin(operation: Operation, signal?: AbortSignal): Promise<() => void> {
     this.#calls.set(operation, this.calls(operation) + 1);
     const late = this.#delays.get(operation);
     if (late !== undefined) {
@@ -365,9 +321,7 @@ export class FaultyBackend implements Backend {
     if (gate !== undefined) {
       gate.waiting++;
       try {
-        await (signal === undefined
-          ? gate.opened
-          : abortable(gate.opened, signal));
+        await (signal === undefined ? gate.opened : abortable(gate.opened, signal));
       } finally {
         gate.waiting--;
       }
@@ -387,8 +341,6 @@ export class FaultyBackend implements Backend {
 
 function requireOperation(action: string, operation: Operation): void {
   if (!OPERATION_NAMES.includes(operation)) {
-    throw new TypeError(
-      optionMessage(action, "operation", OPERATION_NAMES.join(", "), operation),
-    );
+    throw new TypeError(optionMessage(action, "operation", OPERATION_NAMES.join(", "), operation));
   }
 }

@@ -11,12 +11,7 @@ import type { Backend } from "../backend/contract.ts";
 import { refuseUnknownOptions } from "../base/errors.ts";
 import { requireInteger } from "../base/integer.ts";
 import type { Kit } from "./entries.ts";
-import {
-  testEnd,
-  testFailures,
-  testOwnership,
-  testVisibility,
-} from "./life.ts";
+import { testEnd, testFailures, testOwnership, testVisibility } from "./life.ts";
 import { testListing } from "./listing.ts";
 import { testNames } from "./names.ts";
 import { testPruning } from "./pruning.ts";
@@ -105,10 +100,7 @@ export function testBackend<Store extends OpenStore>(
   requireInteger("test the backend", "seed", seed, 0, 2 ** 32 - 1);
 
   /** Registers a test on a fresh store, which is closed and removed whatever happens. */
-  function check(
-    name: string,
-    body: (backend: Backend, store: Store) => Promise<void>,
-  ): void {
+  function check(name: string, body: (backend: Backend, store: Store) => Promise<void>): void {
     test(name, async () => {
       const store = await open();
       try {

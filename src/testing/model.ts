@@ -20,8 +20,7 @@ export async function answersLikeMap(
 ): Promise<void> {
   const random = randomNumbers(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
-  const one = <T>(list: readonly [T, ...T[]]): T =>
-    list[below(list.length)] ?? list[0];
+  const one = <T>(list: readonly [T, ...T[]]): T => list[below(list.length)] ?? list[0];
   const ids = ["", "a", "a/b", "A"] as const;
   const keys = ["k", "k/", "K", "k%", "😀"] as const;
   const pairs = ids.flatMap((id) => keys.map((key): Pair => [id, key]));
@@ -45,15 +44,12 @@ export async function answersLikeMap(
         );
       default: {
         const text = one(["", "text", "é😀", "x".repeat(below(5000))]);
-        const entry = makeEntry(
-          random() < 0.5 ? text : new TextEncoder().encode(text),
-          {
-            checksum: below(2 ** 32),
-            storedAt: below(2 ** 41),
-            expiresAt: random() < 0.5 ? null : below(2 ** 41),
-            durationMs: random() * 1000,
-          },
-        );
+        const entry = makeEntry(random() < 0.5 ? text : new TextEncoder().encode(text), {
+          checksum: below(2 ** 32),
+          storedAt: below(2 ** 41),
+          expiresAt: random() < 0.5 ? null : below(2 ** 41),
+          durationMs: random() * 1000,
+        });
         model.set(quoted(id, key), { pair: [id, key], entry });
         return await backend.set(id, key, entry);
       }
@@ -78,8 +74,10 @@ export async function answersLikeMap(
           .map(({ pair, entry }) => infoOf(...pair, entry));
         sameInfos(await list(backend, id), expected);
       } else {
-        const chosen = pairs.map((pair) => ({ pair, rank: random() }))
-          .sort((x, y) => x.rank - y.rank).slice(0, 1 + below(8));
+        const chosen = pairs
+          .map((pair) => ({ pair, rank: random() }))
+          .sort((x, y) => x.rank - y.rank)
+          .slice(0, 1 + below(8));
         await Promise.all(chosen.map(({ pair }) => touch(backend, pair)));
       }
     } catch (cause) {

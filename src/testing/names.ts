@@ -15,20 +15,23 @@ export function testNames<Store>(
   entryCount: number,
   neighbour: ((store: Store) => Backend | Promise<Backend>) | undefined,
 ): void {
-  check(
-    "clause 4: ids that look alike keep their own entries",
-    async (backend) => {
-      await keepsApart(backend, ["", ...NAMES].map((id) => [id, "key"]));
-    },
-  );
+  check("clause 4: ids that look alike keep their own entries", async (backend) => {
+    await keepsApart(
+      backend,
+      ["", ...NAMES].map((id) => [id, "key"]),
+    );
+  });
 
-  check(
-    "clause 4: keys that look alike keep their own entries",
-    async (backend) => {
-      await keepsApart(backend, NAMES.map((key) => ["id", key]));
-      await keepsApart(backend, NAMES.map((key) => ["", key]));
-    },
-  );
+  check("clause 4: keys that look alike keep their own entries", async (backend) => {
+    await keepsApart(
+      backend,
+      NAMES.map((key) => ["id", key]),
+    );
+    await keepsApart(
+      backend,
+      NAMES.map((key) => ["", key]),
+    );
+  });
 
   check(
     "clause 4: ids and keys that join to the same text keep their own entries",
@@ -77,7 +80,7 @@ export function testNames<Store>(
         xaxcx: [undefined, a, undefined, c, undefined],
       };
       for (const [order, expected] of Object.entries(orders)) {
-        const keys = [...order].map((key) => key === "x" ? "absent" : key);
+        const keys = [...order].map((key) => (key === "x" ? "absent" : key));
         const answer = await backend.getMany("id", Object.freeze(keys));
         sameList(answer, expected, `getMany(${JSON.stringify(keys)})`);
       }
@@ -94,42 +97,32 @@ export function testNames<Store>(
     );
   });
 
-  check(
-    `clause 5: getMany() takes ${entryCount} keys at once`,
-    async (backend) => {
-      const keys = await fill(backend, "id", entryCount);
-      const asked = keys.flatMap((key, i) =>
-        i % 10 === 0 ? [key, `absent ${i}`, key] : [key]
-      ).reverse();
-      sameList(
-        await backend.getMany("id", asked),
-        asked.map((key) =>
-          key.startsWith("absent") ? undefined : makeEntry(key)
-        ),
-        "getMany()",
-      );
-    },
-  );
+  check(`clause 5: getMany() takes ${entryCount} keys at once`, async (backend) => {
+    const keys = await fill(backend, "id", entryCount);
+    const asked = keys
+      .flatMap((key, i) => (i % 10 === 0 ? [key, `absent ${i}`, key] : [key]))
+      .reverse();
+    sameList(
+      await backend.getMany("id", asked),
+      asked.map((key) => (key.startsWith("absent") ? undefined : makeEntry(key))),
+      "getMany()",
+    );
+  });
 
-  check(
-    "clause 6: delete() removes one entry and no other",
-    async (backend) => {
-      const pairs: Pair[] = [["id", "a"], ["id", "b"], ["other", "a"], [
-        "",
-        "a",
-      ]];
-      for (const [id, key] of pairs) await backend.set(id, key, makeEntry(id));
-      await backend.delete("id", "a");
-      equal(await backend.get("id", "a"), undefined, "get() after delete()");
-      for (const [id, key] of pairs.slice(1)) {
-        same(
-          await backend.get(id, key),
-          makeEntry(id),
-          `get(${quoted(id, key)})`,
-        );
-      }
-    },
-  );
+  check("clause 6: delete() removes one entry and no other", async (backend) => {
+    const pairs: Pair[] = [
+      ["id", "a"],
+      ["id", "b"],
+      ["other", "a"],
+      ["", "a"],
+    ];
+    for (const [id, key] of pairs) await backend.set(id, key, makeEntry(id));
+    await backend.delete("id", "a");
+    equal(await backend.get("id", "a"), undefined, "get() after delete()");
+    for (const [id, key] of pairs.slice(1)) {
+      same(await backend.get(id, key), makeEntry(id), `get(${quoted(id, key)})`);
+    }
+  });
 
   check("clause 6: delete() of what is absent succeeds", async (backend) => {
     await backend.delete("id", "key");
@@ -141,65 +134,49 @@ export function testNames<Store>(
     equal((await list(backend)).length, 0, "entries left");
   });
 
-  check(
-    "clause 6: deletes of one entry at the same time all succeed",
-    async (backend) => {
-      await backend.set("id", "key", makeEntry("value"));
-      await Promise.all(
-        Array.from({ length: 20 }, () => backend.delete("id", "key")),
-      );
-      equal(
-        await backend.get("id", "key"),
-        undefined,
-        "get() after the deletes",
-      );
-    },
-  );
+  check("clause 6: deletes of one entry at the same time all succeed", async (backend) => {
+    await backend.set("id", "key", makeEntry("value"));
+    await Promise.all(Array.from({ length: 20 }, () => backend.delete("id", "key")));
+    equal(await backend.get("id", "key"), undefined, "get() after the deletes");
+  });
 
-  check(
-    "clause 6: delete() reaches no entry whose id or key looks alike",
-    async (backend) => {
-      await deletesApart(backend, NAMES.map((key) => ["id", key]), "delete");
-      await deletesApart(
-        backend,
-        ["", ...NAMES].map((id) => [id, "k"]),
-        "delete",
-      );
-    },
-  );
+  check("clause 6: delete() reaches no entry whose id or key looks alike", async (backend) => {
+    await deletesApart(
+      backend,
+      NAMES.map((key) => ["id", key]),
+      "delete",
+    );
+    await deletesApart(
+      backend,
+      ["", ...NAMES].map((id) => [id, "k"]),
+      "delete",
+    );
+  });
 
-  check(
-    `clause 7: deleteId() removes all of ${entryCount} entries`,
-    async (backend) => {
-      const keys = await fill(backend, "id", entryCount);
-      await backend.set("id2", "key", makeEntry("stays"));
-      await backend.set("", "id", makeEntry("stays"));
-      await backend.deleteId("id");
-      const left = (await backend.getMany("id", keys)).filter(Boolean).length;
-      equal(left, 0, "entries of the id that are left");
-      same(await backend.get("id2", "key"), makeEntry("stays"), "another id");
-      same(await backend.get("", "id"), makeEntry("stays"), "a direct key");
-    },
-  );
+  check(`clause 7: deleteId() removes all of ${entryCount} entries`, async (backend) => {
+    const keys = await fill(backend, "id", entryCount);
+    await backend.set("id2", "key", makeEntry("stays"));
+    await backend.set("", "id", makeEntry("stays"));
+    await backend.deleteId("id");
+    const left = (await backend.getMany("id", keys)).filter(Boolean).length;
+    equal(left, 0, "entries of the id that are left");
+    same(await backend.get("id2", "key"), makeEntry("stays"), "another id");
+    same(await backend.get("", "id"), makeEntry("stays"), "a direct key");
+  });
 
-  check(
-    "clause 7: deleteId() reaches no id that looks alike",
-    async (backend) => {
-      await deletesApart(
-        backend,
-        ["", ...NAMES].map((id) => [id, "key"]),
-        "deleteId",
-      );
-      const joined = new Set(
-        JOINS.flatMap((join) => [`a${join}b`, `a${join}`, join]),
-      );
-      await deletesApart(
-        backend,
-        [...joined].map((id) => [id, "key"]),
-        "deleteId",
-      );
-    },
-  );
+  check("clause 7: deleteId() reaches no id that looks alike", async (backend) => {
+    await deletesApart(
+      backend,
+      ["", ...NAMES].map((id) => [id, "key"]),
+      "deleteId",
+    );
+    const joined = new Set(JOINS.flatMap((join) => [`a${join}b`, `a${join}`, join]));
+    await deletesApart(
+      backend,
+      [...joined].map((id) => [id, "key"]),
+      "deleteId",
+    );
+  });
 
   check(
     "clause 7: deleteId() of an absent id succeeds, and of the empty id deletes direct keys only",
@@ -230,11 +207,7 @@ export function testNames<Store>(
         equal(await backend.get(id, "k"), undefined, `get(${quoted(id, "k")})`);
       }
       await backend.set("id", "key", makeEntry("again"));
-      same(
-        await backend.get("id", "key"),
-        makeEntry("again"),
-        "set() after it",
-      );
+      same(await backend.get("id", "key"), makeEntry("again"), "set() after it");
     },
   );
 
@@ -244,11 +217,7 @@ export function testNames<Store>(
       neighbour,
       async (first, second) => {
         await first.set("id", "key", makeEntry("mine"));
-        equal(
-          await second.get("id", "key"),
-          undefined,
-          "the neighbour's get()",
-        );
+        equal(await second.get("id", "key"), undefined, "the neighbour's get()");
         await second.set("id", "key", makeEntry("theirs"));
         same(await first.get("id", "key"), makeEntry("mine"), "get()");
         equal((await list(first)).length, 1, "entries that are listed");
@@ -262,21 +231,16 @@ export function testNames<Store>(
       neighbour,
       async (first, second) => {
         for (
-          const [cleared, kept] of [[first, second], [second, first]] as const
+          const [cleared, kept] of [
+            [first, second],
+            [second, first],
+          ] as const
         ) {
           await cleared.set("id", "key", makeEntry("goes"));
           await kept.set("id", "key", makeEntry("stays"));
           await cleared.clear();
-          equal(
-            await cleared.get("id", "key"),
-            undefined,
-            "get() after clear()",
-          );
-          same(
-            await kept.get("id", "key"),
-            makeEntry("stays"),
-            "the neighbour's",
-          );
+          equal(await cleared.get("id", "key"), undefined, "get() after clear()");
+          same(await kept.get("id", "key"), makeEntry("stays"), "the neighbour's");
         }
       },
     );
@@ -284,10 +248,7 @@ export function testNames<Store>(
 }
 
 /** Stores an entry of its own under each pair, then reads every one. */
-async function keepsApart(
-  backend: Backend,
-  pairs: readonly Pair[],
-): Promise<void> {
+async function keepsApart(backend: Backend, pairs: readonly Pair[]): Promise<void> {
   const distinct = new Map(pairs.map((pair) => [quoted(...pair), pair]));
   for (const [name, [id, key]] of distinct) {
     equal(await backend.get(id, key), undefined, `get(${name}) before set()`);
@@ -317,9 +278,7 @@ async function deletesApart(
     for (const [id, key] of order) {
       const name = quoted(id, key);
       same(await backend.get(id, key), makeEntry(name), `get(${name})`);
-      await (operation === "delete"
-        ? backend.delete(id, key)
-        : backend.deleteId(id));
+      await (operation === "delete" ? backend.delete(id, key) : backend.deleteId(id));
       equal(await backend.get(id, key), undefined, `get(${name}) afterwards`);
     }
   }

@@ -4,12 +4,7 @@
  * @module
  */
 
-import type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-} from "../backend/contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule } from "../backend/contract.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { prune } from "../backend/prune.ts";
 import { randomNumbers } from "./random.ts";
@@ -46,10 +41,7 @@ export function testPruning<Store>(
     `clause 14: prune() deletes what its rule names, nothing else, and tells it (seed ${seed})`,
     async (backend) => {
       const random = randomNumbers(seed);
-      const rules = [
-        ...RULES,
-        ...Array.from({ length: RANDOM_RULES }, () => randomRule(random)),
-      ];
+      const rules = [...RULES, ...Array.from({ length: RANDOM_RULES }, () => randomRule(random))];
       for (const rule of rules) {
         await backend.clear();
         await store(backend, random);
@@ -70,40 +62,28 @@ export function testPruning<Store>(
   );
 
   if (breakStore !== undefined) {
-    check(
-      "clause 10: prune() rejects when the store fails",
-      async (backend, store) => {
-        await fill(backend, "id", 2);
-        await breakStore(store);
-        await rejects(
-          () => pruneBackend(backend, { maxEntries: 1 }),
-          "prune() over a broken store",
-        );
-      },
-    );
+    check("clause 10: prune() rejects when the store fails", async (backend, store) => {
+      await fill(backend, "id", 2);
+      await breakStore(store);
+      await rejects(() => pruneBackend(backend, { maxEntries: 1 }), "prune() over a broken store");
+    });
   }
 
-  check(
-    "clause 12: prune() rejects with CacheClosedError after close()",
-    async (backend) => {
-      await backend.set("id", "key", makeEntry("value"));
-      await backend.close();
-      const error = await rejects(
-        () => pruneBackend(backend, { maxEntries: 1 }),
-        "prune() after close()",
-      );
-      if (!(error instanceof CacheClosedError)) {
-        fail("prune() after close() rejects with CacheClosedError", error);
-      }
-    },
-  );
+  check("clause 12: prune() rejects with CacheClosedError after close()", async (backend) => {
+    await backend.set("id", "key", makeEntry("value"));
+    await backend.close();
+    const error = await rejects(
+      () => pruneBackend(backend, { maxEntries: 1 }),
+      "prune() after close()",
+    );
+    if (!(error instanceof CacheClosedError)) {
+      fail("prune() after close() rejects with CacheClosedError", error);
+    }
+  });
 }
 
 /** As a cache does it: through the backend's own `prune`, or through the rest of the contract. */
-async function pruneBackend(
-  backend: Backend,
-  rule: PruneRule,
-): Promise<Pruned> {
+async function pruneBackend(backend: Backend, rule: PruneRule): Promise<Pruned> {
   return await (backend.prune?.(rule) ?? prune(backend, rule));
 }
 
@@ -111,9 +91,7 @@ async function pruneBackend(
 async function store(backend: Backend, random: () => number): Promise<void> {
   for (let index = 0; index < ENTRIES; index++) {
     const text = "x".repeat(1 + Math.floor(random() * 40));
-    const staleUntil = random() < 0.3
-      ? null
-      : START + Math.floor(random() * 100);
+    const staleUntil = random() < 0.3 ? null : START + Math.floor(random() * 100);
     await backend.set(
       ["", "a", "a/b"][Math.floor(random() * 3)] ?? "",
       `key ${index}`,
@@ -128,8 +106,7 @@ async function store(backend: Backend, random: () => number): Promise<void> {
 
 /** Any of the bounds, each in a range where it matters. */
 function randomRule(random: () => number): PruneRule {
-  const bound = (from: number, to: number): number =>
-    from + Math.floor(random() * (to - from));
+  const bound = (from: number, to: number): number => from + Math.floor(random() * (to - from));
   const bounds = {
     storedBefore: bound(START, START + ENTRIES),
     expiredBefore: bound(START, START + 100),
@@ -140,10 +117,7 @@ function randomRule(random: () => number): PruneRule {
   return chosen.length === 0 ? bounds : Object.fromEntries(chosen);
 }
 
-async function prunesLikeModel(
-  backend: Backend,
-  rule: PruneRule,
-): Promise<void> {
+async function prunesLikeModel(backend: Backend, rule: PruneRule): Promise<void> {
   const before = await list(backend);
   const kept = keptBy(rule, before);
   const deleted = before.filter((entry) => !kept.includes(entry));

@@ -6,22 +6,16 @@
 
 /** Names that a careless store mixes up: separators, wildcards, case, Unicode forms, escapes. */
 export const NAMES: readonly string[] = [
-  ..."a A b ab aB a/b a/b/c a//b /a a/ a_b axb a%b a%%b a%2Fb a%2fb a:b a|b a-b a.b a,b a;b"
-    .split(
-      " ",
-    ),
-  ..."../a ../../a ./a . .. ... a. .a a/. a/.. * ? # % _ a* a? a# ** [a] {a} (a) a+b a&b a=b"
-    .split(
-      " ",
-    ),
-  ...`' '' " "" \` \\ \\\\ a\\b a\\nb $ $a \${a} ~ ! @ ^ < > &amp; ';-- a'b %00 %20 + null`
-    .split(
-      " ",
-    ),
-  ..."undefined true 0 1 01 1.0 1e3 NaN -1 {} [] __proto__ constructor toString con NUL"
-    .split(
-      " ",
-    ),
+  ..."a A b ab aB a/b a/b/c a//b /a a/ a_b axb a%b a%%b a%2Fb a%2fb a:b a|b a-b a.b a,b a;b".split(
+    " ",
+  ),
+  ..."../a ../../a ./a . .. ... a. .a a/. a/.. * ? # % _ a* a? a# ** [a] {a} (a) a+b a&b a=b".split(
+    " ",
+  ),
+  ...`' '' " "" \` \\ \\\\ a\\b a\\nb $ $a \${a} ~ ! @ ^ < > &amp; ';-- a'b %00 %20 + null`.split(
+    " ",
+  ),
+  ..."undefined true 0 1 01 1.0 1e3 NaN -1 {} [] __proto__ constructor toString con NUL".split(" "),
   ...[" ", "  ", "a ", " a", "a b", "a  b", "a\tb", "a\nb", "a\rb", "a\r\nb"],
   ...["\u0001", "a\u0001b", "a\u001fb", "a\u007f", "a\u0085b", "a\u00a0b"],
   ...["é", "e\u0301", "É", "Å", "A\u030a", "\u212b", "ﬁ", "fi", "ß", "ss"],
@@ -44,25 +38,13 @@ export const TEXTS: readonly string[] = [
   ...["", " ", "\n", "\r\n", "\r", "a\r\nb\rc\nd", "\ufeff", "\ufefftext"],
   ...["0", "-0", "123", "1e400", "007", "0x10", "9007199254740993", "NaN"],
   ...["null", "undefined", "true", '"text"', "{}", '{"a":[1,2]}', "[]", "a"],
-  ...[
-    "é",
-    "e\u0301",
-    "日本語",
-    "😀",
-    "\u{10ffff}",
-    "\uffff",
-    "\ufffe",
-    "\ufffd",
-  ],
+  ...["é", "e\u0301", "日本語", "😀", "\u{10ffff}", "\uffff", "\ufffe", "\ufffd"],
   ...["\u0001\u0002\u001f", "\u007f\u0080\u009f", "\u2028\u2029", "trailing "],
   ...["'; drop table entries; --", "%00", "\\0", "\\u0000", "aGVsbG8=", "<a/>"],
 ];
 
 /** Every byte once, in a text whose bytes no encoding may touch. */
-export const ALL_BYTES: Uint8Array<ArrayBuffer> = Uint8Array.from(
-  { length: 256 },
-  (_, i) => i,
-);
+export const ALL_BYTES: Uint8Array<ArrayBuffer> = Uint8Array.from({ length: 256 }, (_, i) => i);
 
 /** Bytes that a store could take for text, for the end, or for something packed. */
 export const BYTES: readonly Uint8Array[] = [

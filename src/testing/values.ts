@@ -10,97 +10,70 @@ import { type Kit, list, makeEntry } from "./entries.ts";
 import { ALL_BYTES, BYTES, TEXTS } from "./samples.ts";
 
 /** Registers the tests of clauses 1 to 3. */
-export function testValues<Store>(
-  { check }: Kit<Store>,
-): void {
-  check(
-    "clause 1: get() returns the text that set() stored",
-    async (backend) => {
-      await keepsEach(backend, TEXTS);
-    },
-  );
+export function testValues<Store>({ check }: Kit<Store>): void {
+  check("clause 1: get() returns the text that set() stored", async (backend) => {
+    await keepsEach(backend, TEXTS);
+  });
 
-  check(
-    "clause 1: get() returns the bytes that set() stored",
-    async (backend) => {
-      await keepsEach(backend, BYTES);
-    },
-  );
+  check("clause 1: get() returns the bytes that set() stored", async (backend) => {
+    await keepsEach(backend, BYTES);
+  });
 
-  check(
-    "clause 1: bytes that are part of a larger buffer stay a part",
-    async (backend) => {
-      const whole = Uint8Array.from({ length: 64 }, (_, i) => i);
+  check("clause 1: bytes that are part of a larger buffer stay a part", async (backend) => {
+    const whole = Uint8Array.from({ length: 64 }, (_, i) => i);
+    await keepsEach(backend, [whole.subarray(3, 9), whole.subarray(60), whole.subarray(5, 5)]);
+  });
+
+  check("clause 1: text and bytes of 64 KiB and of 1 MiB come back whole", async (backend) => {
+    for (const length of [65_535, 65_536, 65_537, MEBIBYTE]) {
+      const bytes = Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8));
       await keepsEach(backend, [
-        whole.subarray(3, 9),
-        whole.subarray(60),
-        whole.subarray(5, 5),
+        bytes,
+        "é".repeat(length / 2),
+        `${"0123456789abcde\n".repeat(length / 16)}end`,
       ]);
-    },
-  );
+    }
+  });
 
-  check(
-    "clause 1: text and bytes of 64 KiB and of 1 MiB come back whole",
-    async (backend) => {
-      for (const length of [65_535, 65_536, 65_537, MEBIBYTE]) {
-        const bytes = Uint8Array.from(
-          { length },
-          (_, i) => (i * 31 + (i >> 8)),
-        );
-        await keepsEach(backend, [
-          bytes,
-          "é".repeat(length / 2),
-          `${"0123456789abcde\n".repeat(length / 16)}end`,
-        ]);
-      }
-    },
-  );
+  check("clause 1: every field comes back as it was stored", async (backend) => {
+    const past = 8.64e15;
+    const entries = [
+      {
+        storedAt: 0,
+        expiresAt: 0,
+        staleUntil: 0,
+        durationMs: 0,
+        checksum: 0,
+      },
+      { storedAt: 1, expiresAt: null, staleUntil: 0, checksum: 2 ** 31 },
+      { expiresAt: 0, staleUntil: null, checksum: 2 ** 31 - 1 },
+      { storedAt: past, expiresAt: past, staleUntil: past },
+      { expiresAt: 1_700_000_000_001, staleUntil: 1_700_000_000_002 },
+      { durationMs: 0.1 + 0.2, checksum: 2 ** 32 - 1 },
+      { durationMs: 1e-7, format: "Z" },
+      { durationMs: 123_456_789.123, format: "a-B.9-x.0" },
+      { durationMs: 1e12, format: "0" },
+    ].map((fields, index) => makeEntry(`value ${index}`, fields));
+    await keepsEntries(backend, entries);
+    await keepsEntries(
+      backend,
+      entries.map((entry) => ({ ...entry, data: Uint8Array.of(1) })),
+    );
+  });
 
-  check(
-    "clause 1: every field comes back as it was stored",
-    async (backend) => {
-      const past = 8.64e15;
-      const entries = [
-        {
-          storedAt: 0,
-          expiresAt: 0,
-          staleUntil: 0,
-          durationMs: 0,
-          checksum: 0,
-        },
-        { storedAt: 1, expiresAt: null, staleUntil: 0, checksum: 2 ** 31 },
-        { expiresAt: 0, staleUntil: null, checksum: 2 ** 31 - 1 },
-        { storedAt: past, expiresAt: past, staleUntil: past },
-        { expiresAt: 1_700_000_000_001, staleUntil: 1_700_000_000_002 },
-        { durationMs: 0.1 + 0.2, checksum: 2 ** 32 - 1 },
-        { durationMs: 1e-7, format: "Z" },
-        { durationMs: 123_456_789.123, format: "a-B.9-x.0" },
-        { durationMs: 1e12, format: "0" },
-      ].map((fields, index) => makeEntry(`value ${index}`, fields));
-      await keepsEntries(backend, entries);
-      await keepsEntries(
-        backend,
-        entries.map((entry) => ({ ...entry, data: Uint8Array.of(1) })),
-      );
-    },
-  );
-
-  check(
-    "clause 2: get() of what was never stored is undefined",
-    async (backend) => {
-      equal(
-        await backend.get("id", "key"),
-        undefined,
-        "get() on an empty store",
-      );
-      await backend.set("id", "key", makeEntry("value"));
-      for (
-        const [id, key] of [["id", "other"], ["other", "key"], ["", "key"]]
-      ) {
-        equal(await backend.get(id ?? "", key ?? ""), undefined, "get()");
-      }
-    },
-  );
+  check("clause 2: get() of what was never stored is undefined", async (backend) => {
+    equal(await backend.get("id", "key"), undefined, "get() on an empty store");
+    await backend.set("id", "key", makeEntry("value"));
+    for (
+      const [id, key] of [
+        ["id", "other"],
+        ["other", "key"],
+        ["", "key"],
+      ]
+    ) {
+      equal(await backend.get(id ?? "", key ?? ""), undefined, "get()");
+    }
+  });
 
   check(
     "clause 2: get() of what was deleted is undefined, until it is stored again",
@@ -113,41 +86,34 @@ export function testValues<Store>(
       ];
       for (const remove of removals) {
         await backend.set("id", "key", entry);
-        same(
-          await backend.get("id", "key"),
-          entry,
-          "get() before the deletion",
-        );
+        same(await backend.get("id", "key"), entry, "get() before the deletion");
         await remove();
         equal(await backend.get("id", "key"), undefined, "get() after it");
       }
     },
   );
 
-  check(
-    "clause 3: set() replaces data, kind and every field",
-    async (backend) => {
-      const versions = [
-        makeEntry("first", { expiresAt: 5, staleUntil: 6, durationMs: 7.5 }),
-        makeEntry("", { expiresAt: null, staleUntil: null, durationMs: 0 }),
-        makeEntry("x".repeat(100_000), { format: "longer.1", checksum: 1 }),
-        makeEntry("short", { storedAt: 2, expiresAt: 0 }),
-        makeEntry(ALL_BYTES, { format: "bytes.1", staleUntil: 0 }),
-        makeEntry(new Uint8Array(), { storedAt: 1 }),
-        makeEntry("text again"),
-      ];
-      for (const [index, version] of versions.entries()) {
-        await backend.set("id", "key", version);
-        same(await backend.get("id", "key"), version, `version ${index}`);
-        same(
-          (await backend.getMany("id", ["key"]))[0],
-          version,
-          `version ${index} through getMany()`,
-        );
-      }
-      equal((await list(backend)).length, 1, "entries after the overwrites");
-    },
-  );
+  check("clause 3: set() replaces data, kind and every field", async (backend) => {
+    const versions = [
+      makeEntry("first", { expiresAt: 5, staleUntil: 6, durationMs: 7.5 }),
+      makeEntry("", { expiresAt: null, staleUntil: null, durationMs: 0 }),
+      makeEntry("x".repeat(100_000), { format: "longer.1", checksum: 1 }),
+      makeEntry("short", { storedAt: 2, expiresAt: 0 }),
+      makeEntry(ALL_BYTES, { format: "bytes.1", staleUntil: 0 }),
+      makeEntry(new Uint8Array(), { storedAt: 1 }),
+      makeEntry("text again"),
+    ];
+    for (const [index, version] of versions.entries()) {
+      await backend.set("id", "key", version);
+      same(await backend.get("id", "key"), version, `version ${index}`);
+      same(
+        (await backend.getMany("id", ["key"]))[0],
+        version,
+        `version ${index} through getMany()`,
+      );
+    }
+    equal((await list(backend)).length, 1, "entries after the overwrites");
+  });
 
   check(
     "clause 3: readers during an overwrite see the old entry or the new one",
@@ -155,54 +121,42 @@ export function testValues<Store>(
       await backend.set("id", "key", versioned(0));
       for (let version = 1; version <= 60; version++) {
         let writing = true;
-        const readUntilWritten = async (): Promise<
-          (StoredEntry | undefined)[]
-        > => {
+        const readUntilWritten = async (): Promise<(StoredEntry | undefined)[]> => {
           const seen: (StoredEntry | undefined)[] = [];
           do seen.push(await backend.get("id", "key")); while (writing);
           return seen;
         };
         const early = readUntilWritten();
-        const write = backend.set("id", "key", versioned(version)).finally(
-          () => {
-            writing = false;
-          },
-        );
+        const write = backend.set("id", "key", versioned(version)).finally(() => {
+          writing = false;
+        });
         const late = backend.getMany("id", ["key", "key"]);
-        const [, ...seen] = await Promise.all([
-          write,
-          early,
-          late,
-          readUntilWritten(),
-        ]);
+        const [, ...seen] = await Promise.all([write, early, late, readUntilWritten()]);
         for (const entry of seen.flat()) isVersion(entry, version - 1, version);
         isVersion(await backend.get("id", "key"), version, version);
       }
     },
   );
 
-  check(
-    "clause 3: of many overwrites at once, one wins whole",
-    async (backend) => {
-      await backend.set("id", "key", versioned(0));
-      const writes = Array.from(
-        { length: 30 },
-        (_, index) => backend.set("id", "key", versioned(index + 1)),
-      );
-      const reads = Array.from({ length: 30 }, () => backend.get("id", "key"));
-      const [seen] = await Promise.all([Promise.all(reads), ...writes]);
-      for (const entry of seen) isVersion(entry, 0, 30);
-      isVersion(await backend.get("id", "key"), 1, 30);
-      equal((await list(backend)).length, 1, "entries after the overwrites");
-    },
-  );
+  check("clause 3: of many overwrites at once, one wins whole", async (backend) => {
+    await backend.set("id", "key", versioned(0));
+    const writes = Array.from(
+      { length: 30 },
+      (_, index) => backend.set("id", "key", versioned(index + 1)),
+    );
+    const reads = Array.from({ length: 30 }, () => backend.get("id", "key"));
+    const [seen] = await Promise.all([Promise.all(reads), ...writes]);
+    for (const entry of seen) isVersion(entry, 0, 30);
+    isVersion(await backend.get("id", "key"), 1, 30);
+    equal((await list(backend)).length, 1, "entries after the overwrites");
+  });
 }
 
 const MEBIBYTE = 1024 * 1024;
 
 /** An entry whose every field tells the version, so that a mix shows. */
 function versioned(version: number): StoredEntry {
-  const text = `${version};`.repeat(1 + version % 7 * 3000);
+  const text = `${version};`.repeat(1 + (version % 7) * 3000);
   return {
     data: version % 2 === 0 ? text : new TextEncoder().encode(text),
     format: `version.${version}`,
@@ -214,11 +168,7 @@ function versioned(version: number): StoredEntry {
   };
 }
 
-function isVersion(
-  entry: StoredEntry | undefined,
-  from: number,
-  to: number,
-): void {
+function isVersion(entry: StoredEntry | undefined, from: number, to: number): void {
   const version = entry?.storedAt ?? -1;
   if (version < from || version > to) {
     fail(`a read sees one of the versions ${from} to ${to}`, entry);
@@ -226,17 +176,14 @@ function isVersion(
   same(entry, versioned(version), `version ${version}`);
 }
 
-async function keepsEach(
-  backend: Backend,
-  values: readonly StoredEntry["data"][],
-): Promise<void> {
-  await keepsEntries(backend, values.map((value) => makeEntry(value)));
+async function keepsEach(backend: Backend, values: readonly StoredEntry["data"][]): Promise<void> {
+  await keepsEntries(
+    backend,
+    values.map((value) => makeEntry(value)),
+  );
 }
 
-async function keepsEntries(
-  backend: Backend,
-  entries: readonly StoredEntry[],
-): Promise<void> {
+async function keepsEntries(backend: Backend, entries: readonly StoredEntry[]): Promise<void> {
   const keys = entries.map((_, index) => `key ${index}`);
   for (const [index, entry] of entries.entries()) {
     await backend.set("id", `key ${index}`, entry);

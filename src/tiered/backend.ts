@@ -129,8 +129,8 @@ export class TieredBackend implements Backend {
         void this.#catchUp(tier);
       },
     };
-    this.#tiers = backends.map((backend, index) =>
-      new Tier(backend, index < backends.length - 1, listener)
+    this.#tiers = backends.map(
+      (backend, index) => new Tier(backend, index < backends.length - 1, listener),
     );
     const names = backends.map(({ description }) => description);
     this.description = `tiers (${names.join(", ")})`;
@@ -170,11 +170,7 @@ export class TieredBackend implements Backend {
    * @throws {BackendError} If no tier answered.
    * @throws {CacheClosedError} After `close()`.
    */
-  async get(
-    id: string,
-    key: string,
-    signal?: AbortSignal,
-  ): Promise<StoredEntry | undefined> {
+  async get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
     this.#assertOpen();
     if (this.#owesTurn) await this.#giveWay();
     const lookup = new Lookup(id, key, this.#innerTtl);
@@ -257,7 +253,11 @@ export class TieredBackend implements Backend {
           "read",
           async () =>
             many
-              ? await backend.getMany(id, asked.map(({ key }) => key), signal)
+              ? await backend.getMany(
+                id,
+                asked.map(({ key }) => key),
+                signal,
+              )
               : [await backend.get(id, first.key, signal)],
           { signal },
         );
@@ -292,10 +292,16 @@ export class TieredBackend implements Backend {
   /** Copies a fresh entry to the tiers before it, unless it was changed since it was looked for. */
   #promote({ id, key, fresh, search, lacking }: Lookup): void {
     if (
-      fresh === undefined || search === undefined || search.outdated ||
-      lacking.length === 0 || this.#closed || this.#pruning > 0 ||
+      fresh === undefined ||
+      search === undefined ||
+      search.outdated ||
+      lacking.length === 0 ||
+      this.#closed ||
+      this.#pruning > 0 ||
       this.#promotions.size >= MAX_PROMOTIONS
-    ) return;
+    ) {
+      return;
+    }
     // Deletes and later writes of the entry wait for it. A tier that fails reports it, and has
     // missed nothing: what it held before counts no more than it did.
     const promotion: Promise<void> = this.#order.write(id, key, async () => {
@@ -306,29 +312,18 @@ export class TieredBackend implements Backend {
   }
 
   /** Writes an entry to one tier. */
-  async #put(
-    tier: Tier,
-    id: string,
-    key: string,
-    found: Found,
-  ): Promise<Answer<void>> {
+  async #put(tier: Tier, id: string, key: string, found: Found): Promise<Answer<void>> {
     const stored = this.#asStored(tier, id, key, found);
-    const answer = await tier.ask(
-      "write",
-      () => tier.backend.set(id, key, stored),
-    );
+    const answer = await tier.ask("write", () => tier.backend.set(id, key, stored));
     if (answer.state === "answered") tier.trust(id, key);
     return answer;
   }
 
   /** An entry as a tier keeps it. */
-  #asStored(
-    tier: Tier,
-    id: string,
-    key: string,
-    { entry, seenAt }: Found,
-  ): StoredEntry {
-    return tier.inner && this.#innerTtl !== Infinity && seenAt !== undefined &&
+  #asStored(tier: Tier, id: string, key: string, { entry, seenAt }: Found): StoredEntry {
+    return tier.inner &&
+        this.#innerTtl !== Infinity &&
+        seenAt !== undefined &&
         // A new checksum would hide the damage.
         isIntact(id, key, entry)
       ? stamp(id, key, entry, seenAt)
@@ -350,14 +345,10 @@ export class TieredBackend implements Backend {
     this.#assertOpen();
     const { data } = entry;
     // The tiers may have to wait for their turn, when the caller may have changed its bytes.
-    const own = typeof data === "string"
-      ? entry
-      : { ...entry, data: new Uint8Array(data) };
+    const own = typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
     const found = { entry: own, seenAt: Date.now() };
     await this.#order.write(id, key, async () => {
-      const answers = await Promise.all(
-        this.#tiers.map((tier) => this.#put(tier, id, key, found)),
-      );
+      const answers = await Promise.all(this.#tiers.map((tier) => this.#put(tier, id, key, found)));
       const errors = errorsOf(answers);
       if (errors.length === answers.length) {
         // No tier is behind another: what was stored counts as before.
@@ -415,10 +406,7 @@ export class TieredBackend implements Backend {
     await this.#sweep(undefined, (backend) => backend.clear());
   }
 
-  async #sweep(
-    id: string | undefined,
-    work: (backend: Backend) => Promise<void>,
-  ): Promise<void> {
+  async #sweep(id: string | undefined, work: (backend: Backend) => Promise<void>): Promise<void> {
     await this.#order.sweep(id, async () => {
       const answers = await this.#deleteFromAll(
         work,
@@ -434,14 +422,16 @@ export class TieredBackend implements Backend {
     done: (tier: Tier) => void,
     failed: (tier: Tier) => void,
   ): Promise<Answer<void>[]> {
-    return await Promise.all(this.#tiers.map(async (tier) => {
-      const answer = await tier.ask("delete", () => work(tier.backend), {
-        forced: true,
-      });
-      // What it was to delete must not come back, in this process, once it answers again.
-      (answer.state === "answered" ? done : failed)(tier);
-      return answer;
-    }));
+    return await Promise.all(
+      this.#tiers.map(async (tier) => {
+        const answer = await tier.ask("delete", () => work(tier.backend), {
+          forced: true,
+        });
+        // What it was to delete must not come back, in this process, once it answers again.
+        (answer.state === "answered" ? done : failed)(tier);
+        return answer;
+      }),
+    );
   }
 
   /**
@@ -462,10 +452,7 @@ export class TieredBackend implements Backend {
       try {
         for await (const info of tier.backend.entries(id)) {
           // What it must not answer for, it does not list either.
-          if (
-            tier.distrusts(info.id, info.key) ||
-            seen.get(info.id, info.key) === true
-          ) continue;
+          if (tier.distrusts(info.id, info.key) || seen.get(info.id, info.key) === true) continue;
           if (tier.inner) seen.set(info.id, info.key, true);
           yield info;
         }
@@ -494,8 +481,7 @@ export class TieredBackend implements Backend {
         this.#tiers.map((tier) =>
           tier.ask(
             "prune",
-            async () =>
-              await (tier.backend.prune?.(rule) ?? prune(tier.backend, rule)),
+            async () => await (tier.backend.prune?.(rule) ?? prune(tier.backend, rule)),
             { forced: true },
           )
         ),
@@ -503,9 +489,7 @@ export class TieredBackend implements Backend {
       this.#assertDone("prune", answers);
       let most: Pruned = { entries: 0, bytes: 0 };
       for (const answer of answers) {
-        if (
-          answer.state === "answered" && answer.value.entries > most.entries
-        ) {
+        if (answer.state === "answered" && answer.value.entries > most.entries) {
           most = answer.value;
         }
       }
@@ -524,22 +508,22 @@ export class TieredBackend implements Backend {
    */
   close(): Promise<void> {
     this.#closed = true;
-    return this.#closing ??= this.#close();
+    return (this.#closing ??= this.#close());
   }
 
   async #close(): Promise<void> {
     await this.#order.idle();
-    await Promise.all(this.#tiers.map(async (tier) => {
-      await this.#catchUp(tier);
-      await this.#catchUp(tier, true);
-      const missing = tier.missedWrites().length;
-      if (missing === 0) return;
-      const { description } = tier.backend;
-      const cause = new Error(
-        `it failed, and ${missing} entries never got there`,
-      );
-      this.#report(new BackendError(description, "write", cause));
-    }));
+    await Promise.all(
+      this.#tiers.map(async (tier) => {
+        await this.#catchUp(tier);
+        await this.#catchUp(tier, true);
+        const missing = tier.missedWrites().length;
+        if (missing === 0) return;
+        const { description } = tier.backend;
+        const cause = new Error(`it failed, and ${missing} entries never got there`);
+        this.#report(new BackendError(description, "write", cause));
+      }),
+    );
     const closings = await Promise.allSettled(
       this.#tiers.map(async ({ backend }) => await backend.close()),
     );
@@ -574,11 +558,7 @@ export class TieredBackend implements Backend {
     let goesOn = true;
     const worker = async (): Promise<void> => {
       for (const [id, key] of places) {
-        goesOn &&= await this.#order.write(
-          id,
-          key,
-          () => this.#makeUp(tier, id, key, forced),
-        );
+        goesOn &&= await this.#order.write(id, key, () => this.#makeUp(tier, id, key, forced));
         if (!goesOn) return;
       }
     };
@@ -586,12 +566,7 @@ export class TieredBackend implements Backend {
   }
 
   /** Makes up for one missed write; tells whether the tier answered. */
-  async #makeUp(
-    tier: Tier,
-    id: string,
-    key: string,
-    forced: boolean,
-  ): Promise<boolean> {
+  async #makeUp(tier: Tier, id: string, key: string, forced: boolean): Promise<boolean> {
     if (!tier.missedWrite(id, key)) return true;
     // What only a tier behind this one has comes back with the next read.
     const nearer = this.#tiers.slice(0, this.#tiers.indexOf(tier));
@@ -599,12 +574,16 @@ export class TieredBackend implements Backend {
     await this.#look(nearer, id, [lookup], false);
     const { backend } = tier;
     const { found } = lookup;
-    const answer = await tier.ask("write", async () => {
-      if (found === undefined) await backend.delete(id, key);
-      else if (!await isNewer(backend, id, key, found.entry)) {
-        await backend.set(id, key, this.#asStored(tier, id, key, found));
-      }
-    }, { forced });
+    const answer = await tier.ask(
+      "write",
+      async () => {
+        if (found === undefined) await backend.delete(id, key);
+        else if (!(await isNewer(backend, id, key, found.entry))) {
+          await backend.set(id, key, this.#asStored(tier, id, key, found));
+        }
+      },
+      { forced },
+    );
     if (answer.state === "answered") tier.trust(id, key);
     return answer.state === "answered";
   }
@@ -632,9 +611,7 @@ export class TieredBackend implements Backend {
 }
 
 function errorsOf(answers: readonly Answer<unknown>[]): Error[] {
-  return answers.flatMap((answer) =>
-    answer.state === "answered" ? [] : [answer.error]
-  );
+  return answers.flatMap((answer) => (answer.state === "answered" ? [] : [answer.error]));
 }
 
 /** Whether a tier got a newer entry from elsewhere while it could not be reached from here. */
@@ -646,9 +623,13 @@ async function isNewer(
 ): Promise<boolean> {
   try {
     const theirs = await backend.get(id, key);
-    return theirs !== undefined && isIntact(id, key, theirs) &&
+    return (
+      theirs !== undefined &&
+      isIntact(id, key, theirs) &&
       // A time to come shows that a clock was set back: then ours is the newer one.
-      theirs.storedAt > storedAt && theirs.storedAt <= Date.now();
+      theirs.storedAt > storedAt &&
+      theirs.storedAt <= Date.now()
+    );
   } catch (error) {
     if (error instanceof DamagedEntryError) return false;
     throw error;
@@ -656,9 +637,7 @@ async function isNewer(
 }
 
 /** The backends of the tiers, checked. */
-function backendsOf(
-  tiers: readonly (Backend | { readonly backend: Backend })[],
-): Backend[] {
+function backendsOf(tiers: readonly (Backend | { readonly backend: Backend })[]): Backend[] {
   const rule = "a list of at least one backend or cache";
   if (!Array.isArray(tiers) || tiers.length === 0) {
     throw new TypeError(optionMessage(ACTION, "tiers", rule, tiers));
@@ -666,23 +645,21 @@ function backendsOf(
   const backends: Backend[] = [];
   // Not `map`, which would skip holes.
   for (let index = 0; index < tiers.length; index++) {
-    const tier: Backend | { readonly backend: Backend } | undefined =
-      tiers[index];
-    const backend = tier !== undefined && tier !== null && "backend" in tier
-      ? tier.backend
-      : tier;
+    const tier: Backend | { readonly backend: Backend } | undefined = tiers[index];
+    const backend = tier !== undefined && tier !== null && "backend" in tier ? tier.backend : tier;
     if (
-      typeof backend !== "object" || backend === null ||
+      typeof backend !== "object" ||
+      backend === null ||
       BACKEND_METHODS.some((name) => typeof backend[name] !== "function")
     ) {
-      throw new TypeError(
-        optionMessage(ACTION, `tiers[${index}]`, "a backend or a cache", tier),
-      );
+      throw new TypeError(optionMessage(ACTION, `tiers[${index}]`, "a backend or a cache", tier));
     }
     if (backends.includes(backend)) {
       throw new TypeError(
         `Cannot ${ACTION}: tiers[${index}] is the same store as tiers[${
-          backends.indexOf(backend)
+          backends.indexOf(
+            backend,
+          )
         }]`,
       );
     }

@@ -84,15 +84,13 @@ export class Lookup {
   #isOverdue(seenAt: number | undefined, now: number): boolean {
     if (this.#innerTtl === Infinity) return false;
     // A clock that was set back must not make an entry last.
-    return seenAt === undefined || now < seenAt ||
-      now >= seenAt + this.#innerTtl;
+    return seenAt === undefined || now < seenAt || now >= seenAt + this.#innerTtl;
   }
 
   /** The entry that counts: a fresh one, else the least stale. */
   get found(): Found | undefined {
     // What the outermost tier could not be asked about is better than nothing.
-    return this.fresh ??
-      later(this.#stale, this.#settled ? undefined : this.#overdue);
+    return this.fresh ?? later(this.#stale, this.#settled ? undefined : this.#overdue);
   }
 
   /** Whether tiers failed and none answered. */
@@ -118,10 +116,7 @@ export class Lookup {
 }
 
 /** The one that expires later; the first where they are equal. */
-function later(
-  first: Found | undefined,
-  second: Found | undefined,
-): Found | undefined {
+function later(first: Found | undefined, second: Found | undefined): Found | undefined {
   if (first === undefined || second === undefined) return first ?? second;
   const expiry = ({ entry }: Found): number => entry.expiresAt ?? Infinity;
   return expiry(second) > expiry(first) ? second : first;

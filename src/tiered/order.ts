@@ -45,9 +45,7 @@ export class Places<Value> {
   }
 
   /** The places and values of an id, or all there are. */
-  *of(
-    id: string | undefined,
-  ): Generator<[id: string, key: string, value: Value], void, void> {
+  *of(id: string | undefined): Generator<[id: string, key: string, value: Value], void, void> {
     const ids = id === undefined ? this.#ids.keys() : [id];
     for (const each of ids) {
       for (const [key, value] of this.#ids.get(each) ?? []) {
@@ -114,9 +112,9 @@ export class Order {
   sweep<T>(id: string | undefined, work: () => Promise<T>): Promise<T> {
     this.outdate(id);
     const writes = [...this.#writes.of(id)].map(([, , write]) => write);
-    const sweeps = [...this.#sweeps].filter(([other]) =>
-      id === undefined || other === undefined || other === id
-    ).map(([, sweep]) => sweep);
+    const sweeps = [...this.#sweeps]
+      .filter(([other]) => id === undefined || other === undefined || other === id)
+      .map(([, sweep]) => sweep);
     const { done, result } = follow([...writes, ...sweeps], work);
     this.#sweeps.set(id, done);
     done.then(() => {
@@ -133,9 +131,7 @@ export class Order {
   /** Waits until no change is under way. */
   async idle(): Promise<void> {
     while (this.busy) {
-      const writes = [...this.#writes.of(undefined)].map(([, , write]) =>
-        write
-      );
+      const writes = [...this.#writes.of(undefined)].map(([, , write]) => write);
       await Promise.all([...writes, ...this.#sweeps.values()]);
     }
   }
@@ -148,7 +144,9 @@ export class Order {
         this.#sweeps.get(id),
         this.#sweeps.get(undefined),
       ]
-    ) if (other !== undefined) before.push(other);
+    ) {
+      if (other !== undefined) before.push(other);
+    }
     return before;
   }
 }
@@ -158,8 +156,12 @@ function follow<T>(
   before: readonly Promise<void>[],
   work: () => Promise<T>,
 ): { done: Promise<void>; result: Promise<T> } {
-  const result = before.length === 0
-    ? work()
-    : Promise.all(before).then(() => work());
-  return { done: result.then(() => {}, () => {}), result };
+  const result = before.length === 0 ? work() : Promise.all(before).then(() => work());
+  return {
+    done: result.then(
+      () => {},
+      () => {},
+    ),
+    result,
+  };
 }

@@ -16,12 +16,7 @@ const STAMPED = /^(.+)\.seen-(\d{1,16})$/;
  * @param entry An intact entry without a stamp.
  * @param seenAt When, in whole milliseconds since the Unix epoch.
  */
-export function stamp(
-  id: string,
-  key: string,
-  entry: StoredEntry,
-  seenAt: number,
-): StoredEntry {
+export function stamp(id: string, key: string, entry: StoredEntry, seenAt: number): StoredEntry {
   const { data, format } = entry;
   return seal(id, key, { data, format: `${format}.seen-${seenAt}` }, entry);
 }

@@ -5,11 +5,7 @@
  */
 
 import type { Backend } from "../backend/contract.ts";
-import {
-  BackendError,
-  DamagedEntryError,
-  type PanzaError,
-} from "../base/errors.ts";
+import { BackendError, DamagedEntryError, type PanzaError } from "../base/errors.ts";
 import { Places } from "./order.ts";
 
 /** For how long a tier that failed is not asked, in milliseconds; each failure doubles it. */
@@ -118,11 +114,7 @@ export class Tier {
     return answer;
   }
 
-  #fail(
-    operation: string,
-    cause: unknown,
-    during: Outage | undefined,
-  ): PanzaError {
+  #fail(operation: string, cause: unknown, during: Outage | undefined): PanzaError {
     const error = this.named(operation, cause);
     const now = performance.now();
     if (this.#outage === undefined) {
@@ -146,8 +138,10 @@ export class Tier {
 
   /** Whether what it holds there may be outdated: then it must not answer. */
   distrusts(id: string, key: string): boolean {
-    return this.#missed.get(id, key) !== undefined ||
-      this.#isClosed(id) && this.#renewed.get(id, key) === undefined;
+    return (
+      this.#missed.get(id, key) !== undefined ||
+      (this.#isClosed(id) && this.#renewed.get(id, key) === undefined)
+    );
   }
 
   /** Whether nothing of the id counts but what was written since. */

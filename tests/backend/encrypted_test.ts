@@ -37,11 +37,7 @@ async function newKey(
   usages: KeyUsage[] = ["encrypt", "decrypt"],
   length = 256,
 ): Promise<CryptoKey> {
-  return await crypto.subtle.generateKey(
-    { ...ALGORITHM, length },
-    false,
-    usages,
-  );
+  return await crypto.subtle.generateKey({ ...ALGORITHM, length }, false, usages);
 }
 
 /** What was reported: kinds, ids and messages. */
@@ -55,10 +51,7 @@ interface Place {
   readonly name: string;
   /** Calls back with what opens the place, as a cache and as its bare backend. */
   run(
-    work: (
-      open: (options?: CacheOptions) => Cache,
-      bare: () => Backend,
-    ) => Promise<void>,
+    work: (open: (options?: CacheOptions) => Cache, bare: () => Backend) => Promise<void>,
   ): Promise<void>;
 }
 
@@ -122,9 +115,7 @@ async function stored(backend: Backend): Promise<string> {
     const entry = await backend.get(id, key);
     assert(entry !== undefined);
     const { data } = entry;
-    const text = typeof data === "string"
-      ? data
-      : Buffer.from(data).toString("latin1");
+    const text = typeof data === "string" ? data : Buffer.from(data).toString("latin1");
     all += `${entry.format} ${text}\n`;
   }
   await backend.close();
@@ -150,9 +141,7 @@ for (const { name, run } of PLACES) {
       let runs = 0;
       const work = async (n: number) => {
         runs++;
-        return await Promise.resolve(
-          n % 2 === 0 ? { ...VALUE, n } : { text: VALUE.text, n },
-        );
+        return await Promise.resolve(n % 2 === 0 ? { ...VALUE, n } : { text: VALUE.text, n });
       };
       for (let round = 0; round < 2; round++) {
         await using cache = open({ encrypt, onError: onError! });
@@ -184,9 +173,9 @@ for (const { name, run } of PLACES) {
       for (const options of [{}, { encrypt: await newKey() }]) {
         const { reports, onError } = collect();
         await using cache = open({ ...options, onError: onError! });
-        const fn = cache.cache({ id: "work", shouldCache: () => false })((
-          n: number,
-        ) => Promise.resolve(-n));
+        const fn = cache.cache({ id: "work", shouldCache: () => false })((n: number) =>
+          Promise.resolve(-n)
+        );
         assertEquals(await fn.readCache(1), { hit: false });
         assertEquals(await fn(1), -1);
         assertEquals(await fn.map([1], { concurrency: 1 }).values(), [-1]);
@@ -213,14 +202,15 @@ for (const { name, run } of PLACES) {
       }
       const { reports, onError } = collect();
       await using cache = open({ encrypt: await newKey(), onError: onError! });
-      const fn = cache.cache({ id: "work" })((n: number) =>
-        Promise.resolve(-n)
-      );
+      const fn = cache.cache({ id: "work" })((n: number) => Promise.resolve(-n));
       assertEquals(await cache.read("direct"), { hit: false });
       assertEquals(await fn(1), -1);
       assertEquals(
         reports.map(({ context }) => [context.kind, context.id]),
-        [["damaged", ""], ["damaged", "work"]],
+        [
+          ["damaged", ""],
+          ["damaged", "work"],
+        ],
       );
       assertStringIncludes(reports[0]!.error.message, "not encrypted");
       // The new result took its place.
@@ -239,8 +229,7 @@ for (const { name, run } of PLACES) {
       const backend = bare();
       const entry = await backend.get("", "a");
       assert(entry !== undefined);
-      const { format, data, storedAt, expiresAt, staleUntil, durationMs } =
-        entry;
+      const { format, data, storedAt, expiresAt, staleUntil, durationMs } = entry;
       const times = { storedAt, expiresAt, staleUntil, durationMs };
       // With a checksum that fits: it is no secret how to make one.
       const forged = (key: string, more: Partial<StoredEntry>): StoredEntry =>
@@ -284,8 +273,7 @@ const OVERHEAD_BYTES = 32 + 12 + 16;
 
 /** Tells the sizes of the values, as the kit expects it of a backend, and prunes by them. */
 class Sized extends EncryptedBackend {
-  override readonly prune = (rule: PruneRule): Promise<Pruned> =>
-    prune(this, rule);
+  override readonly prune = (rule: PruneRule): Promise<Pruned> => prune(this, rule);
   override async *entries(id?: string): AsyncIterable<EntryInfo> {
     for await (const info of super.entries(id)) {
       yield { ...info, size: info.size - OVERHEAD_BYTES };
@@ -334,9 +322,10 @@ test("fn.map() over an encrypted cache misses the damaged entry alone", async ()
   runs = 0;
   assertEquals(await fn.map(inputs, { concurrency: 5 }).values(), inputs);
   assertEquals(runs, 1);
-  assertEquals(reports.map(({ context }) => context), [
-    { kind: "damaged", id: "work", key },
-  ]);
+  assertEquals(
+    reports.map(({ context }) => context),
+    [{ kind: "damaged", id: "work", key }],
+  );
 });
 
 // Tries to find a bit whose change goes unseen.
@@ -393,10 +382,7 @@ test("EncryptedBackend hands changes on in the order in which they came", async 
   ]);
   assertEquals((await backend.get("i", "k"))?.data, "new");
   assertEquals(await backend.get("i", "gone"), undefined);
-  assertEquals(
-    (await backend.get("i", "bytes"))?.data,
-    new Uint8Array([1, 2, 3]),
-  );
+  assertEquals((await backend.get("i", "bytes"))?.data, new Uint8Array([1, 2, 3]));
 });
 
 // Tries to lose a write that was accepted before close().
@@ -427,7 +413,9 @@ test("EncryptedBackend.close() waits for what was accepted and refuses what come
         for await (const _ of backend.entries());
       },
     ]
-  ) await assertRejects(late, CacheClosedError);
+  ) {
+    await assertRejects(late, CacheClosedError);
+  }
   await Promise.all([writing, closing, backend.close()]);
   const again = new EncryptedBackend(new SQLiteBackend(path), [encrypt]);
   assertEquals(await again.get("i", "k"), entry);
@@ -438,9 +426,7 @@ test("EncryptedBackend.close() waits for what was accepted and refuses what come
 // Tries to let a call wait longer, or a write fail, for a bust while values are encrypted.
 test("A bust of an encrypted cache wins over a write that is under way", async () => {
   await using cache = new MemoryCache({ encrypt: await newKey() });
-  const fn = cache.cache({ id: "work" })((n: number) =>
-    Promise.resolve("x".repeat(1_000_000) + n)
-  );
+  const fn = cache.cache({ id: "work" })((n: number) => Promise.resolve("x".repeat(1_000_000) + n));
   const running = fn(1);
   await Promise.resolve();
   await fn.bustCache(1);
@@ -452,11 +438,10 @@ test("A bust of an encrypted cache wins over a write that is under way", async (
 // Tries to open a cache with something that cannot encrypt, and so to store plain values.
 test("new MemoryCache() refuses keys that cannot encrypt, and never shows one", async () => {
   const bytes = new Uint8Array(32).fill(77);
-  const cbc = await crypto.subtle.generateKey(
-    { name: "AES-CBC", length: 256 },
-    false,
-    ["encrypt", "decrypt"],
-  );
+  const cbc = await crypto.subtle.generateKey({ name: "AES-CBC", length: 256 }, false, [
+    "encrypt",
+    "decrypt",
+  ]);
   const reader = await newKey(["decrypt"]);
   const writer = await newKey(["encrypt"]);
   const key = await newKey();

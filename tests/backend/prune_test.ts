@@ -1,11 +1,6 @@
 /** `cache.prune`: what goes, what stays, what it tells, and that it holds nothing up. */
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertRejects,
-  assertStrictEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Backend, PruneRule } from "../../src/backend/contract.ts";
 import { Cache } from "../../src/core/cache.ts";
@@ -31,11 +26,7 @@ async function store(backend: Backend, items: Iterable<Item>): Promise<void> {
   for (const { id, key, storedAt, staleUntil, size } of items) {
     const encoded = { format: "json-1", data: "9".repeat(size) };
     const times = { storedAt, expiresAt: staleUntil, staleUntil };
-    await backend.set(
-      id,
-      key,
-      seal(id, key, encoded, { ...times, durationMs: 1 }),
-    );
+    await backend.set(id, key, seal(id, key, encoded, { ...times, durationMs: 1 }));
   }
 }
 
@@ -47,11 +38,11 @@ async function namesOf(backend: Backend): Promise<string[]> {
 
 /** What a prune is to leave, said as plainly as it can be. */
 function left(items: readonly Item[], options: PruneOptions, now: number) {
-  const { olderThan, expired, maxBytes = Infinity, maxEntries = Infinity } =
-    options;
-  const young = items.filter(({ storedAt, staleUntil }) =>
-    !(typeof olderThan === "number" && now - storedAt > olderThan) &&
-    !(expired === true && staleUntil !== null && staleUntil < now)
+  const { olderThan, expired, maxBytes = Infinity, maxEntries = Infinity } = options;
+  const young = items.filter(
+    ({ storedAt, staleUntil }) =>
+      !(typeof olderThan === "number" && now - storedAt > olderThan) &&
+      !(expired === true && staleUntil !== null && staleUntil < now),
   );
   const newestFirst = young.toSorted((a, b) => b.storedAt - a.storedAt);
   const stay: Item[] = [];
@@ -72,10 +63,9 @@ function clockAt(time: FakeTime, now: number): void {
 }
 
 const BACKENDS: Readonly<Record<string, () => Backend>> = {
-  "a backend without a prune of its own": () =>
-    new FaultyBackend(new MemoryBackend()),
-  "MemoryBackend": () => new MemoryBackend(),
-  "SQLiteBackend": () => new SQLiteBackend(":memory:"),
+  "a backend without a prune of its own": () => new FaultyBackend(new MemoryBackend()),
+  MemoryBackend: () => new MemoryBackend(),
+  SQLiteBackend: () => new SQLiteBackend(":memory:"),
 };
 
 for (const [name, open] of Object.entries(BACKENDS)) {
@@ -93,51 +83,47 @@ for (const [name, open] of Object.entries(BACKENDS)) {
       // Different ages: what has the same one may go in any order.
       { selector: ({ age }) => age, maxLength: 100 },
     );
-    const rule = fc.record({
-      olderThan: fc.integer({ min: 1, max: 450 }),
-      expired: fc.boolean(),
-      maxBytes: fc.integer({ min: 1, max: 900 }),
-      maxEntries: fc.integer({ min: 1, max: 60 }),
-    }, { requiredKeys: [] }).filter(({ expired, ...bounds }) =>
-      expired === true || Object.keys(bounds).length > 0
-    );
-    await fc.assert(
-      fc.asyncProperty(
-        items,
-        rule,
-        fc.boolean(),
-        async (drawn, options, shuffled) => {
-          const unique = new Map(
-            drawn.map((item) => [item.id + item.key, item]),
-          );
-          const oldestFirst = [...unique.values()].sort((a, b) => b.age - a.age)
-            .map(({ id, key, age, staleFor, size }) => ({
-              id,
-              key,
-              storedAt: NOW - age,
-              staleUntil: staleFor === null ? null : NOW + staleFor,
-              size,
-            }));
-          await using cache = new Cache(open());
-          // SQLite goes by the order in which entries were stored.
-          const order = shuffled && name !== "SQLiteBackend"
-            ? oldestFirst.toSorted((a, b) => a.size - b.size)
-            : oldestFirst;
-          await store(cache.backend, order);
-          const freed = await cache.prune(options);
-          const stay = left(oldestFirst, options, NOW);
-          assertEquals(
-            await namesOf(cache.backend),
-            stay.map(({ id, key }) => `${id}/${key}`).sort(),
-          );
-          const bytesOf = (list: readonly Item[]) =>
-            list.reduce((sum, { size }) => sum + size, 0);
-          assertEquals(freed, {
-            entries: oldestFirst.length - stay.length,
-            bytes: bytesOf(oldestFirst) - bytesOf(stay),
-          });
+    const rule = fc
+      .record(
+        {
+          olderThan: fc.integer({ min: 1, max: 450 }),
+          expired: fc.boolean(),
+          maxBytes: fc.integer({ min: 1, max: 900 }),
+          maxEntries: fc.integer({ min: 1, max: 60 }),
         },
-      ),
+        { requiredKeys: [] },
+      )
+      .filter(({ expired, ...bounds }) => expired === true || Object.keys(bounds).length > 0);
+    await fc.assert(
+      fc.asyncProperty(items, rule, fc.boolean(), async (drawn, options, shuffled) => {
+        const unique = new Map(drawn.map((item) => [item.id + item.key, item]));
+        const oldestFirst = [...unique.values()]
+          .sort((a, b) => b.age - a.age)
+          .map(({ id, key, age, staleFor, size }) => ({
+            id,
+            key,
+            storedAt: NOW - age,
+            staleUntil: staleFor === null ? null : NOW + staleFor,
+            size,
+          }));
+        await using cache = new Cache(open());
+        // SQLite goes by the order in which entries were stored.
+        const order = shuffled && name !== "SQLiteBackend"
+          ? oldestFirst.toSorted((a, b) => a.size - b.size)
+          : oldestFirst;
+        await store(cache.backend, order);
+        const freed = await cache.prune(options);
+        const stay = left(oldestFirst, options, NOW);
+        assertEquals(
+          await namesOf(cache.backend),
+          stay.map(({ id, key }) => `${id}/${key}`).sort(),
+        );
+        const bytesOf = (list: readonly Item[]) => list.reduce((sum, { size }) => sum + size, 0);
+        assertEquals(freed, {
+          entries: oldestFirst.length - stay.length,
+          bytes: bytesOf(oldestFirst) - bytesOf(stay),
+        });
+      }),
       { seed: 7, numRuns: name === "SQLiteBackend" ? 60 : 300 },
     );
   });
@@ -146,9 +132,7 @@ for (const [name, open] of Object.entries(BACKENDS)) {
 test("Cache.prune() counts direct keys like any other, and says what it freed", async () => {
   using time = new FakeTime();
   await using cache = new MemoryCache();
-  const fn = cache.cache({ id: "f" })(async (n: number) =>
-    await Promise.resolve(n)
-  );
+  const fn = cache.cache({ id: "f" })(async (n: number) => await Promise.resolve(n));
   await cache.set("direct", "x");
   await time.tick(10);
   await fn(1);
@@ -228,10 +212,7 @@ test("Cache.prune() rejects when a deletion fails, and the others are done", asy
   const cache = new Cache(backend);
   for (let n = 0; n < 5; n++) await cache.set(`${n}`, n);
   backend.fail("delete", { error: new Error("disk full"), times: 1 });
-  const error = await assertRejects(
-    () => cache.prune({ maxEntries: 1 }),
-    BackendError,
-  );
+  const error = await assertRejects(() => cache.prune({ maxEntries: 1 }), BackendError);
   assertEquals((error.cause as Error).message, "disk full");
   assertEquals((await namesOf(backend)).length, 2);
   backend.fail("entries", { times: 1 });
@@ -293,28 +274,32 @@ test("Cache.prune() of 50,000 entries never holds the event loop up for long", a
   for (const options of [{ olderThan: 1 }, { maxEntries: 20_000 }]) {
     // A step is of 8 ms. A collection of garbage, which works on this thread too, takes up to 40 ms
     // with this many objects on some runtimes; without turns it would be all of 300.
-    const held = await leastHeldUp(75, async () => {
-      await using cache = new MemoryCache();
-      const { format, data } = encode(1);
-      for (let n = 0; n < 50_000; n++) {
-        await cache.backend.set("f", `${n}`, {
-          format,
-          data,
-          checksum: 0,
-          storedAt: (n * 7919) % 50_000,
-          expiresAt: null,
-          staleUntil: null,
-          durationMs: 0,
+    const held = await leastHeldUp(
+      75,
+      async () => {
+        await using cache = new MemoryCache();
+        const { format, data } = encode(1);
+        for (let n = 0; n < 50_000; n++) {
+          await cache.backend.set("f", `${n}`, {
+            format,
+            data,
+            checksum: 0,
+            storedAt: (n * 7919) % 50_000,
+            expiresAt: null,
+            staleUntil: null,
+            durationMs: 0,
+          });
+        }
+        let entries = 0;
+        const attempt = await heldUp(async () => {
+          ({ entries } = await cache.prune(options));
         });
-      }
-      let entries = 0;
-      const attempt = await heldUp(async () => {
-        ({ entries } = await cache.prune(options));
-      });
-      assert(entries >= 30_000);
-      assert(attempt.turns >= 3, `only ${attempt.turns} turns`);
-      return attempt;
-    }, "working");
+        assert(entries >= 30_000);
+        assert(attempt.turns >= 3, `only ${attempt.turns} turns`);
+        return attempt;
+      },
+      "working",
+    );
     assert(held < 75, `the loop was held up for ${held} ms`);
   }
 });

@@ -17,12 +17,7 @@ function switches(variables: Readonly<Record<string, string>>) {
 
 test("parseSwitches() of an empty environment asks for nothing", () => {
   const { busts, cacheOnly, printMisses } = switches({});
-  assertEquals([busts("f"), busts("all"), cacheOnly, printMisses], [
-    false,
-    false,
-    false,
-    false,
-  ]);
+  assertEquals([busts("f"), busts("all"), cacheOnly, printMisses], [false, false, false, false]);
 });
 
 test("parseSwitches() knows the words that switch on and off, in any case", () => {
@@ -34,14 +29,8 @@ test("parseSwitches() knows the words that switch on and off, in any case", () =
     for (const word of ["", " ", "0", "false", "no", "off", "False", "OFF"]) {
       assertEquals(switches({ [name]: word })[member], false, word);
     }
-    for (
-      const word of ["2", "yess", "maybe", "y", "n", "null", "-1", "onoff"]
-    ) {
-      const error = assertThrows(
-        () => switches({ [name]: word }),
-        EnvironmentVariableError,
-        name,
-      );
+    for (const word of ["2", "yess", "maybe", "y", "n", "null", "-1", "onoff"]) {
+      const error = assertThrows(() => switches({ [name]: word }), EnvironmentVariableError, name);
       assertEquals(error.variable, name);
       assert(error.message.includes(`"${word}"`));
     }
@@ -81,12 +70,12 @@ async function run(
   variables: Readonly<Record<string, string>>,
   ids: readonly string[],
 ): Promise<{ readonly lines: unknown[]; readonly errors: string }> {
-  const child = start(
-    "fixtures/switches_child.ts",
-    [path, ...ids],
-    ["-A"],
-    { BUST_CACHE: "", CACHE_ONLY: "", PRINT_CACHE_MISSES: "", ...variables },
-  );
+  const child = start("fixtures/switches_child.ts", [path, ...ids], ["-A"], {
+    BUST_CACHE: "",
+    CACHE_ONLY: "",
+    PRINT_CACHE_MISSES: "",
+    ...variables,
+  });
   const lines = (await child.ended()).map((line) => JSON.parse(line));
   return { lines, errors: child.errors() };
 }
@@ -122,18 +111,13 @@ test("CACHE_ONLY throws on a miss instead of running, and serves what is stored"
   const both = await run(path, { CACHE_ONLY: "yes", BUST_CACHE: "a" }, ["a"]);
   const [refused] = both.lines as string[][];
   assert(refused?.[1]?.includes("BUST_CACHE"));
-  assertEquals((await run(path, { CACHE_ONLY: "off" }, ["a"])).lines, [
-    ["a", "hit", "hit", true],
-  ]);
+  assertEquals((await run(path, { CACHE_ONLY: "off" }, ["a"])).lines, [["a", "hit", "hit", true]]);
 });
 
 test("PRINT_CACHE_MISSES tells id and key of each miss on stderr, never the arguments", async () => {
   const path = join(temporaryFolder(), "cache.db");
   const key = await hashKey(["s3cr3t"]);
-  const { errors } = await run(path, { PRINT_CACHE_MISSES: "1" }, [
-    "a",
-    "100%d",
-  ]);
+  const { errors } = await run(path, { PRINT_CACHE_MISSES: "1" }, ["a", "100%d"]);
   assertEquals(
     errors.split("\n").filter((line) => line.startsWith("panza")),
     [`panza: miss a ${key}`, `panza: miss 100%d ${key}`],
@@ -179,8 +163,7 @@ test("The switches are read once per cache, on its first call", async () => {
   const { default: process } = await import("node:process");
   const kept = process.env["CACHE_ONLY"];
   const backend = new MemoryBackend();
-  const make = () =>
-    new Cache(backend).cache({ id: "f" })((n: number) => Promise.resolve(n));
+  const make = () => new Cache(backend).cache({ id: "f" })((n: number) => Promise.resolve(n));
   const [one, two] = [make(), make()];
   try {
     delete process.env["CACHE_ONLY"];

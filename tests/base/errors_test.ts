@@ -1,17 +1,8 @@
 /** Every error of the library: its class, name, fields and cause; and the one formula for bad options. */
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import * as exported from "../../mod.ts";
-import {
-  optionMessage,
-  quote,
-  refuseUnknownOptions,
-} from "../../src/base/errors.ts";
+import { optionMessage, quote, refuseUnknownOptions } from "../../src/base/errors.ts";
 import { reasonOf } from "../support/by_hand.ts";
 
 const {
@@ -36,9 +27,7 @@ const {
 const cause = new Error("because");
 
 /** One of each, with the fields that it must have. */
-const ERRORS: Readonly<
-  Record<string, readonly [error: Error, fields: Record<string, unknown>]>
-> = {
+const ERRORS: Readonly<Record<string, readonly [error: Error, fields: Record<string, unknown>]>> = {
   BackendError: [
     new BackendError("SQLite x.db", "write", cause, "make room"),
     { backend: "SQLite x.db", operation: "write", cause },
@@ -63,10 +52,7 @@ const ERRORS: Readonly<
     { variable: "CACHE_ONLY" },
   ],
   QueueFullError: [new QueueFullError(3), { maxQueue: 3 }],
-  ReentrantCallError: [
-    new ReentrantCallError("f", "3f"),
-    { id: "f", key: "3f" },
-  ],
+  ReentrantCallError: [new ReentrantCallError("f", "3f"), { id: "f", key: "3f" }],
   UncacheableValueError: [
     new UncacheableValueError("value.f", "a function", { cause }),
     { path: "value.f", cause },
@@ -78,11 +64,13 @@ const ERRORS: Readonly<
 };
 
 test("Every exported error is a PanzaError with a literal name, its fields and its cause", () => {
-  const classes = Object.entries(exported).filter(([, value]) =>
-    typeof value === "function" && value.prototype instanceof Error
+  const classes = Object.entries(exported).filter(
+    ([, value]) => typeof value === "function" && value.prototype instanceof Error,
   );
   assertEquals(
-    classes.map(([name]) => name).filter((name) => name !== "PanzaError")
+    classes
+      .map(([name]) => name)
+      .filter((name) => name !== "PanzaError")
       .sort(),
     Object.keys(ERRORS).sort(),
   );
@@ -158,7 +146,9 @@ test("quote() writes a value short, and never what an object holds", () => {
       [{ secret: 1 }, "an object"],
       [new Date(), "an object"],
     ] as [unknown, string][]
-  ) assertEquals(quote(value), text);
+  ) {
+    assertEquals(quote(value), text);
+  }
 });
 
 test("refuseUnknownOptions() names what does not exist, and takes objects only", () => {
@@ -170,20 +160,13 @@ test("refuseUnknownOptions() names what does not exist, and takes objects only",
   );
   assertEquals(error.message, 'Cannot try: there is no option "B", only a, b');
   for (const options of [null, undefined, 1, "a", [], () => 1]) {
-    const error = assertThrows(
-      () => refuseUnknownOptions("try", options, []),
-      TypeError,
-    );
-    assertEquals(
-      error.message,
-      optionMessage("try", "options", "an object", options),
-    );
+    const error = assertThrows(() => refuseUnknownOptions("try", options, []), TypeError);
+    assertEquals(error.message, optionMessage("try", "options", "an object", options));
   }
 });
 
 const FORMULA = /^Cannot [a-z][^:]*: \S+ must be [^\n]+, received [^\n]+$/;
-const UNKNOWN =
-  /^Cannot [a-z][^:]*: there is no option "[^"]+", only \w+(, \w+)*$/;
+const UNKNOWN = /^Cannot [a-z][^:]*: there is no option "[^"]+", only \w+(, \w+)*$/;
 
 /** Options that are wrong, and the error that each gets. */
 function misuses(): Record<
@@ -204,37 +187,17 @@ function misuses(): Record<
     name,
   ];
   return {
-    "no backend": [
-      () => new exported.Cache(wrong(undefined)),
-      TypeError,
-      "backend",
-    ],
-    "half a backend": [
-      () => new exported.Cache(wrong({ get: () => {} })),
-      TypeError,
-      "backend",
-    ],
-    onError: [
-      () => new MemoryCache({ onError: wrong("log") }),
-      TypeError,
-      "onError",
-    ],
+    "no backend": [() => new exported.Cache(wrong(undefined)), TypeError, "backend"],
+    "half a backend": [() => new exported.Cache(wrong({ get: () => {} })), TypeError, "backend"],
+    onError: [() => new MemoryCache({ onError: wrong("log") }), TypeError, "onError"],
     "options that are null": [
       () => new exported.Cache(new MemoryBackend(), wrong(null)),
       TypeError,
       "options",
     ],
-    "function options that are null": [
-      () => cache.cache(wrong(null)),
-      TypeError,
-      "options",
-    ],
+    "function options that are null": [() => cache.cache(wrong(null)), TypeError, "options"],
     maxBytes: [() => new MemoryCache({ maxBytes: 0 }), RangeError, "maxBytes"],
-    "maxBytes, text": [
-      () => new MemoryCache({ maxBytes: wrong("1") }),
-      TypeError,
-      "maxBytes",
-    ],
+    "maxBytes, text": [() => new MemoryCache({ maxBytes: wrong("1") }), TypeError, "maxBytes"],
     path: [() => new SQLiteCache(wrong(1)), TypeError, "database"],
     id: options("id", ""),
     "id, number": options("id", 1),
@@ -264,47 +227,15 @@ function misuses(): Record<
     "set, ttl": [() => cache.set("k", 1, { ttl: 0 }), RangeError, "ttl"],
     "bust, id": [() => cache.bust(""), TypeError, "id"],
     "bust, no id": [() => cache.bust(wrong(undefined)), TypeError, "id"],
-    "entries, id": [
-      () => cache.entries({ id: wrong(1) }).next(),
-      TypeError,
-      "id",
-    ],
-    "entries, null": [
-      () => cache.entries(wrong(null)).next(),
-      TypeError,
-      "options",
-    ],
+    "entries, id": [() => cache.entries({ id: wrong(1) }).next(), TypeError, "id"],
+    "entries, null": [() => cache.entries(wrong(null)).next(), TypeError, "options"],
     "stats, id": [() => cache.stats({ id: wrong(1) }), TypeError, "id"],
-    "map, inputs": [
-      () => fn.map(wrong(5), { concurrency: 1 }),
-      TypeError,
-      "inputs",
-    ],
-    "map, concurrency": [
-      () => fn.map([1], { concurrency: 0 }),
-      RangeError,
-      "concurrency",
-    ],
-    "map, no concurrency": [
-      () => fn.map([1], wrong({})),
-      TypeError,
-      "concurrency",
-    ],
-    "limitConcurrency, n": [
-      () => exported.limitConcurrency(0),
-      RangeError,
-      "n",
-    ],
-    "limitConcurrency, NaN": [
-      () => exported.limitConcurrency(NaN),
-      RangeError,
-      "n",
-    ],
-    "limitConcurrency, text": [
-      () => exported.limitConcurrency(wrong("5")),
-      TypeError,
-      "n",
-    ],
+    "map, inputs": [() => fn.map(wrong(5), { concurrency: 1 }), TypeError, "inputs"],
+    "map, concurrency": [() => fn.map([1], { concurrency: 0 }), RangeError, "concurrency"],
+    "map, no concurrency": [() => fn.map([1], wrong({})), TypeError, "concurrency"],
+    "limitConcurrency, n": [() => exported.limitConcurrency(0), RangeError, "n"],
+    "limitConcurrency, NaN": [() => exported.limitConcurrency(NaN), RangeError, "n"],
+    "limitConcurrency, text": [() => exported.limitConcurrency(wrong("5")), TypeError, "n"],
     "limitConcurrency, maxQueue": [
       () => exported.limitConcurrency(1, { maxQueue: -1 }),
       RangeError,

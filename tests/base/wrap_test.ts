@@ -1,11 +1,6 @@
 /** What wrappers share: how they are applied, and that what they wrap can be seen through them. */
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { limitConcurrency } from "../../concurrency.ts";
 import { MemoryCache } from "../../memory.ts";
 import { dress, methodContext } from "../../src/base/wrap.ts";
@@ -74,9 +69,7 @@ test("dress() keeps the innermost source through any number of wrappers", () => 
   }
   const cache = new MemoryCache();
   const many = limitConcurrency(1)(
-    cache.cache({ id: "a" })(
-      limitConcurrency(2)(cache.cache({ id: "b" })(inner)),
-    ),
+    cache.cache({ id: "a" })(limitConcurrency(2)(cache.cache({ id: "b" })(inner))),
   );
   assertEquals(String(many), String(inner));
   assertEquals([many.name, many.id], ["inner", "a"]);
@@ -109,9 +102,7 @@ test("A limit around a cached function keeps its methods, and around what it cac
     assertEquals((await cached.detail(1)).status, "hit");
     await cached.bustCache(1);
     assertEquals((await cached.readCache(1)).hit, false);
-    assertEquals(await cached.map([1], { concurrency: 1 }).values(), [
-      value + 1,
-    ]);
+    assertEquals(await cached.map([1], { concurrency: 1 }).values(), [value + 1]);
   }
   assertEquals(await outside.key(1), await inside.key(1));
 });
@@ -121,10 +112,7 @@ test("methodContext() knows functions and methods, and refuses what is neither",
   assertEquals(methodContext("try", wrapper, undefined), undefined);
   assertStrictEquals<unknown>(methodContext("try", wrapper, context), context);
   for (const fn of [undefined, null, {}, "f", 1]) {
-    const error = assertThrows(
-      () => methodContext("try", fn, undefined),
-      TypeError,
-    );
+    const error = assertThrows(() => methodContext("try", fn, undefined), TypeError);
     assert(error.message.startsWith("Cannot try: fn must be a function"));
   }
   for (
@@ -138,10 +126,6 @@ test("methodContext() knows functions and methods, and refuses what is neither",
       [undefined, context],
     ] as [unknown, unknown][]
   ) {
-    assertThrows(
-      () => methodContext("try", fn, wrong),
-      TypeError,
-      "it decorates methods",
-    );
+    assertThrows(() => methodContext("try", fn, wrong), TypeError, "it decorates methods");
   }
 });

@@ -11,7 +11,8 @@ const CONCURRENCY = 6;
 
 function inputsOf(lines: readonly string[], word: string): Set<number> {
   return new Set(
-    lines.map((line) => line.split(" "))
+    lines
+      .map((line) => line.split(" "))
       .filter(([first]) => first === word)
       .map(([, input]) => Number(input)),
   );
@@ -19,8 +20,7 @@ function inputsOf(lines: readonly string[], word: string): Set<number> {
 
 test("fn.map() that is killed in the middle computes on the next run exactly what is missing", async () => {
   const path = join(temporaryFolder(), "cache.db");
-  const run = () =>
-    start("fixtures/batch_child.ts", [path, `${COUNT}`, `${CONCURRENCY}`]);
+  const run = () => start("fixtures/batch_child.ts", [path, `${COUNT}`, `${CONCURRENCY}`]);
   let acknowledged = new Set<number>();
   for (const until of ["runs 60", "runs 200", "runs 333"]) {
     const child = run();
@@ -36,9 +36,7 @@ test("fn.map() that is killed in the middle computes on the next run exactly wha
   const stored = new Set<number>();
   {
     await using cache = new SQLiteCache(path);
-    const square = cache.cache({ id: "square" })(async (n: number) =>
-      await Promise.resolve(n)
-    );
+    const square = cache.cache({ id: "square" })(async (n: number) => await Promise.resolve(n));
     for (let n = 0; n < COUNT; n++) {
       if ((await square.readCache(n)).hit) stored.add(n);
     }
@@ -60,8 +58,5 @@ test("fn.map() that is killed in the middle computes on the next run exactly wha
   }
 
   const again = await run().ended();
-  assertEquals([inputsOf(again, "runs").size, inputsOf(again, "hit")], [
-    0,
-    all,
-  ]);
+  assertEquals([inputsOf(again, "runs").size, inputsOf(again, "hit")], [0, all]);
 });

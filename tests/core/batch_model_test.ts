@@ -71,19 +71,14 @@ const scenario = fc.record({
     fc.array(fc.nat(BAD + 10), { minLength: 130, maxLength: 300 }),
   ),
   stored: fc.array(fc.nat(BAD - 1), { maxLength: 30 }),
-  concurrency: fc.oneof(
-    fc.integer({ min: 1, max: 9 }),
-    fc.constant(Infinity),
-  ),
+  concurrency: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constant(Infinity)),
   ordered: fc.boolean(),
   kind: fc.constantFrom("array", "generator", "async"),
   sourcePaces: paces,
   runPaces: paces,
   consumerPaces: paces,
   /** After how many results something ends the batch early, and what. */
-  end: fc.option(
-    fc.record({ after: fc.nat(40), how: fc.constantFrom("break", "abort") }),
-  ),
+  end: fc.option(fc.record({ after: fc.nat(40), how: fc.constantFrom("break", "abort") })),
   failsAt: fc.option(fc.nat(200), { freq: 3 }),
   singleFlight: fc.boolean(),
 });
@@ -107,13 +102,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
       const stored = new Set(drawn.stored);
       state.runs.length = state.most = 0;
       const sourceError = new Error("bad line");
-      const source = sourceOf(
-        drawn.kind,
-        inputs,
-        drawn.sourcePaces,
-        failsAt,
-        sourceError,
-      );
+      const source = sourceOf(drawn.kind, inputs, drawn.sourcePaces, failsAt, sourceError);
       const controller = new AbortController();
       const reason = new Error("aborted");
       const told: boolean[] = [];
@@ -145,9 +134,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
               break;
             }
           }
-          await turns(
-            drawn.consumerPaces[index % drawn.consumerPaces.length] ?? 0,
-          );
+          await turns(drawn.consumerPaces[index % drawn.consumerPaces.length] ?? 0);
         }
       } catch (error) {
         failure = error;
@@ -165,7 +152,12 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
 
       // Each input comes out once, in order where asked.
       assertEquals(new Set(indexes).size, indexes.length);
-      if (ordered) assertEquals(indexes, indexes.map((_, place) => place));
+      if (ordered) {
+        assertEquals(
+          indexes,
+          indexes.map((_, place) => place),
+        );
+      }
       assert(state.most <= concurrency);
 
       // What is stored never runs, what returns runs once, what throws at most once per input.
@@ -184,10 +176,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
       } else if (broke) assertStrictEquals(failure, undefined);
       else {
         const given = failsAt ?? inputs.length;
-        assertStrictEquals(
-          failure,
-          failsAt === null ? undefined : sourceError,
-        );
+        assertStrictEquals(failure, failsAt === null ? undefined : sourceError);
         if (!aborted) {
           assertEquals(
             indexes.toSorted((a, b) => a - b),
@@ -197,8 +186,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
       }
 
       // The accounts agree.
-      const { hits, misses, shared, stale, failed, done, finished, running } =
-        batch.summary;
+      const { hits, misses, shared, stale, failed, done, finished, running } = batch.summary;
       assertEquals([done, stale, running], [indexes.length, 0, 0]);
       assertEquals(hits + misses + shared + failed, done);
       assertEquals([finished, told.length], [true, done + 2]);

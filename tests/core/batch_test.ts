@@ -21,10 +21,7 @@ import {
   UnhashableArgumentError,
 } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
-import {
-  checkFunctionOptions,
-  type ErrorContext,
-} from "../../src/core/options.ts";
+import { checkFunctionOptions, type ErrorContext } from "../../src/core/options.ts";
 import { Store } from "../../src/core/store.ts";
 import { FaultyBackend } from "../../testing.ts";
 import { collector } from "../support/collected.ts";
@@ -106,8 +103,7 @@ function watch<Input, Value>(batch: Batch<Input, Value>) {
   return state;
 }
 
-const double = async (n: number): Promise<number> =>
-  await Promise.resolve(2 * n);
+const double = async (n: number): Promise<number> => await Promise.resolve(2 * n);
 
 function* range(count: number): Generator<number, void, void> {
   for (let n = 0; n < count; n++) yield n;
@@ -145,7 +141,11 @@ test("fn.map() takes arrays, sets, maps, iterators, generators and async generat
   const sources = [
     [1, 2, 3],
     new Set([1, 2, 3]),
-    new Map([[1, 0], [2, 0], [3, 0]]).keys(),
+    new Map([
+      [1, 0],
+      [2, 0],
+      [3, 0],
+    ]).keys(),
     [1, 2, 3].values(),
     range(4).drop(1),
     asynchronous(),
@@ -161,8 +161,7 @@ test("fn.map() takes arrays, sets, maps, iterators, generators and async generat
 test("fn.map() tells the total where it is known", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(double);
-  const totalOf = (inputs: Iterable<number>) =>
-    fn.map(inputs, { concurrency: 1 }).summary.total;
+  const totalOf = (inputs: Iterable<number>) => fn.map(inputs, { concurrency: 1 }).summary.total;
   assertEquals(totalOf([1, 2]), 2);
   assertEquals(totalOf(new Set([1, 2, 3])), 3);
   assertEquals(totalOf(range(3)), undefined);
@@ -176,9 +175,7 @@ test("fn.map() gives index, input, value and status of each input", async () => 
     return await Promise.resolve(n * 10);
   });
   await fn(1);
-  const { results } = await collect(
-    fn.map([1, 2, 3, 2], { concurrency: 9, ordered: true }),
-  );
+  const { results } = await collect(fn.map([1, 2, 3, 2], { concurrency: 9, ordered: true }));
   assertEquals(results, [
     { index: 0, input: 1, ok: true, value: 10, status: "hit" },
     { index: 1, input: 2, ok: true, value: 20, status: "miss" },
@@ -190,11 +187,9 @@ test("fn.map() gives index, input, value and status of each input", async () => 
 test("fn.map() passes args after the input, and they are part of the key", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(
-    async (n: number, add: number, text = "") =>
-      await Promise.resolve(`${n + add}${text}`),
+    async (n: number, add: number, text = "") => await Promise.resolve(`${n + add}${text}`),
   );
-  const map = (args: [number, string?]) =>
-    fn.map([1, 2], { concurrency: 2, args }).values();
+  const map = (args: [number, string?]) => fn.map([1, 2], { concurrency: 2, args }).values();
   assertEquals(await map([10]), ["11", "12"]);
   assertEquals(await map([20, "!"]), ["21!", "22!"]);
   assertEquals((await fn.readCache(1, 10)).hit, true);
@@ -223,9 +218,15 @@ test("fn.map() gives hits before misses that run", async () => {
   assert(first.ended);
   const second = watch(fn.map([1, 2, 3], { concurrency: 1 }));
   await settle();
-  assertEquals(second.results.map(({ input }) => input), [2, 3]);
+  assertEquals(
+    second.results.map(({ input }) => input),
+    [2, 3],
+  );
   await runs.end(1, 1);
-  assertEquals(second.results.map(({ input }) => input), [2, 3, 1]);
+  assertEquals(
+    second.results.map(({ input }) => input),
+    [2, 3, 1],
+  );
 });
 
 test("fn.map() runs as many misses as asked for and never more", async () => {
@@ -257,10 +258,16 @@ test("fn.map() looks each key up alone where the bulk look-up fails", async () =
   await fn.map(range(100), { concurrency: 10 }).values();
   backend.fail("getMany");
   const batch = fn.map(range(101), { concurrency: 10 });
-  assertEquals(await batch.values(), [...range(101)].map((n) => 2 * n));
+  assertEquals(
+    await batch.values(),
+    [...range(101)].map((n) => 2 * n),
+  );
   assertEquals(runs, 101, "what is stored is not computed again");
   assertEquals([batch.summary.hits, batch.summary.misses], [100, 1]);
-  assertEquals(errors.map(({ context }) => context.kind), ["read"]);
+  assertEquals(
+    errors.map(({ context }) => context.kind),
+    ["read"],
+  );
 });
 
 test("fn.map() with endless concurrency starts every miss", async () => {
@@ -303,11 +310,10 @@ test("fn.map() lets an input of a later chunk wait for the run of an equal one",
   for (const n of range(CHUNK)) await runs.end(n, `${n}`);
   assertEquals(watched.results.length, CHUNK + 2);
   assertEquals(runs.started.length, CHUNK);
-  assertEquals(watched.results.slice(0, 3).map(({ status }) => status), [
-    "miss",
-    "shared",
-    "shared",
-  ]);
+  assertEquals(
+    watched.results.slice(0, 3).map(({ status }) => status),
+    ["miss", "shared", "shared"],
+  );
 });
 
 test("fn.map() fails equal inputs that wait with the one error, and later ones run again", async () => {
@@ -340,12 +346,10 @@ test("fn.map() fails equal inputs that wait with the one error, and later ones r
 test("fn.map() runs equal inputs once where shouldCache is false", async () => {
   await using cache = new MemoryCache();
   let runs = 0;
-  const fn = cache.cache({ id: "f", shouldCache: () => false })(
-    async (n: number) => {
-      runs++;
-      return await Promise.resolve({ n });
-    },
-  );
+  const fn = cache.cache({ id: "f", shouldCache: () => false })(async (n: number) => {
+    runs++;
+    return await Promise.resolve({ n });
+  });
   const values = await fn.map([7, 7, 7], { concurrency: 3 }).values();
   assertEquals(values, [{ n: 7 }, { n: 7 }, { n: 7 }]);
   assertEquals(runs, 1);
@@ -366,13 +370,16 @@ test("fn.map() joins a call that runs already, and a call joins the batch", asyn
   await runs.end(2, 20);
   assertEquals(await before, 10);
   assertEquals((await later).status, "shared");
-  assertEquals(watched.results.map(({ status }) => status), ["shared", "miss"]);
+  assertEquals(
+    watched.results.map(({ status }) => status),
+    ["shared", "miss"],
+  );
 });
 
 test("fn.map() fails an input without a key alone", async () => {
   await using cache = new MemoryCache();
-  const fn = cache.cache({ id: "f" })(async (input: unknown) =>
-    await Promise.resolve(typeof input)
+  const fn = cache.cache({ id: "f" })(
+    async (input: unknown) => await Promise.resolve(typeof input),
   );
   const { results, failure } = await collect(
     fn.map([1, () => 1, "text", Symbol("s")], {
@@ -381,7 +388,10 @@ test("fn.map() fails an input without a key alone", async () => {
     }),
   );
   assertEquals(failure, undefined);
-  assertEquals(results.map(({ ok }) => ok), [true, false, true, false]);
+  assertEquals(
+    results.map(({ ok }) => ok),
+    [true, false, true, false],
+  );
   for (const index of [1, 3]) {
     const result = results[index];
     assert(result !== undefined && !result.ok);
@@ -393,17 +403,21 @@ test("fn.map() in order gives results in the order of the inputs", async () => {
   await using cache = new MemoryCache();
   const runs = new Runs<number, number>();
   const fn = cache.cache({ id: "f" })(runs.fn);
-  const watched = watch(
-    fn.map([0, 1, 2, 3], { concurrency: 4, ordered: true }),
-  );
+  const watched = watch(fn.map([0, 1, 2, 3], { concurrency: 4, ordered: true }));
   await settle();
   await runs.end(2, 2);
   await runs.fail(1, new Error("one"));
   assertEquals(watched.results, []);
   await runs.end(0, 0);
-  assertEquals(watched.results.map(({ index }) => index), [0, 1, 2]);
+  assertEquals(
+    watched.results.map(({ index }) => index),
+    [0, 1, 2],
+  );
   await runs.end(3, 3);
-  assertEquals(watched.results.map(({ index }) => index), [0, 1, 2, 3]);
+  assertEquals(
+    watched.results.map(({ index }) => index),
+    [0, 1, 2, 3],
+  );
   assert(watched.ended);
 });
 
@@ -443,8 +457,7 @@ test("fn.map() reads no further than a bounded number past a consumer that pause
         yield n;
       }
     };
-    const results = fn.map(inputs(), { concurrency: 2 })
-      [Symbol.asyncIterator]();
+    const results = fn.map(inputs(), { concurrency: 2 })[Symbol.asyncIterator]();
     let furthest = 0;
     for (let taken = 0; taken < 2000; taken++) {
       await results.next();
@@ -541,7 +554,10 @@ test("Batch.values() rejects with every error, in order, when all else is stored
   await runs.fail(1, new Error("first"));
   await runs.end(4, "four");
   const error = await outcome;
-  assertEquals(error.errors.map(({ message }) => message), ["first", "third"]);
+  assertEquals(
+    error.errors.map(({ message }) => message),
+    ["first", "third"],
+  );
   assert(error.message.includes("2 of 4 inputs failed"), error.message);
   assertEquals((await fn.readCache(2)).hit, true);
   assertEquals((await fn.readCache(4)).hit, true);
@@ -552,11 +568,7 @@ test("Batch refuses to be consumed twice", async () => {
   const fn = cache.cache({ id: "f" })(double);
   const batch = fn.map([1], { concurrency: 1 });
   assertEquals(await batch.values(), [2]);
-  assertThrows(
-    () => batch[Symbol.asyncIterator](),
-    TypeError,
-    "consumed already",
-  );
+  assertThrows(() => batch[Symbol.asyncIterator](), TypeError, "consumed already");
   await assertRejects(() => batch.values(), TypeError, "consumed already");
 });
 
@@ -564,9 +576,7 @@ test("Batch.summary counts what came out, and what it saved", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(async (n: number) => {
     if (n < 0) throw new RangeError("negative");
-    return await new Promise<number>((resolve) =>
-      setTimeout(() => resolve(n), 5)
-    );
+    return await new Promise<number>((resolve) => setTimeout(() => resolve(n), 5));
   });
   await fn(1);
   const { durationMs: cost } = await fn.detail(1);
@@ -599,14 +609,14 @@ test("onProgress is told of the start, of each result and of the end", async () 
     onProgress: (progress) => told.push({ ...progress }),
   });
   await batch.values();
-  assertEquals(told.map(({ done }) => done), [0, 1, 2, 3, 3]);
-  assertEquals(told.map(({ finished }) => finished), [
-    false,
-    false,
-    false,
-    false,
-    true,
-  ]);
+  assertEquals(
+    told.map(({ done }) => done),
+    [0, 1, 2, 3, 3],
+  );
+  assertEquals(
+    told.map(({ finished }) => finished),
+    [false, false, false, false, true],
+  );
   const last = told.at(-1);
   assertEquals([last?.hits, last?.misses, last?.total], [1, 2, 3]);
 });
@@ -614,19 +624,24 @@ test("onProgress is told of the start, of each result and of the end", async () 
 test("onProgress that throws is reported and stops nothing", async () => {
   const { cache, errors } = countingCache();
   const fn = cache.cache({ id: "f" })(double);
-  const values = await fn.map([1, 2], {
-    concurrency: 1,
-    onProgress: () => {
-      throw new Error("no terminal");
-    },
-  }).values();
+  const values = await fn
+    .map([1, 2], {
+      concurrency: 1,
+      onProgress: () => {
+        throw new Error("no terminal");
+      },
+    })
+    .values();
   assertEquals(values, [2, 4]);
-  assertEquals(errors.map(({ error, context }) => [error.message, context]), [
-    ["no terminal", { kind: "progress", id: "f", key: undefined }],
-    ["no terminal", { kind: "progress", id: "f", key: undefined }],
-    ["no terminal", { kind: "progress", id: "f", key: undefined }],
-    ["no terminal", { kind: "progress", id: "f", key: undefined }],
-  ]);
+  assertEquals(
+    errors.map(({ error, context }) => [error.message, context]),
+    [
+      ["no terminal", { kind: "progress", id: "f", key: undefined }],
+      ["no terminal", { kind: "progress", id: "f", key: undefined }],
+      ["no terminal", { kind: "progress", id: "f", key: undefined }],
+      ["no terminal", { kind: "progress", id: "f", key: undefined }],
+    ],
+  );
 });
 
 test("fn.map() with a signal that has aborted takes no input", async () => {
@@ -666,9 +681,7 @@ test("fn.map() that is aborted lets what runs finish, stores it and ends with th
       closed = true;
     }
   };
-  const watched = watch(
-    fn.map(inputs(), { concurrency: 2, signal: controller.signal }),
-  );
+  const watched = watch(fn.map(inputs(), { concurrency: 2, signal: controller.signal }));
   await settle();
   await runs.end(0, 0);
   const reason = new Error("enough");
@@ -680,11 +693,14 @@ test("fn.map() that is aborted lets what runs finish, stores it and ends with th
   await runs.fail(2, new Error("two"));
   assertEquals([watched.ended, runs.active], [true, 0]);
   assertStrictEquals(watched.failure, reason);
-  assertEquals(watched.results.map(({ input, ok }) => [input, ok]), [
-    [0, true],
-    [1, true],
-    [2, false],
-  ]);
+  assertEquals(
+    watched.results.map(({ input, ok }) => [input, ok]),
+    [
+      [0, true],
+      [1, true],
+      [2, false],
+    ],
+  );
   assertEquals(runs.started, [0, 1, 2]);
   assertEquals((await fn.readCache(1)).hit, true);
 });
@@ -699,9 +715,7 @@ test("fn.map() that is aborted ends though its source hangs", async () => {
       await new Promise(() => {});
       yield 2;
     };
-    const watched = watch(
-      fn.map(inputs(), { concurrency: 1, signal: controller.signal }),
-    );
+    const watched = watch(fn.map(inputs(), { concurrency: 1, signal: controller.signal }));
     await until(() => watched.results.length >= first.length);
     controller.abort(new Error("waited long enough"));
     await until(() => watched.ended);
@@ -748,8 +762,12 @@ test("leaving the loop waits for what runs, and closes the source", async () => 
         throw new Error("thrown in the loop");
       }
     };
-    const leaving = leave().then(() => "left", (error) => error.message)
-      .finally(() => left = true);
+    const leaving = leave()
+      .then(
+        () => "left",
+        (error) => error.message,
+      )
+      .finally(() => (left = true));
     await settle();
     await runs.end(0, 0);
     assertEquals([left, closed], [false, true]);
@@ -758,10 +776,7 @@ test("leaving the loop waits for what runs, and closes the source", async () => 
       assertEquals(left, false);
       await runs.end(n, n);
     }
-    assertEquals(
-      await leaving,
-      how === "throw" ? "thrown in the loop" : "left",
-    );
+    assertEquals(await leaving, how === "throw" ? "thrown in the loop" : "left");
     assertEquals([runs.started, runs.active], [[0, 1, 2, 3], 0]);
     assertEquals((await fn.readCache(3)).hit, true);
   }
@@ -821,11 +836,14 @@ test("fn.map() over a store that cannot be read computes all, and tells once for
   const batch = fn.map(range(2 * CHUNK + 1), { concurrency: 9 });
   assertEquals((await batch.values()).length, 2 * CHUNK + 1);
   assertEquals(batch.summary.misses, 2 * CHUNK + 1);
-  assertEquals(errors.map(({ context }) => context), [
-    { kind: "read", id: "f", key: undefined },
-    { kind: "read", id: "f", key: undefined },
-    { kind: "read", id: "f", key: undefined },
-  ]);
+  assertEquals(
+    errors.map(({ context }) => context),
+    [
+      { kind: "read", id: "f", key: undefined },
+      { kind: "read", id: "f", key: undefined },
+      { kind: "read", id: "f", key: undefined },
+    ],
+  );
 });
 
 test("fn.map() over a store that cannot be written gives every value", async () => {
@@ -833,7 +851,10 @@ test("fn.map() over a store that cannot be written gives every value", async () 
   const fn = cache.cache({ id: "f" })(double);
   backend.fail("set");
   assertEquals(await fn.map([1, 2], { concurrency: 1 }).values(), [2, 4]);
-  assertEquals(errors.map(({ context }) => context.kind), ["write", "write"]);
+  assertEquals(
+    errors.map(({ context }) => context.kind),
+    ["write", "write"],
+  );
 });
 
 test("fn.map() takes a damaged entry for a miss and reports it", async () => {
@@ -841,14 +862,15 @@ test("fn.map() takes a damaged entry for a miss and reports it", async () => {
   const fn = cache.cache({ id: "f" })(double);
   await fn.map([1, 2], { concurrency: 1 }).values();
   const key = await fn.key(2);
-  const entry = await backend.get("f", key) as StoredEntry;
+  const entry = (await backend.get("f", key)) as StoredEntry;
   await backend.set("f", key, { ...entry, data: "5" });
   const batch = fn.map([1, 2], { concurrency: 1 });
   assertEquals(await batch.values(), [2, 4]);
   assertEquals([batch.summary.hits, batch.summary.misses], [1, 1]);
-  assertEquals(errors.map(({ context }) => context), [
-    { kind: "damaged", id: "f", key },
-  ]);
+  assertEquals(
+    errors.map(({ context }) => context),
+    [{ kind: "damaged", id: "f", key }],
+  );
 });
 
 test("fn.map() of a method takes the instance through call", async () => {
@@ -859,14 +881,11 @@ test("fn.map() of a method takes the instance through call", async () => {
   const ask = cache.cache({
     id: "Model.ask",
     this: (model: Model) => model.name,
-  })(
-    async function (this: Model, prompt: string): Promise<string> {
-      return await Promise.resolve(`${this.name}: ${prompt}`);
-    },
-  );
+  })(async function (this: Model, prompt: string): Promise<string> {
+    return await Promise.resolve(`${this.name}: ${prompt}`);
+  });
   const [a, b] = [{ name: "a" }, { name: "b" }];
-  const map = (model: Model) =>
-    ask.map.call(model, ["x", "y"], { concurrency: 2 }).values();
+  const map = (model: Model) => ask.map.call(model, ["x", "y"], { concurrency: 2 }).values();
   assertEquals(await map(a), ["a: x", "a: y"]);
   assertEquals(await map(b), ["b: x", "b: y"]);
 });
@@ -882,19 +901,22 @@ test("fn.map() keeps the async context of its caller", async () => {
     "mine",
     () => fn.map([1, 2, 3, 4, 5], { concurrency: 2 }).values(),
   );
-  assertEquals(values, [1, 2, 3, 4, 5].map((n) => `${n} mine`));
+  assertEquals(
+    values,
+    [1, 2, 3, 4, 5].map((n) => `${n} mine`),
+  );
 });
 
 test("fn.map() inside its own function refuses to wait for itself", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(async (n: number): Promise<string> => {
-    const values: unknown = await fn.map([n], { concurrency: 1 }).values()
+    const values: unknown = await fn
+      .map([n], { concurrency: 1 })
+      .values()
       .catch((error: AggregateError) => error.errors[0]);
     return (values as Error).name;
   });
-  assertEquals(await fn.map([1], { concurrency: 1 }).values(), [
-    "ReentrantCallError",
-  ]);
+  assertEquals(await fn.map([1], { concurrency: 1 }).values(), ["ReentrantCallError"]);
 });
 
 test("fn.map() with CACHE_ONLY fails each miss and gives the hits", async () => {
@@ -905,10 +927,11 @@ test("fn.map() with CACHE_ONLY fails each miss and gives the hits", async () => 
   process.env.CACHE_ONLY = "1";
   try {
     const same = only.cache({ id: "f" })(double);
-    const { results } = await collect(
-      same.map([1, 2], { concurrency: 1, ordered: true }),
+    const { results } = await collect(same.map([1, 2], { concurrency: 1, ordered: true }));
+    assertEquals(
+      results.map(({ status }) => status),
+      ["hit", "failed"],
     );
-    assertEquals(results.map(({ status }) => status), ["hit", "failed"]);
     const [, second] = results;
     assert(second !== undefined && !second.ok);
     assertInstanceOf(second.error, CacheOnlyError);
@@ -926,16 +949,21 @@ test("fn.map() with BUST_CACHE computes each older entry once", async () => {
   const { seal } = await import("../../src/encoding/codec.ts");
   for (const n of [1, 2, 3]) {
     const key = await before.key(n);
-    const { format, data } = await backend.get("f", key) as StoredEntry;
+    const { format, data } = (await backend.get("f", key)) as StoredEntry;
     await backend.set(
       "f",
       key,
-      seal("f", key, { format, data }, {
-        storedAt: 1,
-        expiresAt: null,
-        staleUntil: null,
-        durationMs: 1,
-      }),
+      seal(
+        "f",
+        key,
+        { format, data },
+        {
+          storedAt: 1,
+          expiresAt: null,
+          staleUntil: null,
+          durationMs: 1,
+        },
+      ),
     );
   }
   process.env.BUST_CACHE = "f";
@@ -967,9 +995,7 @@ test("fn.map() computes what a source gave before it threw in the middle of a ch
     throw error;
   };
   for (const inputs of [sync(), asynchronous()]) {
-    const { results, failure } = await collect(
-      fn.map(inputs, { concurrency: 2 }),
-    );
+    const { results, failure } = await collect(fn.map(inputs, { concurrency: 2 }));
     assertStrictEquals(failure, error);
     assertEquals(results.length, 3);
   }
@@ -983,7 +1009,10 @@ test("fn.map() gives equal inputs a run each where the result cannot be copied",
     return await Promise.resolve(() => n);
   });
   const values = await fn.map([7, 7, 7, 8], { concurrency: 4 }).values();
-  assertEquals(values.map((value) => value()), [7, 7, 7, 8]);
+  assertEquals(
+    values.map((value) => value()),
+    [7, 7, 7, 8],
+  );
   assertEquals(runs, 4);
   assertEquals(new Set(values).size, 4);
 });
@@ -1017,11 +1046,10 @@ test("fn.map() does not run again what was stored while it was looked up", async
   answer.resolve();
   await until(() => watched.ended);
   assertEquals(runs.started, [1]);
-  assertEquals(watched.results.map(({ status }) => status), [
-    "miss",
-    "hit",
-    "hit",
-  ]);
+  assertEquals(
+    watched.results.map(({ status }) => status),
+    ["miss", "hit", "hit"],
+  );
 });
 
 test("fn.map() does not run again what another batch stored while it waited", async () => {
@@ -1033,13 +1061,8 @@ test("fn.map() does not run again what another batch stored while it waited", as
     return n;
   });
   const [one, two] = [[...range(100)], [...range(100)].reverse()];
-  const batches = [one, two].map((inputs) =>
-    fn.map(inputs, { concurrency: 3 })
-  );
-  assertEquals(await Promise.all(batches.map((batch) => batch.values())), [
-    one,
-    two,
-  ]);
+  const batches = [one, two].map((inputs) => fn.map(inputs, { concurrency: 3 }));
+  assertEquals(await Promise.all(batches.map((batch) => batch.values())), [one, two]);
   assertEquals(runs, 100);
   const statuses = batches.map(({ summary }) => summary);
   assertEquals(
@@ -1053,15 +1076,10 @@ test("fn.map() of a function that calls itself runs each input once", async () =
   let runs = 0;
   const fibonacci: (n: number) => Promise<number> = async (n) => {
     runs++;
-    return n < 2 ? n : await fn(n - 1) + await fn(n - 2);
+    return n < 2 ? n : (await fn(n - 1)) + (await fn(n - 2));
   };
   const fn = cache.cache({ id: "fibonacci" })(fibonacci);
-  assertEquals(await fn.map([10, 9, 8, 7], { concurrency: 1 }).values(), [
-    55,
-    34,
-    21,
-    13,
-  ]);
+  assertEquals(await fn.map([10, 9, 8, 7], { concurrency: 1 }).values(), [55, 34, 21, 13]);
   assertEquals(runs, 11);
 });
 
@@ -1124,9 +1142,7 @@ test("fn.map() stops at once when its source aborts it, and closes the source", 
     }
   };
   const { signal } = controller;
-  const { failure } = await collect(
-    fn.map(inputs(), { concurrency: 1, signal }),
-  );
+  const { failure } = await collect(fn.map(inputs(), { concurrency: 1, signal }));
   assertEquals((failure as Error).message, "from inside");
   assertEquals([taken, closed], [[0, 1, 2, 3], true]);
 });
@@ -1141,11 +1157,10 @@ test("onProgress that rejects is reported and stops nothing", async () => {
   const options = { concurrency: 1, onProgress };
   assertEquals(await fn.map([1], options).values(), [2]);
   await settle();
-  assertEquals(errors.map(({ error }) => error.message), [
-    "no disk",
-    "no disk",
-    "no disk",
-  ]);
+  assertEquals(
+    errors.map(({ error }) => error.message),
+    ["no disk", "no disk", "no disk"],
+  );
 });
 
 test("fn.map() whose cache is closed starts no further run and rejects", async () => {
@@ -1167,12 +1182,18 @@ test("fn.map() whose cache is closed starts no further run and rejects", async (
   assertInstanceOf(watched.failure, CacheClosedError);
   assertEquals(runs.started, [0, 1]);
   const results = watched.results.toSorted((a, b) => a.index - b.index);
-  assertEquals(results.map(({ ok }) => ok), [true, true, false, false]);
+  assertEquals(
+    results.map(({ ok }) => ok),
+    [true, true, false, false],
+  );
   for (const result of results.slice(2)) {
     assert(!result.ok);
     assertInstanceOf(result.error, CacheClosedError);
   }
-  assertEquals(errors.map(({ context }) => context.kind), ["write", "write"]);
+  assertEquals(
+    errors.map(({ context }) => context.kind),
+    ["write", "write"],
+  );
   assertEquals(backend.calls("getMany"), 1);
 });
 
@@ -1192,7 +1213,7 @@ test("leaving the loop during a look-up waits for it and tells of no trouble", a
   more.resolve();
   await until(() => backend.waiting("getMany") > 0);
   let left = false;
-  const leaving = results.return?.().then(() => left = true);
+  const leaving = results.return?.().then(() => (left = true));
   for (let turn = 0; turn < 100; turn++) await settle();
   assertEquals(left, false);
   backend.release("getMany");
@@ -1248,11 +1269,10 @@ test("fn.map() prints hits too where debug is asked for", async () => {
   } finally {
     host.warn = warn;
   }
-  assertEquals(lines.map((line) => line.split(" ")[1]), [
-    "miss",
-    "shared",
-    "hit",
-  ]);
+  assertEquals(
+    lines.map((line) => line.split(" ")[1]),
+    ["miss", "shared", "hit"],
+  );
 });
 
 test("fn.map() goes on through more equal inputs than it holds at a time", async () => {
@@ -1273,8 +1293,7 @@ test("Batch leaves nothing behind that would be told of every later store", asyn
   const store = new Store(new MemoryBackend(), {});
   const state = store.state("f");
   const calls = new Calls(store, state, double, {}, checkFunctionOptions({}));
-  const batch = () =>
-    new Batch<number, number>(calls, undefined, [1, 2], { concurrency: 1 });
+  const batch = () => new Batch<number, number>(calls, undefined, [1, 2], { concurrency: 1 });
   await batch().values();
   for await (const _ of batch()) {
     assertEquals(state.watchers.size, 1);

@@ -1,12 +1,6 @@
 /** What a cache does over a store that fails, hangs, lies or is damaged: the function's outcome stays. */
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertRejects,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { Backend, StoredEntry } from "../../src/backend/contract.ts";
 import { Cache } from "../../src/core/cache.ts";
@@ -43,12 +37,13 @@ function faulty(inner: Backend = new MemoryBackend()) {
     onError: (error, context) => told.push({ error, ...context }),
   });
   const runs: string[] = [];
-  const fn = cache.cache({ id: "f" })(
-    (key: string, _options?: { signal: AbortSignal }): Promise<string> => {
-      runs.push(key);
-      return Promise.resolve(`${key}${runs.length}`);
-    },
-  );
+  const fn = cache.cache({ id: "f" })((
+    key: string,
+    _options?: { signal: AbortSignal },
+  ): Promise<string> => {
+    runs.push(key);
+    return Promise.resolve(`${key}${runs.length}`);
+  });
   return { inner, backend, cache, fn, runs, told };
 }
 
@@ -76,12 +71,7 @@ test("A cached function computes when the store cannot be read, and reports it",
     [first.error.operation, first.error.cause, first.error.backend],
     ["read", cause, backend.description],
   );
-  assertEquals([first.kind, first.id, first.key, told.length], [
-    "read",
-    "f",
-    await fn.key("a"),
-    1,
-  ]);
+  assertEquals([first.kind, first.id, first.key, told.length], ["read", "f", await fn.key("a"), 1]);
   // What it computed is stored.
   assertEquals((await fn.detail("a")).status, "hit");
   assertEquals(runs, ["a"]);
@@ -124,12 +114,10 @@ test("A cached function returns its result when the store cannot be written, and
   const [first] = told;
   assert(first?.error instanceof BackendError);
   assertEquals([first.error.operation, first.error.cause], ["write", cause]);
-  assertEquals([first.kind, first.id, first.key, told.length], [
-    "write",
-    "f",
-    await fn.key("a"),
-    1,
-  ]);
+  assertEquals(
+    [first.kind, first.id, first.key, told.length],
+    ["write", "f", await fn.key("a"), 1],
+  );
   await fn("a");
   assertEquals(runs.length, 2);
 });
@@ -140,15 +128,13 @@ test("A cached function over a store that is all broken is the function itself",
   backend.fail("set");
   assertEquals(await fn("a"), "a1");
   assertEquals(await fn("a"), "a2");
-  assertEquals(told.map(({ kind }) => kind), [
-    "read",
-    "write",
-    "read",
-    "write",
-  ]);
+  assertEquals(
+    told.map(({ kind }) => kind),
+    ["read", "write", "read", "write"],
+  );
   assertEquals(cache.stats().errors, 4);
-  const thrower = cache.cache({ id: "thrower" })(
-    (): Promise<never> => Promise.reject(new RangeError("mine")),
+  const thrower = cache.cache({ id: "thrower" })((): Promise<never> =>
+    Promise.reject(new RangeError("mine"))
   );
   await assertRejects(() => thrower(), RangeError, "mine");
 });
@@ -211,12 +197,7 @@ test("A damaged entry is a reported miss, whichever field was changed, and is re
     const [first] = told;
     assert(first?.error instanceof DamagedEntryError, name);
     assertEquals([first.error.id, first.error.key], ["f", key]);
-    assertEquals([first.kind, first.id, first.key, told.length], [
-      "damaged",
-      "f",
-      key,
-      2,
-    ]);
+    assertEquals([first.kind, first.id, first.key, told.length], ["damaged", "f", key, 2]);
     assertEquals((await fn.detail("a")).status, "hit", name);
     assertEquals(runs.length, 2);
     assertEquals(backend.calls("delete"), 0);
@@ -235,11 +216,14 @@ test("An entry that stands in another's place is a reported miss", async () => {
   assertEquals(await fn.readCache("b"), { hit: false });
   assertEquals(await g.readCache("a"), { hit: false });
   assertEquals(await cache.read("a"), { hit: false });
-  assertEquals(told.map(({ kind, id }) => [kind, id]), [
-    ["damaged", "f"],
-    ["damaged", "g"],
-    ["damaged", ""],
-  ]);
+  assertEquals(
+    told.map(({ kind, id }) => [kind, id]),
+    [
+      ["damaged", "f"],
+      ["damaged", "g"],
+      ["damaged", ""],
+    ],
+  );
 });
 
 test("A damaged direct key is a reported miss", async () => {
@@ -248,11 +232,7 @@ test("A damaged direct key is a reported miss", async () => {
   await tamper(inner, "", "my_key", (entry) => ({ ...entry, data: '"other"' }));
   await assertRejects(() => cache.get("my_key"), CacheMissError);
   assert(told[0]?.error instanceof DamagedEntryError);
-  assertEquals([told[0].kind, told[0].id, told[0].key], [
-    "damaged",
-    "",
-    "my_key",
-  ]);
+  assertEquals([told[0].kind, told[0].id, told[0].key], ["damaged", "", "my_key"]);
   await cache.set("my_key", "new");
   assertEquals(await cache.get("my_key"), "new");
 });
@@ -271,21 +251,26 @@ test("A backend that answers with rubbish gives no value and breaks no call", as
     { data: null, format: "json-1", checksum: 0, storedAt: 0 },
     { data: "1", format: null, checksum: 0, storedAt: 0, expiresAt: null },
     { data: 1, format: "json-1", checksum: 0, storedAt: 1n, expiresAt: null },
-    new Proxy({}, {
-      get: (_, name) => {
-        if (name === "then") return undefined;
-        throw new Error("no field for you");
+    new Proxy(
+      {},
+      {
+        get: (_, name) => {
+          if (name === "then") return undefined;
+          throw new Error("no field for you");
+        },
       },
-    }),
+    ),
   ];
   for (const answer of rubbish) {
     const inner = new MemoryBackend();
-    inner.get = (): Promise<StoredEntry | undefined> =>
-      Promise.resolve(answer as StoredEntry);
+    inner.get = (): Promise<StoredEntry | undefined> => Promise.resolve(answer as StoredEntry);
     const { fn, told, cache } = faulty(inner);
     assertEquals(await fn.readCache("a"), { hit: false });
     assertEquals(await fn("a"), "a1");
-    assertEquals(told.map(({ kind }) => kind), ["damaged", "damaged"]);
+    assertEquals(
+      told.map(({ kind }) => kind),
+      ["damaged", "damaged"],
+    );
     assert(told.every(({ error }) => error instanceof PanzaError));
     await cache.read("k").then(
       (found) => assertEquals(found, { hit: false }),
@@ -325,7 +310,10 @@ test("A backend that throws at once, or throws what is no error, changes no outc
       );
       const fn = cache.cache({ id: "f" })((n: number) => Promise.resolve(n));
       assertEquals(await fn(1), 1);
-      assertEquals(told.map(({ kind }) => kind), ["read", "write"]);
+      assertEquals(
+        told.map(({ kind }) => kind),
+        ["read", "write"],
+      );
       assert(told.every(({ error }) => error instanceof BackendError));
       for (
         const [operation, use] of [
@@ -355,11 +343,7 @@ for (
     ["Cache.bust()", "deleteId", ({ cache }) => cache.bust("f")],
     ["Cache.bustAll()", "clear", ({ cache }) => cache.bustAll()],
     ["Cache.delete()", "delete", ({ cache }) => cache.delete("k")],
-  ] as [
-    string,
-    Operation,
-    (made: ReturnType<typeof faulty>) => Promise<void>,
-  ][]
+  ] as [string, Operation, (made: ReturnType<typeof faulty>) => Promise<void>][]
 ) {
   test(`${name} that fails rejects with the cause, and again until it succeeds`, async () => {
     const made = faulty();
@@ -406,8 +390,7 @@ test("An error of this library passes through unwrapped", async () => {
 test("A signal that cannot be listened to fails its own call and nobody else's", async () => {
   await using cache = new Cache(new MemoryBackend());
   const fn = cache.cache({ id: "f" })(
-    async (n: number, _signal?: AbortSignal): Promise<number> =>
-      await Promise.resolve(n + 1),
+    async (n: number, _signal?: AbortSignal): Promise<number> => await Promise.resolve(n + 1),
   );
   const deaf: AbortSignal = Object.create(AbortSignal.prototype, {
     aborted: { value: false },
@@ -430,11 +413,7 @@ test("A result that cannot be encoded is returned and reported with its path", a
   assertStrictEquals(await fn("a"), value);
   assert(told[0]?.error instanceof UncacheableValueError);
   assertEquals(told[0].error.path, "value.list[1].callback");
-  assertEquals([told[0].kind, told[0].id, told[0].key], [
-    "encode",
-    "g",
-    await fn.key("a"),
-  ]);
+  assertEquals([told[0].kind, told[0].id, told[0].key], ["encode", "g", await fn.key("a")]);
 });
 
 test("A shouldCache or schema that throws is reported; the result is returned and not stored", async () => {
@@ -453,12 +432,13 @@ test("A shouldCache or schema that throws is reported; the result is returned an
   };
   for (const options of [{ schema }, { shouldCache }]) {
     told.length = 0;
-    const fn = cache.cache({ id: "g", ...options })((n: number) =>
-      Promise.resolve(n)
-    );
+    const fn = cache.cache({ id: "g", ...options })((n: number) => Promise.resolve(n));
     const [one, two] = await Promise.all([fn(1), fn(1)]);
     assertEquals([one, two], [1, 1]);
-    assertEquals(told.map(({ kind }) => kind), ["refused"]);
+    assertEquals(
+      told.map(({ kind }) => kind),
+      ["refused"],
+    );
     assert(told[0]?.error instanceof RangeError);
     assertEquals((await fn.readCache(1)).hit, false);
   }
@@ -506,8 +486,8 @@ test("Without onError, trouble is one console.warn for each id and kind", async 
   for (const id of ["f", "g"]) {
     for (const operation of ["get", "set"]) {
       assertEquals(
-        warnings.lines.filter((line) =>
-          line.startsWith(`panza: ${id}: `) && line.includes(operation)
+        warnings.lines.filter(
+          (line) => line.startsWith(`panza: ${id}: `) && line.includes(operation),
         ).length,
         1,
       );
@@ -532,13 +512,8 @@ test("No argument, value or error text of the function is in a warning, unless d
   const issues = [{ message: secret, path: [secret], value: secret }];
   {
     using warnings = new Warnings();
-    const use = async (
-      options: Parameters<Cache["cache"]>[0],
-      value: unknown,
-    ): Promise<void> => {
-      const fn = cache.cache(options)((..._: unknown[]) =>
-        Promise.resolve(value)
-      );
+    const use = async (options: Parameters<Cache["cache"]>[0], value: unknown): Promise<void> => {
+      const fn = cache.cache(options)((..._: unknown[]) => Promise.resolve(value));
       await fn(secret, { [secret]: secret });
     };
     await use({ id: "encode" }, { list: [secret, () => secret] });
@@ -550,9 +525,7 @@ test("No argument, value or error text of the function is in a warning, unless d
     await use({ id: "store" }, secret);
     backend.heal();
     // A damaged entry.
-    const damaged = cache.cache({ id: "damaged" })((_: string) =>
-      Promise.resolve(secret)
-    );
+    const damaged = cache.cache({ id: "damaged" })((_: string) => Promise.resolve(secret));
     await damaged(secret);
     await tamper(backend, "damaged", await damaged.key(secret), (entry) => ({
       ...entry,
@@ -565,7 +538,7 @@ test("No argument, value or error text of the function is in a warning, unless d
       ttl: 1,
       staleIfError: Infinity,
       hashFunc: () => "k",
-    })((text: string) => text === secret ? refuse() : Promise.resolve("old"));
+    })((text: string) => (text === secret ? refuse() : Promise.resolve("old")));
     await stale("good");
     const { now } = Date;
     Date.now = (): number => now() + 10;
@@ -582,15 +555,10 @@ test("No argument, value or error text of the function is in a warning, unless d
       assert(line.startsWith("panza: "), line);
     }
     // Whose error it was is told all the same.
-    assertEquals(
-      warnings.lines.filter((line) => line.includes("Secret")).length,
-      4,
-    );
+    assertEquals(warnings.lines.filter((line) => line.includes("Secret")).length, 4);
   }
   using warnings = new Warnings();
-  const loud = cache.cache({ id: "loud", debug: true })((_: string) =>
-    Promise.resolve(1)
-  );
+  const loud = cache.cache({ id: "loud", debug: true })((_: string) => Promise.resolve(1));
   await loud(secret);
   assert(warnings.lines[0]?.includes(secret));
 });
@@ -667,13 +635,7 @@ type Step =
 const KEYS = 3;
 const key = fc.nat({ max: KEYS - 1 });
 const which = fc.nat({ max: 9 });
-const disturbed = fc.constantFrom<Operation>(
-  "get",
-  "set",
-  "delete",
-  "deleteId",
-  "clear",
-);
+const disturbed = fc.constantFrom<Operation>("get", "set", "delete", "deleteId", "clear");
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
@@ -686,11 +648,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 5,
     arbitrary: fc.record({
-      do: fc.constantFrom(
-        "return" as const,
-        "return" as const,
-        "throw" as const,
-      ),
+      do: fc.constantFrom("return" as const, "return" as const, "throw" as const),
       which,
     }),
   },
@@ -745,7 +703,8 @@ interface ModelCall {
   readonly began: number;
   readonly controller: AbortController | undefined;
   readonly result: Promise<
-    { readonly ok: true; readonly value: Answer } | {
+    | { readonly ok: true; readonly value: Answer }
+    | {
       readonly ok: false;
       readonly error: unknown;
     }
@@ -766,23 +725,24 @@ async function play(steps: readonly Step[], singleFlight: boolean) {
   const open: ModelRun[] = [];
   const thrown = new Set<unknown>();
   const reasons = new Set<unknown>();
-  const fn = cache.cache({ id: "f", singleFlight })(
-    (key: number, _: { signal: AbortSignal | undefined }): Promise<Answer> => {
-      const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-      const began = ++clock;
-      open.push({
-        key,
-        began,
-        end: (how) => {
-          if (how === "return") return resolve({ key, began, items: [key] });
-          const error = new Error(`run ${began} of ${key}`);
-          thrown.add(error);
-          reject(error);
-        },
-      });
-      return promise;
-    },
-  );
+  const fn = cache.cache({ id: "f", singleFlight })((
+    key: number,
+    _: { signal: AbortSignal | undefined },
+  ): Promise<Answer> => {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const began = ++clock;
+    open.push({
+      key,
+      began,
+      end: (how) => {
+        if (how === "return") return resolve({ key, began, items: [key] });
+        const error = new Error(`run ${began} of ${key}`);
+        thrown.add(error);
+        reject(error);
+      },
+    });
+    return promise;
+  });
   const calls: ModelCall[] = [];
   const busts: {
     readonly key: number | undefined;
@@ -835,8 +795,10 @@ async function play(steps: readonly Step[], singleFlight: boolean) {
         busts.push({
           key: step.how === 0 ? step.key : undefined,
           began: ++clock,
-          done: bust?.().then(() => true, () => false) ??
-            Promise.resolve(false),
+          done: bust?.().then(
+            () => true,
+            () => false,
+          ) ?? Promise.resolve(false),
         });
         break;
       }
@@ -886,8 +848,7 @@ async function play(steps: readonly Step[], singleFlight: boolean) {
     if (!result.ok) {
       assert(
         thrown.has(result.error) ||
-          (call.controller?.signal.reason === result.error &&
-            reasons.has(result.error)),
+          (call.controller?.signal.reason === result.error && reasons.has(result.error)),
         `it rejects with what nobody threw: ${result.error}`,
       );
       continue;
@@ -895,7 +856,7 @@ async function play(steps: readonly Step[], singleFlight: boolean) {
     assertEquals(result.value.key, call.key);
     for (const bust of busts) {
       if (bust.key !== undefined && bust.key !== call.key) continue;
-      if (bust.began > call.began || !await bust.done) continue;
+      if (bust.began > call.began || !(await bust.done)) continue;
       assert(
         result.value.began > bust.began,
         `call ${call.began} got what began at ${result.value.began}, before the bust at ${bust.began}`,

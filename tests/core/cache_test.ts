@@ -21,14 +21,7 @@ import {
 import { hashKey } from "../../hash.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { escapeName, unescapeName } from "../../src/core/names.ts";
-import {
-  ByHand,
-  comparable,
-  HandBackend,
-  quiet,
-  stateOf,
-  Warnings,
-} from "../support/by_hand.ts";
+import { ByHand, comparable, HandBackend, quiet, stateOf, Warnings } from "../support/by_hand.ts";
 
 /** A cached function that tells what it was called with, and how often it ran. */
 function echo(
@@ -241,9 +234,7 @@ test("A cached function without a stable key rejects with the path, and nothing 
       [[Promise.resolve(1)], "args[0]"],
     ] as [unknown[], string][]
   ) {
-    for (
-      const method of [fn, fn.readCache, fn.bustCache, fn.detail, fn.key]
-    ) {
+    for (const method of [fn, fn.readCache, fn.bustCache, fn.detail, fn.key]) {
       const error = await assertRejects(
         async () => await method(...args),
         UnhashableArgumentError,
@@ -281,13 +272,7 @@ test("CachedMethods.readCache() never runs the function and tells when it was st
 test("CachedMethods.detail() tells status, key, time and cost", async () => {
   const { fn } = echo();
   const miss = await fn.detail("a");
-  assertEquals(Object.keys(miss).sort(), [
-    "durationMs",
-    "key",
-    "status",
-    "storedAt",
-    "value",
-  ]);
+  assertEquals(Object.keys(miss).sort(), ["durationMs", "key", "status", "storedAt", "value"]);
   assertEquals([miss.value, miss.status], ["run 1", "miss"]);
   assertEquals(miss.key, await fn.key("a"));
   assert(typeof miss.storedAt === "number" && miss.durationMs >= 0);
@@ -339,13 +324,13 @@ test("No two ids ever reach each other's entries", async () => {
   for (const id of AWKWARD) {
     const { fn } = echo(cache, { id });
     assertEquals((await fn.detail("x")).status, "hit", JSON.stringify(id));
-    assertEquals((await all(cache.entries({ id }))).map(({ id }) => id), [id]);
+    assertEquals(
+      (await all(cache.entries({ id }))).map(({ id }) => id),
+      [id],
+    );
     assertEquals(cache.stats({ id }).misses, 1);
   }
-  assertEquals(
-    new Set((await all(cache.entries())).map(({ id }) => id)),
-    new Set(AWKWARD),
-  );
+  assertEquals(new Set((await all(cache.entries())).map(({ id }) => id)), new Set(AWKWARD));
 });
 
 test("Direct keys are any strings, and none reaches another's value or a function's", async () => {
@@ -372,11 +357,7 @@ test("Direct keys are any strings, and none reaches another's value or a functio
 
 test("Cache.get() of what is absent throws CacheMissError with the key", async () => {
   const cache = new MemoryCache();
-  const error = await assertRejects(
-    () => cache.get("my_key"),
-    CacheMissError,
-    '"my_key"',
-  );
+  const error = await assertRejects(() => cache.get("my_key"), CacheMissError, '"my_key"');
   assertEquals(error.key, "my_key");
 });
 
@@ -604,17 +585,15 @@ test("Cache.cache() refuses a function with neither a name nor an id, when it is
   const cache = new MemoryCache();
   const wrap = cache.cache();
   const message = "id";
-  assertThrows(
-    () => wrap(async () => await Promise.resolve(1)),
-    TypeError,
-    message,
-  );
+  assertThrows(() => wrap(async () => await Promise.resolve(1)), TypeError, message);
   assertThrows(
     () =>
-      wrap((() =>
-        function (): Promise<number> {
-          return Promise.resolve(1);
-        })()),
+      wrap(
+        (() =>
+          function (): Promise<number> {
+            return Promise.resolve(1);
+          })(),
+      ),
     TypeError,
     message,
   );
@@ -654,11 +633,7 @@ test("Cache.cache() refuses a second bound or native function of one name: its s
   const bound = object.ask.bind(object);
   assertEquals(cache.cache()(bound).id, "bound ask");
   assertEquals(cache.cache()(bound).id, "bound ask");
-  assertThrows(
-    () => cache.cache()(object.ask.bind({})),
-    TypeError,
-    "bound ask",
-  );
+  assertThrows(() => cache.cache()(object.ask.bind({})), TypeError, "bound ask");
   assertEquals(cache.cache({ id: "other" })(object.ask.bind({})).id, "other");
 });
 
@@ -711,16 +686,17 @@ test("A cached function passes this, arguments and the value's identity on a mis
   const value = { n: 1 };
   const object = {
     factor: 3,
-    times: cache.cache({ id: "times", this: "ignore" })(
-      function (this: { factor: number }, n: number): Promise<unknown> {
-        return Promise.resolve([this.factor * n, value]);
-      },
-    ),
+    times: cache.cache({ id: "times", this: "ignore" })(function (
+      this: { factor: number },
+      n: number,
+    ): Promise<unknown> {
+      return Promise.resolve([this.factor * n, value]);
+    }),
   };
-  const result = await object.times(2) as [number, unknown];
+  const result = (await object.times(2)) as [number, unknown];
   assertEquals(result[0], 6);
   assertStrictEquals(result[1], value);
-  assertNotStrictEquals((await object.times(2) as unknown[])[1], value);
+  assertNotStrictEquals(((await object.times(2)) as unknown[])[1], value);
 });
 
 test("The version option starts afresh and leaves the old entries readable", async () => {
@@ -736,14 +712,8 @@ test("The version option starts afresh and leaves the old entries readable", asy
     keys.add(await fn.key("a"));
   }
   assertEquals(keys.size, versions.length);
-  assertEquals(
-    (await echo(cache, { id: "f", version: 1 }).fn.detail("a")).status,
-    "hit",
-  );
-  assertEquals(
-    (await echo(cache, { id: "f", version: -0 }).fn.detail("a")).status,
-    "hit",
-  );
+  assertEquals((await echo(cache, { id: "f", version: 1 }).fn.detail("a")).status, "hit");
+  assertEquals((await echo(cache, { id: "f", version: -0 }).fn.detail("a")).status, "hit");
   await cache.bust("f");
   assertEquals(await all(cache.entries()), []);
 });
@@ -770,10 +740,7 @@ test("The hashFunc option chooses what identifies a call: a string as it is, or 
     await plain.key(),
     "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
   );
-  const error = await assertRejects(
-    () => fn(client, () => {}),
-    UnhashableArgumentError,
-  );
+  const error = await assertRejects(() => fn(client, () => {}), UnhashableArgumentError);
   assertEquals(error.path, "hashFunc(…)");
   await assertRejects(
     () => echo(cache, { id: "h", hashFunc: () => Promise.resolve("a") }).fn(),
@@ -816,10 +783,7 @@ test("The hashFunc option never takes a string for a value that is written like 
     const keys = new Map<string, unknown>();
     for (const value of values) {
       const key = await fn.key(value);
-      assert(
-        !keys.has(key),
-        `${JSON.stringify(keys.get(key))} and ${JSON.stringify(value)}`,
-      );
+      assert(!keys.has(key), `${JSON.stringify(keys.get(key))} and ${JSON.stringify(value)}`);
       keys.set(key, value);
     }
   }
@@ -875,11 +839,7 @@ test("The schema option keeps what fails it from being stored and from being a h
     assertEquals(await strict.fn.readCache("a"), { hit: false });
     // Its own first run fails the schema: returned, reported, not stored.
     const first = await strict.fn.detail("a");
-    assertEquals([first.value, first.status, first.storedAt], [
-      "run 1",
-      "miss",
-      null,
-    ]);
+    assertEquals([first.value, first.status, first.storedAt], ["run 1", "miss", null]);
     assertEquals(told, ["refused"]);
     assertEquals((await strict.fn.detail("a")).value, "run 2");
     assertEquals((await strict.fn.detail("a")).status, "hit");
@@ -914,9 +874,7 @@ test("Options that are changed after cache.cache() change nothing", async () => 
   const wrap = cache.cache(options);
   options.id = "g";
   const { fn: expected } = echo(cache, { id: "f", version: 1 });
-  const fn = wrap(async (n: number): Promise<number> =>
-    await Promise.resolve(n)
-  );
+  const fn = wrap(async (n: number): Promise<number> => await Promise.resolve(n));
   options.version = 2;
   assertEquals(fn.id, "f");
   assertEquals(await fn.key(1), await expected.key(1));

@@ -18,7 +18,10 @@ test("@cache.cache() with a function as this keys by what it makes of the instan
   const cache = new MemoryCache();
   let runs = 0;
   class Client {
-    constructor(readonly model: string, readonly secret: string) {}
+    constructor(
+      readonly model: string,
+      readonly secret: string,
+    ) {}
     @cache.cache({ id: "Client.ask", this: (client: Client) => client.model })
     ask(prompt: string): Promise<string> {
       runs++;
@@ -41,11 +44,11 @@ test("@cache.cache() with a function as this keys by what it makes of the instan
   assertEquals((await ask.readCache.call(a, "hi")).hit, false);
   const b = new Client("b", "x");
   assertEquals((await ask.readCache.call(b, "hi")).hit, true);
-  assertEquals(
-    await ask.map.call(b, ["hi", "ho"], { concurrency: 1 }).values(),
-    ["b: hi", "b: ho"],
-  );
-  assert(await ask.key.call(a, "hi") !== await ask.key.call(b, "hi"));
+  assertEquals(await ask.map.call(b, ["hi", "ho"], { concurrency: 1 }).values(), [
+    "b: hi",
+    "b: ho",
+  ]);
+  assert((await ask.key.call(a, "hi")) !== (await ask.key.call(b, "hi")));
 });
 
 test("@cache.cache() whose methods are called without an instance says how to call them", async () => {
@@ -73,10 +76,7 @@ test("@cache.cache() whose methods are called without an instance says how to ca
   // The whole function needs no instance.
   await client.ask("hi");
   await cached(client.ask).bustCache();
-  assertEquals(
-    (await cached(client.ask).readCache.call(client, "hi")).hit,
-    false,
-  );
+  assertEquals((await cached(client.ask).readCache.call(client, "hi")).hit, false);
 });
 
 test('@cache.cache() with this: "ignore" shares results between instances, and still passes this', async () => {
@@ -137,24 +137,14 @@ test("@cache.cache() of a static method needs no this, and its methods can be gi
   assertEquals(runs, 1);
   const found = await cached(Models.load).readCache("a");
   assert(found.hit);
-  assertEquals(
-    (await cached(Models.load).detail.call(Models, "b")).value,
-    "p b",
-  );
+  assertEquals((await cached(Models.load).detail.call(Models, "b")).value, "p b");
   assertEquals(await Models.named("a"), "p a");
   assertEquals(await Others.named("a"), "q a");
   const named = await cached(Models.named).readCache.call(Others, "a");
   assert(named.hit);
   assertEquals(named.value, "q a");
-  assertEquals(
-    (await cached(Models.named).detail.call(Models, "a")).status,
-    "hit",
-  );
-  await assertRejects(
-    () => cached(Models.named).readCache("a"),
-    TypeError,
-    "instance",
-  );
+  assertEquals((await cached(Models.named).detail.call(Models, "a")).status, "hit");
+  await assertRejects(() => cached(Models.named).readCache("a"), TypeError, "instance");
 });
 
 test("@cache.cache() decorates private methods", async () => {
@@ -196,10 +186,7 @@ test("@cache.cache() takes the method's name as its id, symbols and computed nam
     }
   }
   const client = new Client();
-  assertEquals([await client[symbol](1), await client["with spaces"](1)], [
-    1,
-    -1,
-  ]);
+  assertEquals([await client[symbol](1), await client["with spaces"](1)], [1, -1]);
   const ids: string[] = [];
   for await (const { id } of cache.entries()) ids.push(id);
   assertEquals(ids.sort(), ["Symbol(load)", "with spaces"]);
@@ -283,48 +270,28 @@ test("A this function whose answer has no stable identity is refused with a path
       return Promise.resolve(1);
     }
   }
-  const error = await assertRejects(
-    () => new Client().ask(),
-    UnhashableArgumentError,
-  );
+  const error = await assertRejects(() => new Client().ask(), UnhashableArgumentError);
   assertEquals(error.path, "this(…).agent");
 });
 
 test("What is decorated and is no method is refused, as is a decorator of the old kind", () => {
   const cache = new MemoryCache();
-  const decorate = cache.cache({ id: "f", this: "ignore" }) as (
-    ...args: unknown[]
-  ) => unknown;
+  const decorate = cache.cache({ id: "f", this: "ignore" }) as (...args: unknown[]) => unknown;
   const method = (): Promise<number> => Promise.resolve(1);
   const misuses: [string, unknown[]][] = [
-    ...["field", "getter", "setter", "accessor", "class"].map((
-      kind,
-    ): [string, unknown[]] => [
+    ...["field", "getter", "setter", "accessor", "class"].map((kind): [string, unknown[]] => [
       kind,
       [method, { kind, name: "x", static: false, private: false }],
     ]),
     ["a field, as runtimes call it", [undefined, { kind: "field", name: "x" }]],
-    ["an old method decorator", [
-      { method },
-      "method",
-      { value: method, writable: true },
-    ]],
-    ["an old static method decorator", [
-      class {},
-      "method",
-      { value: method, writable: true },
-    ]],
+    ["an old method decorator", [{ method }, "method", { value: method, writable: true }]],
+    ["an old static method decorator", [class {}, "method", { value: method, writable: true }]],
     ["an old property decorator", [{}, "property"]],
     ["an index", [method, 0, [method]]],
     ["null", [method, null]],
   ];
   for (const [name, args] of misuses) {
-    const error = assertThrows(
-      () => decorate(...args),
-      TypeError,
-      undefined,
-      name,
-    );
+    const error = assertThrows(() => decorate(...args), TypeError, undefined, name);
     assert(error.message.startsWith("Cannot cache a function: "), name);
   }
   for (const nothing of [undefined, null, 1, "f", {}, Promise.resolve()]) {

@@ -45,11 +45,14 @@ test("A cached function runs once for equal calls that overlap, and each says ho
   assertEquals(hand.runs.length, 1);
   hand.run(0).resolve({ n: 1 });
   const details = await Promise.all(calls);
-  assertEquals(details.map(({ value }) => value), Array(10).fill({ n: 1 }));
-  assertEquals(details.map(({ status }) => status), [
-    "miss",
-    ...Array(9).fill("shared"),
-  ]);
+  assertEquals(
+    details.map(({ value }) => value),
+    Array(10).fill({ n: 1 }),
+  );
+  assertEquals(
+    details.map(({ status }) => status),
+    ["miss", ...Array(9).fill("shared")],
+  );
   assertEquals(new Set(details.map(({ storedAt }) => storedAt)).size, 1);
   assertEquals((await fn.detail("a")).status, "hit");
   assertEquals(hand.runs.length, 1);
@@ -81,7 +84,10 @@ test("A cached function shares one look into the store, and each caller owns wha
   assertEquals(backend.held.length, 1);
   backend.next().go();
   const details = await Promise.all(calls);
-  assertEquals(details.map(({ status }) => status), ["hit", "hit", "hit"]);
+  assertEquals(
+    details.map(({ status }) => status),
+    ["hit", "hit", "hit"],
+  );
   const [one, two] = details.map(({ value }) => value as { list: number[] });
   one?.list.push(2);
   assertEquals(two, { list: [1] });
@@ -101,11 +107,7 @@ for (
       (value: Map<string, unknown[]>) => value.get("a")?.push(2),
     ],
     ["a Set", () => new Set([1]), (value: Set<number>) => value.add(2)],
-    [
-      "bytes",
-      () => new Uint8Array([1, 2, 3]),
-      (value: Uint8Array) => value.fill(9),
-    ],
+    ["bytes", () => new Uint8Array([1, 2, 3]), (value: Uint8Array) => value.fill(9)],
     [
       "an ArrayBuffer",
       () => new Uint8Array([1, 2, 3]).buffer,
@@ -116,11 +118,7 @@ for (
       () => Array.from({ length: 500 }, (_, index) => index / 3),
       (value: number[]) => value.fill(9),
     ],
-    [
-      "a Date",
-      () => new Date(5),
-      (value: Date) => value.setTime(9),
-    ],
+    ["a Date", () => new Date(5), (value: Date) => value.setTime(9)],
     [
       "an Error",
       () => Object.assign(new TypeError("bad", { cause: [1] }), { stack: "" }),
@@ -202,12 +200,8 @@ test("A cached function that throws at once, or rejects with nothing, rejects al
   });
   await assertRejects(() => thrower(), RangeError, "at once");
   for (const nothing of [undefined, null, 0, ""]) {
-    const rejecter = cache.cache({ id: "rejecter" })(
-      (_: string) => Promise.reject(nothing),
-    );
-    const reasons = await Promise.all(
-      [rejecter("a"), rejecter("a")].map(reasonOf),
-    );
+    const rejecter = cache.cache({ id: "rejecter" })((_: string) => Promise.reject(nothing));
+    const reasons = await Promise.all([rejecter("a"), rejecter("a")].map(reasonOf));
     assertEquals(reasons, [nothing, nothing]);
   }
 });
@@ -222,10 +216,13 @@ test("A cached function with singleFlight: false runs each call by itself, and s
   hand.run(1).resolve(2);
   hand.run(0).resolve(1);
   const details = await Promise.all(calls);
-  assertEquals(details.map(({ value, status }) => [value, status]), [
-    [1, "miss"],
-    [2, "miss"],
-  ]);
+  assertEquals(
+    details.map(({ value, status }) => [value, status]),
+    [
+      [1, "miss"],
+      [2, "miss"],
+    ],
+  );
   assertEquals((await fn.detail("a")).status, "hit");
 });
 
@@ -286,12 +283,21 @@ for (
     assertEquals(hand.runs.length, 2);
     hand.run(0).resolve("old");
     const details = await Promise.all(early);
-    assertEquals(details.map(({ value }) => value), ["old", "old"]);
-    assertEquals(details.map(({ storedAt }) => storedAt), [null, null]);
+    assertEquals(
+      details.map(({ value }) => value),
+      ["old", "old"],
+    );
+    assertEquals(
+      details.map(({ storedAt }) => storedAt),
+      [null, null],
+    );
     assertEquals(await fn.readCache("a"), { hit: false });
     hand.run(1).resolve("new");
     const laterDetails = await Promise.all(later);
-    assertEquals(laterDetails.map(({ value }) => value), ["new", "new"]);
+    assertEquals(
+      laterDetails.map(({ value }) => value),
+      ["new", "new"],
+    );
     assertEquals(await fn("a"), "new");
     assertEquals(hand.runs.length, 2);
   });
@@ -399,13 +405,13 @@ for (
     const cache = new Cache(backend);
     const made = handCache();
     let runs = 0;
-    const fn: (key: string) => Promise<number> = cache.cache({ id: "f" })(
-      async (key: string): Promise<number> => {
-        runs++;
-        await bust({ ...made, cache, fn: fn as never });
-        return key.length;
-      },
-    );
+    const fn: (key: string) => Promise<number> = cache.cache({ id: "f" })(async (
+      key: string,
+    ): Promise<number> => {
+      runs++;
+      await bust({ ...made, cache, fn: fn as never });
+      return key.length;
+    });
     assertEquals(await fn("a"), 1);
     assertEquals(await fn("a"), 1);
     assertEquals(runs, 2);
@@ -502,7 +508,7 @@ test("A bust that fails rejects, and the calls that waited for it go on", async 
   await quiet();
   assertEquals(hand.runs.length, 0);
   backend.next().fail(new Error("offline"));
-  assert(await busting instanceof Error);
+  assert((await busting) instanceof Error);
   await quiet();
   hand.run(0).resolve("A");
   assertEquals(await call, "A");
@@ -512,17 +518,17 @@ test("A function that awaits the bust of another one that runs does not hang, no
   const cache = new MemoryCache();
   const started = Promise.withResolvers<void>();
   let runs = 0;
-  const a: (n: number) => Promise<string> = cache.cache({ id: "a" })(
-    async (n: number): Promise<string> => {
-      runs++;
-      if (n === 1) {
-        await started.promise;
-        await cache.bust("b");
-        await cache.bustAll();
-      }
-      return `a${n}`;
-    },
-  );
+  const a: (n: number) => Promise<string> = cache.cache({ id: "a" })(async (
+    n: number,
+  ): Promise<string> => {
+    runs++;
+    if (n === 1) {
+      await started.promise;
+      await cache.bust("b");
+      await cache.bustAll();
+    }
+    return `a${n}`;
+  });
   const b = cache.cache({ id: "b" })(async (): Promise<string> => {
     started.resolve();
     await cache.bust("a");
@@ -567,12 +573,11 @@ test("When the signal of the call that runs aborts, the others share exactly one
   assertEquals(await stateOf(others[0] as Promise<unknown>), "pending");
   hand.run(1).resolve("A");
   const details = await Promise.all(others);
-  assertEquals(details.map(({ value }) => value), ["A", "A", "A"]);
-  assertEquals(details.map(({ status }) => status).sort(), [
-    "miss",
-    "shared",
-    "shared",
-  ]);
+  assertEquals(
+    details.map(({ value }) => value),
+    ["A", "A", "A"],
+  );
+  assertEquals(details.map(({ status }) => status).sort(), ["miss", "shared", "shared"]);
   assertEquals(hand.runs.length, 2);
 });
 
@@ -658,21 +663,24 @@ test("A signal is found wherever it stands in the arguments, with hashFunc and w
   })(hand.fn);
   for (
     const [fn, shapes] of [
-      [plain, [
-        (signal: AbortSignal) => [signal],
-        (signal: AbortSignal) => [{ signal }],
-        (signal: AbortSignal) => [{ fetch: { init: { signal } } }],
-        (signal: AbortSignal) => [undefined, [signal]],
-      ]],
-      [hashed, [
-        (signal: AbortSignal) => [signal],
-        (signal: AbortSignal) => [{ signal }],
-        (signal: AbortSignal) => [{ client: () => 0, signal }],
-      ]],
-    ] as [
-      typeof plain,
-      ((signal: AbortSignal) => unknown[])[],
-    ][]
+      [
+        plain,
+        [
+          (signal: AbortSignal) => [signal],
+          (signal: AbortSignal) => [{ signal }],
+          (signal: AbortSignal) => [{ fetch: { init: { signal } } }],
+          (signal: AbortSignal) => [undefined, [signal]],
+        ],
+      ],
+      [
+        hashed,
+        [
+          (signal: AbortSignal) => [signal],
+          (signal: AbortSignal) => [{ signal }],
+          (signal: AbortSignal) => [{ client: () => 0, signal }],
+        ],
+      ],
+    ] as [typeof plain, ((signal: AbortSignal) => unknown[])[]][]
   ) {
     for (const [index, shape] of shapes.entries()) {
       const key = `${fn.id}${index}`;
@@ -739,26 +747,28 @@ test("A signal that outlives many calls keeps no listener of them", async () => 
 test("A call that waits for itself is refused, directly and through other cached functions", async () => {
   const cache = new MemoryCache();
   const direct: (n: number) => Promise<number> = cache.cache({ id: "direct" })(
-    async (n: number): Promise<number> => 1 + await direct(n),
+    async (n: number): Promise<number> => 1 + (await direct(n)),
   );
   const error = await assertRejects(() => direct(1), ReentrantCallError);
   assertEquals(error.id, "direct");
   assertEquals(
     error.key,
-    await (direct as unknown as {
-      key(n: number): Promise<string>;
-    }).key(1),
+    await (
+      direct as unknown as {
+        key(n: number): Promise<string>;
+      }
+    ).key(1),
   );
 
   const outer: (n: number) => Promise<number> = cache.cache({ id: "outer" })(
     async (n: number): Promise<number> => await inner(n),
   );
-  const inner: (n: number) => Promise<number> = cache.cache({ id: "inner" })(
-    async (n: number): Promise<number> => {
-      await quiet();
-      return await outer(n);
-    },
-  );
+  const inner: (n: number) => Promise<number> = cache.cache({ id: "inner" })(async (
+    n: number,
+  ): Promise<number> => {
+    await quiet();
+    return await outer(n);
+  });
   await assertRejects(() => outer(1), ReentrantCallError);
   await assertRejects(() => inner(1), ReentrantCallError);
 });
@@ -782,23 +792,19 @@ test("Two calls that were started apart and wait for each other: one is refused,
     if (++running === 2) both.resolve();
     await both.promise;
   };
-  const a: () => Promise<string> = cache.cache({ id: "a" })(
-    async (): Promise<string> => {
-      await meet();
-      return `a(${await b()})`;
-    },
-  );
-  const b: () => Promise<string> = cache.cache({ id: "b" })(
-    async (): Promise<string> => {
-      await meet();
-      try {
-        return `b(${await a()})`;
-      } catch (error) {
-        assert(error instanceof ReentrantCallError);
-        return "b alone";
-      }
-    },
-  );
+  const a: () => Promise<string> = cache.cache({ id: "a" })(async (): Promise<string> => {
+    await meet();
+    return `a(${await b()})`;
+  });
+  const b: () => Promise<string> = cache.cache({ id: "b" })(async (): Promise<string> => {
+    await meet();
+    try {
+      return `b(${await a()})`;
+    } catch (error) {
+      assert(error instanceof ReentrantCallError);
+      return "b alone";
+    }
+  });
   const results = await Promise.allSettled([a(), b()]);
   assertEquals(
     results.some(({ status }) => status === "fulfilled"),
@@ -810,13 +816,13 @@ test("Three calls in a ring: the one that closes it is refused", async () => {
   const cache = new MemoryCache();
   const all = Promise.withResolvers<void>();
   let running = 0;
-  const ring: (n: number) => Promise<number> = cache.cache({ id: "ring" })(
-    async (n: number): Promise<number> => {
-      if (++running === 3) all.resolve();
-      await all.promise;
-      return await ring((n + 1) % 3);
-    },
-  );
+  const ring: (n: number) => Promise<number> = cache.cache({ id: "ring" })(async (
+    n: number,
+  ): Promise<number> => {
+    if (++running === 3) all.resolve();
+    await all.promise;
+    return await ring((n + 1) % 3);
+  });
   const reasons = await Promise.all([ring(0), ring(1), ring(2)].map(reasonOf));
   assert(reasons.every((reason) => reason instanceof ReentrantCallError));
 });
@@ -825,25 +831,21 @@ test("A call that still waits for itself is refused after an equal wait was give
   const cache = new MemoryCache();
   const go = Promise.withResolvers<void>();
   const giveUp = new AbortController();
-  const outer: () => Promise<string> = cache.cache({ id: "outer" })(
-    async (): Promise<string> => {
-      const leading = inner({});
-      const waiting = reasonOf(inner({ signal: giveUp.signal }));
-      await quiet();
-      giveUp.abort();
-      await waiting;
-      go.resolve();
-      return await leading;
-    },
-  );
+  const outer: () => Promise<string> = cache.cache({ id: "outer" })(async (): Promise<string> => {
+    const leading = inner({});
+    const waiting = reasonOf(inner({ signal: giveUp.signal }));
+    await quiet();
+    giveUp.abort();
+    await waiting;
+    go.resolve();
+    return await leading;
+  });
   const inner: (options?: Options) => Promise<string> = cache.cache({
     id: "inner",
-  })(
-    async (_options?: Options): Promise<string> => {
-      await go.promise;
-      return await outer();
-    },
-  );
+  })(async (_options?: Options): Promise<string> => {
+    await go.promise;
+    return await outer();
+  });
   await assertRejects(() => outer(), ReentrantCallError);
 });
 
@@ -851,7 +853,7 @@ test("Calls that do not wait for themselves are not refused", async () => {
   const cache = new MemoryCache();
   // Other arguments of the same function.
   const sum: (n: number) => Promise<number> = cache.cache({ id: "sum" })(
-    async (n: number): Promise<number> => n === 0 ? 0 : n + await sum(n - 1),
+    async (n: number): Promise<number> => (n === 0 ? 0 : n + (await sum(n - 1))),
   );
   assertEquals(await sum(20), 210);
   // Two that wait for a third, and one of them for the other.
@@ -862,23 +864,20 @@ test("Calls that do not wait for themselves are not refused", async () => {
   const branch = cache.cache({ id: "branch" })(
     async (): Promise<string> => `branch ${await leaf()}`,
   );
-  const tree = cache.cache({ id: "tree" })(
-    async (): Promise<string> =>
-      (await Promise.all([leaf(), branch(), leaf(), branch()])).join(),
+  const tree = cache.cache({ id: "tree" })(async (): Promise<string> =>
+    (await Promise.all([leaf(), branch(), leaf(), branch()])).join()
   );
   const results = await Promise.all([tree(), branch(), leaf()]);
-  assertEquals(results, [
-    "leaf,branch leaf,leaf,branch leaf",
-    "branch leaf",
-    "leaf",
-  ]);
+  assertEquals(results, ["leaf,branch leaf,leaf,branch leaf", "branch leaf", "leaf"]);
   // Looking does not run, so it never waits.
   const looker: () => Promise<boolean> = cache.cache({ id: "looker" })(
     async (): Promise<boolean> => (await lookerRead()).hit,
   );
-  const lookerRead = (looker as unknown as {
-    readCache(): Promise<{ hit: boolean }>;
-  }).readCache;
+  const lookerRead = (
+    looker as unknown as {
+      readCache(): Promise<{ hit: boolean }>;
+    }
+  ).readCache;
   assertEquals(await looker(), false);
 });
 
@@ -889,15 +888,13 @@ test("What a run left behind may call the same again once it is over", async () 
   const fn: () => Promise<string> = cache.cache({
     id: "f",
     shouldCache: () => false,
-  })(
-    (): Promise<string> => {
-      const run = ++runs;
-      if (run === 1) {
-        setImmediate(() => setImmediate(() => again = fn()));
-      }
-      return Promise.resolve(`run ${run}`);
-    },
-  );
+  })((): Promise<string> => {
+    const run = ++runs;
+    if (run === 1) {
+      setImmediate(() => setImmediate(() => (again = fn())));
+    }
+    return Promise.resolve(`run ${run}`);
+  });
   assertEquals(await fn(), "run 1");
   await quiet();
   assertEquals(await again, "run 2");
@@ -909,7 +906,7 @@ test("A function with singleFlight: false may call itself with its own arguments
   const fn: () => Promise<number> = cache.cache({
     id: "f",
     singleFlight: false,
-  })(async (): Promise<number> => --left === 0 ? 0 : 1 + await fn());
+  })(async (): Promise<number> => (--left === 0 ? 0 : 1 + (await fn())));
   assertEquals(await fn(), 2);
 });
 
@@ -932,14 +929,12 @@ test("The caller's async context is kept in the run, in waiters and in callbacks
       see("shouldCache");
       return true;
     },
-  })(
-    async (_: string): Promise<string> => {
-      see("run");
-      const value = await go.promise;
-      see("run after");
-      return value;
-    },
-  );
+  })(async (_: string): Promise<string> => {
+    see("run");
+    const value = await go.promise;
+    see("run after");
+    return value;
+  });
   backend.holding.add("set");
   const leader = storage.run("leader", async () => {
     await fn("a");
@@ -1026,11 +1021,10 @@ test("Flights.outdate() marks what can be joined and what cannot, of one key or 
   const storing = Promise.resolve();
   alone.storing = storing;
   assertEquals(flights.outdate("a"), [storing]);
-  assertEquals([joinable, alone, other].map(({ outdated }) => outdated), [
-    true,
-    true,
-    false,
-  ]);
+  assertEquals(
+    [joinable, alone, other].map(({ outdated }) => outdated),
+    [true, true, false],
+  );
   assertEquals(flights.get("a"), undefined);
   flights.end("a", alone);
   assertEquals(flights.outdate(), []);
@@ -1063,10 +1057,7 @@ test("A hundred calls with one signal make no runtime warn of too many listeners
   process.on("warning", listen);
   const { hand, fn } = handCache();
   const { signal } = new AbortController();
-  const calls = Array.from(
-    { length: 100 },
-    (_, index) => fn(`${index % 50}`, { signal }),
-  );
+  const calls = Array.from({ length: 100 }, (_, index) => fn(`${index % 50}`, { signal }));
   await quiet();
   for (const { resolve } of hand.runs) resolve(1);
   await Promise.all(calls);

@@ -35,9 +35,7 @@ class Model {
 
   /** How far the entry is past its expiry: below 0 is fresh. */
   #past(): number {
-    return this.#entry === undefined
-      ? Infinity
-      : this.now - this.#entry.expiresAt;
+    return this.#entry === undefined ? Infinity : this.now - this.#entry.expiresAt;
   }
 
   bust(): void {
@@ -45,9 +43,7 @@ class Model {
   }
 
   read(): string {
-    return this.#entry !== undefined && this.#past() < 0
-      ? `hit ${this.#entry.value}`
-      : "nothing";
+    return this.#entry !== undefined && this.#past() < 0 ? `hit ${this.#entry.value}` : "nothing";
   }
 
   call(only: boolean): string {
@@ -59,15 +55,11 @@ class Model {
       return `stale ${entry.value}`;
     }
     if (only) {
-      return entry !== undefined && past < this.ifError
-        ? `stale ${entry.value}`
-        : "failed";
+      return entry !== undefined && past < this.ifError ? `stale ${entry.value}` : "failed";
     }
     const value = this.#run();
     if (value !== undefined) return `miss ${value}`;
-    return entry !== undefined && past < this.ifError
-      ? `stale ${entry.value}`
-      : "failed";
+    return entry !== undefined && past < this.ifError ? `stale ${entry.value}` : "failed";
   }
 }
 
@@ -105,8 +97,7 @@ test("calls over random schedules come to what RFC 5861 says", async () => {
           new Cache(backend, { onError: () => {} }).cache({
             id: "f",
             ttl,
-            ...(whileRevalidate !== null &&
-              { staleWhileRevalidate: whileRevalidate }),
+            ...(whileRevalidate !== null && { staleWhileRevalidate: whileRevalidate }),
             ...(ifError !== null && { staleIfError: ifError }),
           })(async (_input: string): Promise<number> => {
             runs++;

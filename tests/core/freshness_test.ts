@@ -1,13 +1,7 @@
 /** `ttl`, `staleWhileRevalidate`, `staleIfError`: what is fresh, what is served, what is renewed. */
 import process from "node:process";
 import { after, test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertRejects,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import type { StoredEntry } from "../../src/backend/contract.ts";
 import { Cache } from "../../src/core/cache.ts";
 import { CacheMissError, CacheOnlyError } from "../../src/base/errors.ts";
@@ -28,13 +22,11 @@ function counted(options: FunctionOptions, backend = new MemoryBackend()) {
     onError: (error, context) => errors.push({ error, context }),
   });
   const state = { runs: 0, failure: undefined as Error | undefined };
-  const fn = cache.cache({ id: "f", ...options })(
-    async (_input: string = ""): Promise<number> => {
-      state.runs++;
-      if (state.failure !== undefined) throw state.failure;
-      return await Promise.resolve(state.runs);
-    },
-  );
+  const fn = cache.cache({ id: "f", ...options })(async (_input: string = ""): Promise<number> => {
+    state.runs++;
+    if (state.failure !== undefined) throw state.failure;
+    return await Promise.resolve(state.runs);
+  });
   /** What a call comes to. */
   const call = async (): Promise<[string, number]> => {
     const { status, value } = await fn.detail();
@@ -55,9 +47,7 @@ function held(options: FunctionOptions, backend = new MemoryBackend()) {
 }
 
 /** Lets the first run of a function of {@linkcode held} end with `"old"`, under the input `"a"`. */
-async function storeOld(
-  { fn, hand }: Pick<ReturnType<typeof held>, "fn" | "hand">,
-): Promise<void> {
+async function storeOld({ fn, hand }: Pick<ReturnType<typeof held>, "fn" | "hand">): Promise<void> {
   const first = fn("a");
   await quiet();
   hand.run(0).resolve("old");
@@ -124,11 +114,7 @@ test("ttl is stored with the entry: another cache and another configuration hono
   assertEquals(await other.call(), ["miss", 1]);
   const longer = counted({ ttl: "1h" }, backend);
   await time.tick(1e9);
-  assertEquals(
-    await longer.call(),
-    ["hit", 1],
-    "stored by a function without a ttl",
-  );
+  assertEquals(await longer.call(), ["hit", 1], "stored by a function without a ttl");
 });
 
 test("entries tell until when they may be served stale", async () => {
@@ -213,12 +199,14 @@ test("callers of one turn all get the stale result, each its own", async () => {
   await fn();
   await time.tick(1);
   const details = await Promise.all([fn.detail(), fn.detail(), fn.detail()]);
-  assertEquals(details.map(({ status }) => status), [
-    "stale",
-    "stale",
-    "stale",
-  ]);
-  assertEquals(details.map(({ value }) => value.run), [1, 1, 1]);
+  assertEquals(
+    details.map(({ status }) => status),
+    ["stale", "stale", "stale"],
+  );
+  assertEquals(
+    details.map(({ value }) => value.run),
+    [1, 1, 1],
+  );
   assertEquals(new Set(details.map(({ value }) => value)).size, 3);
   await quiet();
   assertEquals(runs, 2);
@@ -280,10 +268,10 @@ test("an error while renewing keeps the stale result and reaches onError", async
   assertEquals(await call(), ["stale", 1]);
   await quiet();
   assertEquals(state.runs, 3);
-  assertEquals(errors.map(({ error }) => error), [
-    state.failure,
-    state.failure,
-  ]);
+  assertEquals(
+    errors.map(({ error }) => error),
+    [state.failure, state.failure],
+  );
   assertEquals(errors[0]?.context, {
     kind: "refresh",
     id: "f",
@@ -307,15 +295,12 @@ test("staleIfError serves the stale result when the function throws, up to its e
   await time.tick(49);
   assertEquals(await call(), ["stale", 1]);
   assertEquals(state.runs, 3, "each call tries");
-  assertEquals(errors.map(({ context }) => context.kind), [
-    "refresh",
-    "refresh",
-  ]);
-  await time.tick(1);
-  assertStrictEquals(
-    await call().catch((error: unknown) => error),
-    state.failure,
+  assertEquals(
+    errors.map(({ context }) => context.kind),
+    ["refresh", "refresh"],
   );
+  await time.tick(1);
+  assertStrictEquals(await call().catch((error: unknown) => error), state.failure);
   assertEquals(errors.length, 2, "its caller saw it");
 });
 
@@ -360,10 +345,13 @@ test("staleIfError gives every waiter of the failed run the stale result", async
   await quiet();
   hand.run(1).reject(new Error("down"));
   const details = await Promise.all(calls);
-  assertEquals(details.map(({ value, status }) => [value, status]), [
-    ["old", "stale"],
-    ["old", "stale"],
-  ]);
+  assertEquals(
+    details.map(({ value, status }) => [value, status]),
+    [
+      ["old", "stale"],
+      ["old", "stale"],
+    ],
+  );
   assertEquals([hand.runs.length, errors.length], [2, 1]);
 });
 
@@ -455,10 +443,7 @@ test("Cache.close() waits for renewals, and their results are stored", async () 
     await close();
   };
   let newest = 0;
-  const { fn, hand, cache, errors } = held(
-    { ttl: 100, staleWhileRevalidate: 50 },
-    backend,
-  );
+  const { fn, hand, cache, errors } = held({ ttl: 100, staleWhileRevalidate: 50 }, backend);
   await storeOld({ fn, hand });
   await time.tick(120);
   await fn("a");
@@ -472,10 +457,7 @@ test("Cache.close() waits for renewals, and their results are stored", async () 
 test("a stale result that is found after close() is not renewed any more", async () => {
   using time = new FakeTime();
   const backend = new MemoryBackend();
-  const { fn, hand, cache } = held(
-    { ttl: 100, staleWhileRevalidate: 50 },
-    backend,
-  );
+  const { fn, hand, cache } = held({ ttl: 100, staleWhileRevalidate: 50 }, backend);
   await storeOld({ fn, hand });
   await time.tick(100);
   const get = backend.get.bind(backend);
@@ -543,7 +525,10 @@ test("a renewal that cannot be stored is reported, and the stale result stays", 
   backend.fail("set", { times: 1 });
   assertEquals(await fn(), 1);
   await quiet();
-  assertEquals(errors.map(({ kind }) => kind), ["write"]);
+  assertEquals(
+    errors.map(({ kind }) => kind),
+    ["write"],
+  );
   assertEquals(await fn(), 1);
   await quiet();
   assertEquals(await fn(), 3);
@@ -557,20 +542,14 @@ test("freshness options that are no durations are refused by name", () => {
     for (const value of [0, -1, NaN, -Infinity, "0s", "-1s"]) {
       refused.push([{ ...fitting, [name]: value }, RangeError, name]);
     }
-    for (
-      const value of ["", "1", "1 s", "1w", "s", "1e3ms", null, 1n, {}, true]
-    ) {
+    for (const value of ["", "1", "1 s", "1w", "s", "1e3ms", null, 1n, {}, true]) {
       refused.push([{ ...fitting, [name]: value }, TypeError, name]);
     }
   }
   refused.push([{ staleIfError: 1 }, TypeError, "staleIfError"]);
   refused.push([{ staleWhileRevalidate: 1 }, TypeError, "together with ttl"]);
   for (const [options, Class, message] of refused) {
-    assertThrows(
-      () => Reflect.apply(cache.cache, cache, [options]),
-      Class,
-      message,
-    );
+    assertThrows(() => Reflect.apply(cache.cache, cache, [options]), Class, message);
   }
 });
 
@@ -595,8 +574,7 @@ test("fn.map() serves stale results at once and renews them within its concurren
   })();
   await quiet();
   assertEquals(out, ["a stale", "b stale", "a stale", "c stale", "d stale"]);
-  const renewed = (): unknown[] =>
-    hand.runs.slice(4).map(({ args }) => args[0]);
+  const renewed = (): unknown[] => hand.runs.slice(4).map(({ args }) => args[0]);
   assertEquals(renewed().sort(), ["a", "x"], "two places, two runs");
   for (let run = 4; run < 9; run++) {
     assertEquals(ended, false);
@@ -637,10 +615,10 @@ test("fn.map() does not serve what was busted while it waited", async () => {
   for (const { resolve } of hand.runs) resolve("old");
   await first;
   await time.tick(100);
-  const second = fn.map(["a", "b"], { concurrency: 1 }).values()
-    .catch((error: AggregateError) =>
-      error.errors.map(({ message }) => message)
-    );
+  const second = fn
+    .map(["a", "b"], { concurrency: 1 })
+    .values()
+    .catch((error: AggregateError) => error.errors.map(({ message }) => message));
   await quiet();
   await fn.bustCache("b");
   hand.run(2).resolve("new");
@@ -654,12 +632,10 @@ test("fn.map() looks a stale result up once, and falls back on it when the run f
   const backend = new FaultyBackend(new MemoryBackend());
   await using cache = new Cache(backend, { onError: () => {} });
   let fail = false;
-  const fn = cache.cache({ id: "f", ttl: 100, staleIfError: 50 })(
-    async (n: number) => {
-      if (fail) throw new Error("down");
-      return await Promise.resolve(n);
-    },
-  );
+  const fn = cache.cache({ id: "f", ttl: 100, staleIfError: 50 })(async (n: number) => {
+    if (fail) throw new Error("down");
+    return await Promise.resolve(n);
+  });
   await fn.map([1, 2], { concurrency: 1 }).values();
   await time.tick(100);
   fail = true;
@@ -732,7 +708,10 @@ test("stats() counts what a batch did", async () => {
     if (n < 0) throw new RangeError("negative");
     return await Promise.resolve(n);
   });
-  await fn.map([1, 1, 2, -1], { concurrency: 3 }).values().catch(() => {});
+  await fn
+    .map([1, 1, 2, -1], { concurrency: 3 })
+    .values()
+    .catch(() => {});
   await fn.map([1, 1, 2], { concurrency: 3 }).values();
   const { hits, misses, shared } = cache.stats({ id: "f" });
   assertEquals([hits, misses, shared], [3, 2, 1]);
@@ -742,7 +721,7 @@ test("an entry whose stale windows another configuration wrote is judged by the 
   using time = new FakeTime();
   const { call, backend, fn } = counted({ ttl: 100 });
   await call();
-  const entry = await backend.get("f", await fn.key()) as StoredEntry;
+  const entry = (await backend.get("f", await fn.key())) as StoredEntry;
   assertEquals(entry.staleUntil, entry.expiresAt);
   await time.tick(100);
   const other = counted({ ttl: 100, staleWhileRevalidate: 10 }, backend);

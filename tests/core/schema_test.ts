@@ -8,9 +8,7 @@ import type { ErrorContext, Schema } from "../../src/core/options.ts";
 
 type Issues = { readonly issues?: readonly unknown[] | undefined };
 
-function schemaOf<Value>(
-  validate: (value: unknown) => Issues | Promise<Issues>,
-): Schema<Value> {
+function schemaOf<Value>(validate: (value: unknown) => Issues | Promise<Issues>): Schema<Value> {
   return { "~standard": { version: 1, vendor: "test", validate } };
 }
 
@@ -39,8 +37,8 @@ for (
     const { cache, errors } = reporting();
     const schema = schemaOf<string | number>(validate);
     const results = [1, "good"];
-    const fn = cache.cache({ id: "f", schema })(async () =>
-      await Promise.resolve(results.shift() ?? "none")
+    const fn = cache.cache({ id: "f", schema })(
+      async () => await Promise.resolve(results.shift() ?? "none"),
     );
     assertEquals(await fn(), 1, "it is returned all the same");
     assertEquals(await fn.readCache(), { hit: false });
@@ -58,9 +56,7 @@ for (
 
   test(`schema with ${name} validator takes a stored value that fails it for a miss`, async () => {
     const { cache, errors, backend } = reporting();
-    const before = cache.cache({ id: "f" })(async (n: number) =>
-      await Promise.resolve(n)
-    );
+    const before = cache.cache({ id: "f" })(async (n: number) => await Promise.resolve(n));
     await before.map([1, 2, 3], { concurrency: 3 }).values();
     const other = reporting(backend);
     const schema = schemaOf<string>(validate);
@@ -90,19 +86,17 @@ test("schema whose validator throws changes no outcome and is reported", async (
       return Promise.reject(error);
     });
     let runs = 0;
-    const fn = cache.cache({ id: "f", schema })(async (_n: number) =>
-      await Promise.resolve(++runs)
+    const fn = cache.cache({ id: "f", schema })(
+      async (_n: number) => await Promise.resolve(++runs),
     );
     assertEquals(await fn(1), 1);
     broken = true;
     assertEquals(await fn(1), 2, "what cannot be checked is a miss");
     assertEquals(await fn.map([1], { concurrency: 1 }).values(), [3]);
-    assertEquals(errors.map(({ context }) => context.kind), [
-      "refused",
-      "refused",
-      "refused",
-      "refused",
-    ]);
+    assertEquals(
+      errors.map(({ context }) => context.kind),
+      ["refused", "refused", "refused", "refused"],
+    );
     broken = false;
     assertEquals(await fn(1), 1, "the stored value was left alone");
     for await (const { id } of backend.entries()) assertEquals(id, "f");
@@ -112,8 +106,8 @@ test("schema whose validator throws changes no outcome and is reported", async (
 test("schema does not change what it checks", async () => {
   const { cache } = reporting();
   const schema = z.object({ n: z.number() });
-  const fn = cache.cache({ id: "f", schema })(async (n: number) =>
-    await Promise.resolve({ n, more: [n] })
+  const fn = cache.cache({ id: "f", schema })(
+    async (n: number) => await Promise.resolve({ n, more: [n] }),
   );
   assertEquals(await fn(1), { n: 1, more: [1] });
   assertEquals(await fn(1), { n: 1, more: [1] });
@@ -122,10 +116,11 @@ test("schema does not change what it checks", async () => {
 
 test("schema takes the schemas of zod, and their types fit", async () => {
   const { cache, errors, backend } = reporting();
-  const schema = z.object({ name: z.string().min(1), age: z.int().positive() })
+  const schema = z
+    .object({ name: z.string().min(1), age: z.int().positive() })
     .refine(async ({ age }) => await Promise.resolve(age < 200));
-  const fn = cache.cache({ id: "person", schema })(async (age: number) =>
-    await Promise.resolve({ name: "Ada", age })
+  const fn = cache.cache({ id: "person", schema })(
+    async (age: number) => await Promise.resolve({ name: "Ada", age }),
   );
   assertEquals(await fn(36), { name: "Ada", age: 36 });
   assertEquals(await fn(-1), { name: "Ada", age: -1 });
@@ -150,20 +145,20 @@ test("shouldCache sees the value and the arguments", async () => {
       seen.push([value, n, mode]);
       return mode !== "draft";
     },
-  })(async (n: number, mode?: string) =>
-    await Promise.resolve(`${n} ${mode ?? "final"}`)
-  );
+  })(async (n: number, mode?: string) => await Promise.resolve(`${n} ${mode ?? "final"}`));
   assertEquals(await fn(1, "draft"), "1 draft");
   assertEquals(await fn(2), "2 final");
-  assertEquals(seen, [["1 draft", 1, "draft"], ["2 final", 2, undefined]]);
+  assertEquals(seen, [
+    ["1 draft", 1, "draft"],
+    ["2 final", 2, undefined],
+  ]);
   assertEquals((await fn.readCache(1, "draft")).hit, false);
   assertEquals((await fn.readCache(2)).hit, true);
   await fn.map([3, 4], { concurrency: 1, args: ["draft"] }).values();
-  assertEquals(seen.slice(2), [["3 draft", 3, "draft"], [
-    "4 draft",
-    4,
-    "draft",
-  ]]);
+  assertEquals(seen.slice(2), [
+    ["3 draft", 3, "draft"],
+    ["4 draft", 4, "draft"],
+  ]);
 });
 
 test("shouldCache that throws stores nothing, and is reported", async () => {
@@ -178,8 +173,6 @@ test("shouldCache that throws stores nothing, and is reported", async () => {
   assertEquals(await fn.readCache(), { hit: false });
   assertEquals(
     errors.map(({ error, context }) => [error.message, context.kind]),
-    [
-      ["undecided", "refused"],
-    ],
+    [["undecided", "refused"]],
   );
 });

@@ -145,9 +145,9 @@ test("canonicalize() sorts names as the sample of RFC 8785, section 3.2.3", () =
 });
 
 /** JSON data whose text is well formed and that has no member `$`: what RFC 8785 is about. */
-const jsonValue = fc.jsonValue({ maxDepth: 5, stringUnit: "binary" }).filter(
-  (value) => !JSON.stringify(value).includes('"$"'),
-);
+const jsonValue = fc
+  .jsonValue({ maxDepth: 5, stringUnit: "binary" })
+  .filter((value) => !JSON.stringify(value).includes('"$"'));
 
 test("canonicalize() of JSON is what another implementation of RFC 8785 writes", () => {
   fc.assert(
@@ -177,8 +177,7 @@ test("canonicalize() does not depend on the order of members", () => {
   fc.assert(
     fc.property(
       fc.jsonValue({ maxDepth: 5, stringUnit: "binary" }),
-      (value) =>
-        assertEquals(canonicalize([turned(value)]), canonicalize([value])),
+      (value) => assertEquals(canonicalize([turned(value)]), canonicalize([value])),
     ),
     { seed: SEED, numRuns: 1000 },
   );
@@ -218,39 +217,41 @@ function normal(value: unknown): unknown {
     return copy;
   }
   if (value instanceof Map) {
-    return new Map(
-      [...value].map(([key, item]) => [normal(key), normal(item)]),
-    );
+    return new Map([...value].map(([key, item]) => [normal(key), normal(item)]));
   }
   if (value instanceof Set) return new Set([...value].map(normal));
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return value;
   return Object.fromEntries(
-    Object.entries(value).filter(([, part]) => part !== undefined).map((
-      [name, part],
-    ) => [name, normal(part)]),
+    Object.entries(value)
+      .filter(([, part]) => part !== undefined)
+      .map(([name, part]) => [name, normal(part)]),
   );
 }
 
 /** Typed arrays are compared by their bytes, where -0 and 0 differ and one NaN equals itself. */
 function hasFloats(value: unknown): boolean {
-  return value instanceof Float32Array || value instanceof Float64Array ||
+  return (
+    value instanceof Float32Array ||
+    value instanceof Float64Array ||
     (value instanceof Map && [...value].flat().some(hasFloats)) ||
     (value instanceof Set && [...value].some(hasFloats)) ||
-    (typeof value === "object" && value !== null &&
-      Object.values(value).some(hasFloats));
+    (typeof value === "object" && value !== null && Object.values(value).some(hasFloats))
+  );
 }
 
 test("canonicalize() of two values is equal exactly if node:util says that they are", () => {
   let equal = 0;
   fc.assert(
     fc.property(
-      fc.oneof(
-        fc.tuple(hashable, hashable),
-        hashable.chain((value) =>
-          fc.constant<[unknown, unknown]>([value, structuredClone(value)])
-        ),
-      ).filter(([left, right]) => !hasFloats(left) && !hasFloats(right)),
+      fc
+        .oneof(
+          fc.tuple(hashable, hashable),
+          hashable.chain((value) =>
+            fc.constant<[unknown, unknown]>([value, structuredClone(value)])
+          ),
+        )
+        .filter(([left, right]) => !hasFloats(left) && !hasFloats(right)),
       ([left, right]) => {
         const same = isDeepStrictEqual(normal(left), normal(right));
         if (same) equal++;
@@ -370,10 +371,7 @@ test("canonicalArguments() tells every AbortSignal once, of other classes too", 
       return "AbortSignal";
     }
   })();
-  canonicalArguments(
-    [{ $: 1, "!": [first, , 1], list: [{ second }], polyfill }, null],
-    signals,
-  );
+  canonicalArguments([{ $: 1, "!": [first, , 1], list: [{ second }], polyfill }, null], signals);
   assertEquals(signals.length, 3);
   assertStrictEquals(signals[0], first);
   assertStrictEquals(signals[1], second);
@@ -407,10 +405,7 @@ test("canonicalize() tells classes with equal toJSON() apart, and names the anon
     '{"$":"toJSON","v":["Object",{"$":"undefined"}]}',
   );
   class Later extends Date {}
-  assertEquals(
-    textOf(new Later(0)),
-    '{"$":"toJSON","v":["Later","1970-01-01T00:00:00.000Z"]}',
-  );
+  assertEquals(textOf(new Later(0)), '{"$":"toJSON","v":["Later","1970-01-01T00:00:00.000Z"]}');
 });
 
 test("canonicalize() reads a RegExp with whatever stands in its lastIndex", () => {
@@ -481,8 +476,24 @@ test("canonicalize() names the place of a refusal in every container", () => {
     [[{ $: 1, a: { b: bad } }], "args[0].a.b"],
     [[[1, [2, bad]]], "args[0][1][1]"],
     [[[1, , bad]], "args[0][2]"],
-    [[new Map<unknown, unknown>([[1, 1], ["k", bad]])], "args[0][1]"],
-    [[new Map<unknown, unknown>([[1, 1], [{ k: bad }, 1]])], "args[0][1].k"],
+    [
+      [
+        new Map<unknown, unknown>([
+          [1, 1],
+          ["k", bad],
+        ]),
+      ],
+      "args[0][1]",
+    ],
+    [
+      [
+        new Map<unknown, unknown>([
+          [1, 1],
+          [{ k: bad }, 1],
+        ]),
+      ],
+      "args[0][1].k",
+    ],
     [[new Set([1, [bad]])], "args[0][1][0]"],
     [[{ a: { toJSON: () => ({ b: bad }) } }], "args[0].a.toJSON().b"],
     [[{ a: [1, { b: 1 }], z: bad }], "args[0].z"],
@@ -574,10 +585,7 @@ test("canonicalize() of a billion holes is written in a moment", () => {
     const sparse: unknown[] = [1, 2];
     sparse.length = 1_000_000_000;
     sparse[999_999_998] = "end";
-    assertEquals(
-      textOf(sparse),
-      '[1,2,{"$":"hole","v":999999996},"end",{"$":"hole","v":1}]',
-    );
+    assertEquals(textOf(sparse), '[1,2,{"$":"hole","v":999999996},"end",{"$":"hole","v":1}]');
   });
   assertLess(milliseconds, 500);
 });
@@ -604,17 +612,23 @@ test("canonicalize() keeps what a getter or a proxy throws as the cause, and no 
     [{ deep: [throwing] }, "args[1].deep[0].b"],
     [{ proxy }, "args[1].proxy"],
     [{ list: [list.proxy] }, "args[1].list[0]"],
-    [{
-      toJSON: () => {
-        throw secret;
-      },
-    }, "args[1].toJSON()"],
     [
-      new Proxy({}, {
-        ownKeys: () => {
+      {
+        toJSON: () => {
           throw secret;
         },
-      }),
+      },
+      "args[1].toJSON()",
+    ],
+    [
+      new Proxy(
+        {},
+        {
+          ownKeys: () => {
+            throw secret;
+          },
+        },
+      ),
       "args[1]",
     ],
     [{ date: Object.create(Date.prototype) }, "args[1].date"],
@@ -662,10 +676,7 @@ test("canonicalize() keeps writing right when it has seen thousands of shapes", 
   for (let index = 0; index < 5000; index++) {
     const names = [`n${index % 700}`, `b${index}`, "a", "$".repeat(index % 3)];
     const value = Object.fromEntries(names.map((name) => [name, index]));
-    assertEquals(
-      textOf({ value, signal: AbortSignal.abort() }),
-      `{"value":${textOf(value)}}`,
-    );
+    assertEquals(textOf({ value, signal: AbortSignal.abort() }), `{"value":${textOf(value)}}`);
   }
 });
 
@@ -673,9 +684,7 @@ test("digest() and webDigest() agree on every canonical text", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.string({
-        unit: fc.integer({ min: 0, max: 0xffff }).map((unit) =>
-          String.fromCharCode(unit)
-        ),
+        unit: fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit)),
       }),
       async (text) => {
         const canonical = canonicalize([text]);
@@ -706,7 +715,10 @@ test("keyText() of two different compositions is never the same", () => {
     fc.jsonValue({ maxDepth: 2 }).map((value) => textOf(value)),
   );
   const parts = fc.record({
-    text: fc.oneof(text, text.map((part) => `[${part}]`)),
+    text: fc.oneof(
+      text,
+      text.map((part) => `[${part}]`),
+    ),
     custom: fc.boolean(),
     self: fc.option(text, { nil: undefined }),
     version: fc.option(text, { nil: undefined }),
@@ -714,25 +726,18 @@ test("keyText() of two different compositions is never the same", () => {
   fc.assert(
     fc.property(parts, parts, (left, right) => {
       // Alone, a text says not whether hashFunc made it: a function has one or has none.
-      const alone = left.self === undefined && left.version === undefined &&
-        right.self === undefined && right.version === undefined;
+      const alone = left.self === undefined &&
+        left.version === undefined &&
+        right.self === undefined &&
+        right.version === undefined;
       fc.pre(!alone);
       // An object from hashFunc that spells out a composition is one, for who hashes without.
-      fc.pre(
-        !left.custom || left.self !== undefined || left.version !== undefined,
-      );
-      fc.pre(
-        !right.custom || right.self !== undefined ||
-          right.version !== undefined,
-      );
+      fc.pre(!left.custom || left.self !== undefined || left.version !== undefined);
+      fc.pre(!right.custom || right.self !== undefined || right.version !== undefined);
       const plain = (part: typeof left): boolean =>
-        part.self !== undefined || part.version !== undefined ||
-        part.text.startsWith("[");
+        part.self !== undefined || part.version !== undefined || part.text.startsWith("[");
       fc.pre(plain(left) && plain(right));
-      assertEquals(
-        keyText(left) === keyText(right),
-        isDeepStrictEqual({ ...left }, { ...right }),
-      );
+      assertEquals(keyText(left) === keyText(right), isDeepStrictEqual({ ...left }, { ...right }));
     }),
     { seed: SEED, numRuns: 2000 },
   );

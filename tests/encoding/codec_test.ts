@@ -13,24 +13,10 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import type { StoredEntry } from "../../src/backend/contract.ts";
-import {
-  decode,
-  encode,
-  type EntryTimes,
-  isIntact,
-  open,
-  seal,
-} from "../../src/encoding/codec.ts";
-import {
-  DamagedEntryError,
-  UncacheableValueError,
-} from "../../src/base/errors.ts";
+import { decode, encode, type EntryTimes, isIntact, open, seal } from "../../src/encoding/codec.ts";
+import { DamagedEntryError, UncacheableValueError } from "../../src/base/errors.ts";
 import { anything } from "../support/anything.ts";
-import {
-  Amount,
-  AWKWARD_VALUES,
-  VIEW_CLASSES,
-} from "../support/awkward_values.ts";
+import { Amount, AWKWARD_VALUES, VIEW_CLASSES } from "../support/awkward_values.ts";
 import { difference } from "../support/same_value.ts";
 
 const SEED = 20250102;
@@ -89,11 +75,7 @@ test("encode() writes what it wrote when the golden encodings were made, and dec
       : Buffer.from(encoded.data).toString("base64");
     assertEquals(written, text ?? base64, name);
     // Buffer here: its bytes lie in a pool, and its `slice` copies nothing.
-    assertEquals(
-      difference(make(), decode({ format, data })),
-      undefined,
-      name,
-    );
+    assertEquals(difference(make(), decode({ format, data })), undefined, name);
     checked++;
   }
   assert(checked > 130, `${checked} encodings`);
@@ -108,10 +90,7 @@ test("decode() gives back every awkward value, the same in all that counts", () 
     assertKept(new Map([[make(), make()]]), name);
     assertKept(new Set([make()]), name);
     const part = make();
-    assertKept(
-      { first: part, again: [part], more: new Map([[1, part]]) },
-      name,
-    );
+    assertKept({ first: part, again: [part], more: new Map([[1, part]]) }, name);
   }
 });
 
@@ -235,9 +214,7 @@ test("encode() keeps the class and every byte of a view, and nothing else of its
     assert(encoded.data.length < 80, name);
     const read = decode(encoded);
     assertEquals(difference({ view }, read), undefined, name);
-    assert(
-      read instanceof Object && "view" in read && read.view instanceof View,
-    );
+    assert(read instanceof Object && "view" in read && read.view instanceof View);
     assertEquals(read.view.byteLength, view.byteLength);
     assertEquals(read.view.buffer.byteLength, view.byteLength);
   }
@@ -260,34 +237,17 @@ test("decode() reads views and long arrays at any place in memory", () => {
     const memory = new Uint8Array(data.length + offset + 3).fill(0xee);
     memory.set(data, offset);
     const inside = memory.subarray(offset, offset + data.length);
-    assertEquals(
-      difference(value, decode({ format, data: inside })),
-      undefined,
-    );
+    assertEquals(difference(value, decode({ format, data: inside })), undefined);
     const buffer = Buffer.from(memory.buffer, offset, data.length);
-    assertEquals(
-      difference(value, decode({ format, data: buffer })),
-      undefined,
-    );
+    assertEquals(difference(value, decode({ format, data: buffer })), undefined);
     const sharedMemory = new Uint8Array(new SharedArrayBuffer(data.length));
     sharedMemory.set(data);
-    assertEquals(
-      difference(value, decode({ format, data: sharedMemory })),
-      undefined,
-    );
+    assertEquals(difference(value, decode({ format, data: sharedMemory })), undefined);
   }
 });
 
 test("encode() keeps errors as they are: class, cause, own members, what is hidden", () => {
-  const classes = [
-    Error,
-    EvalError,
-    RangeError,
-    ReferenceError,
-    SyntaxError,
-    TypeError,
-    URIError,
-  ];
+  const classes = [Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError];
   for (const Class of classes) {
     const error = new Class("message", { cause: { deep: new Class("cause") } });
     assertKept(error, Class.name);
@@ -296,10 +256,7 @@ test("encode() keeps errors as they are: class, cause, own members, what is hidd
     assertStrictEquals(Object.getPrototypeOf(read), Class.prototype);
     assertEquals(read.stack, error.stack);
     assertEquals(Object.keys(read), []);
-    assertEquals(
-      Object.getOwnPropertyDescriptor(read, "cause")?.enumerable,
-      false,
-    );
+    assertEquals(Object.getOwnPropertyDescriptor(read, "cause")?.enumerable, false);
   }
   const bare = roundTrip(new Error());
   assertInstanceOf(bare, Error);
@@ -317,40 +274,42 @@ test("encode() keeps errors as they are: class, cause, own members, what is hidd
 });
 
 /** Graphs with shared parts and cycles: every node may hold every other. */
-const graph = fc.tuple(
-  fc.array(fc.nat(7), { minLength: 1, maxLength: 12 }),
-  fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat(3)), { maxLength: 30 }),
-).map(([kinds, edges]) => {
-  const nodes: object[] = kinds.map((kind) => {
-    switch (kind) {
-      case 0:
-        return [];
-      case 1:
-        return new Map();
-      case 2:
-        return new Set();
-      case 3:
-        return Object.assign(new Error("node"), { stack: "Error: node" });
-      case 4:
-        return { $: "imitation" };
-      case 5:
-        return Object.assign([, 1, ,], { 4: 1 });
-      case 6:
-        return [new Date(kind), /x/g, Uint8Array.of(1), Array(150).fill(0.5)];
-      default:
-        return {};
+const graph = fc
+  .tuple(
+    fc.array(fc.nat(7), { minLength: 1, maxLength: 12 }),
+    fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat(3)), { maxLength: 30 }),
+  )
+  .map(([kinds, edges]) => {
+    const nodes: object[] = kinds.map((kind) => {
+      switch (kind) {
+        case 0:
+          return [];
+        case 1:
+          return new Map();
+        case 2:
+          return new Set();
+        case 3:
+          return Object.assign(new Error("node"), { stack: "Error: node" });
+        case 4:
+          return { $: "imitation" };
+        case 5:
+          return Object.assign([, 1, ,], { 4: 1 });
+        case 6:
+          return [new Date(kind), /x/g, Uint8Array.of(1), Array(150).fill(0.5)];
+        default:
+          return {};
+      }
+    });
+    for (const [from, to, name] of edges) {
+      const target = nodes[to % nodes.length]!;
+      const node = nodes[from % nodes.length]!;
+      if (Array.isArray(node)) node.push(target);
+      else if (node instanceof Map) node.set(name === 0 ? target : name, target);
+      else if (node instanceof Set) node.add(target);
+      else Reflect.set(node, ["a", "$", "cause", "0"][name] ?? "b", target);
     }
+    return nodes[0];
   });
-  for (const [from, to, name] of edges) {
-    const target = nodes[to % nodes.length]!;
-    const node = nodes[from % nodes.length]!;
-    if (Array.isArray(node)) node.push(target);
-    else if (node instanceof Map) node.set(name === 0 ? target : name, target);
-    else if (node instanceof Set) node.add(target);
-    else Reflect.set(node, ["a", "$", "cause", "0"][name] ?? "b", target);
-  }
-  return nodes[0];
-});
 
 test("decode() gives back graphs with shared parts and cycles", () => {
   fc.assert(
@@ -362,13 +321,10 @@ test("decode() gives back graphs with shared parts and cycles", () => {
 test("decode() gives back anything that fast-check makes of plain types", () => {
   let packed = 0;
   fc.assert(
-    fc.property(
-      anything,
-      (value) => {
-        if (formatOf(value) === "packed-1") packed++;
-        assertKept(value);
-      },
-    ),
+    fc.property(anything, (value) => {
+      if (formatOf(value) === "packed-1") packed++;
+      assertKept(value);
+    }),
     { seed: SEED, numRuns: 3000 },
   );
   assert(packed > 1000 && packed < 2900, `${packed} packed`);
@@ -376,9 +332,7 @@ test("decode() gives back anything that fast-check makes of plain types", () => 
 
 test("decode() gives back strings of any code units, as members too", () => {
   const units = fc.string({
-    unit: fc.integer({ min: 0, max: 0xffff }).map((unit) =>
-      String.fromCharCode(unit)
-    ),
+    unit: fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit)),
   });
   fc.assert(
     fc.property(units, units, (name, text) => {
@@ -463,18 +417,21 @@ test("encode() refuses what cannot come back, and names the place", () => {
     [Object.create({ inherited: 1 }), "value", /an instance of Object/],
     [Object(1), "value", /an instance of Number/],
     [new Map([["k", [() => {}]]]), "value[0][0]", /a function/],
-    [new Map([[1, 1], [Symbol(), 1]] as [unknown, 1][]), "value[1]", /symbol/],
+    [
+      new Map([
+        [1, 1],
+        [Symbol(), 1],
+      ] as [unknown, 1][]),
+      "value[1]",
+      /symbol/,
+    ],
     [new Set([1, Symbol()]), "value[1]", /a symbol/],
     [new Error("x", { cause: () => {} }), "value.cause", /a function/],
     [new AggregateError([() => {}]), "value.errors[0]", /a function/],
     [Object.assign(new Error(), { f() {} }), "value.f", /a function/],
     [{ $: () => {} }, "value.$", /a function/],
     [[, Symbol()], "value[1]", /a symbol/],
-    [
-      Object.assign(/a/, { lastIndex: NaN }),
-      "value",
-      /lastIndex is no whole number/,
-    ],
+    [Object.assign(/a/, { lastIndex: NaN }), "value", /lastIndex is no whole number/],
     [{ toJSON: () => 1 }, "value.toJSON", /a function/],
   ];
   for (const [value, path, what] of refused) {
@@ -576,10 +533,7 @@ test("open() gives back what seal() put together", () => {
     const entry = seal("id", "key", encode(value), TIMES);
     assert(isIntact("id", "key", entry));
     assert(Number.isInteger(entry.checksum) && entry.checksum >= 0);
-    assertEquals(
-      { ...TIMES, ...encode(value), checksum: entry.checksum },
-      entry,
-    );
+    assertEquals({ ...TIMES, ...encode(value), checksum: entry.checksum }, entry);
     assertEquals(difference(value, open("id", "key", entry)), undefined);
   }
 });
@@ -593,29 +547,18 @@ test("open() finds every flipped bit", () => {
     for (let bit = 0; bit < bytes.length * 8; bit++) {
       const flipped = bytes.slice();
       flipped[bit >> 3]! ^= 1 << (bit & 7);
-      const data = typeof entry.data === "string"
-        ? new TextDecoder().decode(flipped)
-        : flipped;
-      assertThrows(
-        () => open("id", "key", { ...entry, data }),
-        DamagedEntryError,
-      );
+      const data = typeof entry.data === "string" ? new TextDecoder().decode(flipped) : flipped;
+      assertThrows(() => open("id", "key", { ...entry, data }), DamagedEntryError);
     }
     for (let bit = 0; bit < 32; bit++) {
       const checksum = (entry.checksum ^ (1 << bit)) >>> 0;
-      assertThrows(
-        () => open("id", "key", { ...entry, checksum }),
-        DamagedEntryError,
-      );
+      assertThrows(() => open("id", "key", { ...entry, checksum }), DamagedEntryError);
     }
     for (let length = 0; length < bytes.length; length++) {
       const data = typeof entry.data === "string"
         ? entry.data.slice(0, Math.min(length, entry.data.length - 1))
         : bytes.slice(0, length);
-      assertThrows(
-        () => open("id", "key", { ...entry, data }),
-        DamagedEntryError,
-      );
+      assertThrows(() => open("id", "key", { ...entry, data }), DamagedEntryError);
     }
   }
 });
@@ -700,10 +643,7 @@ test("open() says nothing of the value in the message of what it cannot decode",
   ];
   for (const encoded of secrets) {
     const entry = seal("id", "key", encoded, TIMES);
-    const error = assertThrows(
-      () => open("id", "key", entry),
-      DamagedEntryError,
-    );
+    const error = assertThrows(() => open("id", "key", entry), DamagedEntryError);
     assert(!error.message.includes("4711"), error.message);
     assertNotEquals(error.message, "");
   }

@@ -29,9 +29,7 @@ const data = fc.oneof(
   fc.uint8Array({ maxLength: 300 }),
   // Any code units: text with lone surrogates is summed up as the UTF-8 that it becomes.
   fc.string({
-    unit: fc.integer({ min: 0, max: 0xffff }).map((unit) =>
-      String.fromCharCode(unit)
-    ),
+    unit: fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit)),
   }),
 );
 const seed = fc.integer({ min: 0, max: 2 ** 32 - 1 });
@@ -50,17 +48,12 @@ test("crc32() of zlib and portableCrc32() agree on any data and seed", () => {
 
 test("crc32() goes on where a seed stands", () => {
   fc.assert(
-    fc.property(
-      fc.uint8Array({ maxLength: 100 }),
-      fc.nat(100),
-      seed,
-      (bytes, cut, seed) => {
-        for (const sum of [crc32, portableCrc32]) {
-          const first = sum(bytes.subarray(0, cut), seed);
-          assertEquals(sum(bytes.subarray(cut), first), sum(bytes, seed));
-        }
-      },
-    ),
+    fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(100), seed, (bytes, cut, seed) => {
+      for (const sum of [crc32, portableCrc32]) {
+        const first = sum(bytes.subarray(0, cut), seed);
+        assertEquals(sum(bytes.subarray(cut), first), sum(bytes, seed));
+      }
+    }),
     { seed: SEED, numRuns: 500 },
   );
 });

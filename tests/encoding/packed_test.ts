@@ -1,12 +1,6 @@
 import process from "node:process";
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertLess,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertLess, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { encode, open, seal } from "../../src/encoding/codec.ts";
 import { DamagedEntryError } from "../../src/base/errors.ts";
@@ -34,21 +28,18 @@ function frame(skeleton: string, segments: Uint8Array = new Uint8Array(0)) {
 
 function skeletonOf(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
-  return new TextDecoder().decode(
-    bytes.subarray(8, 8 + view.getUint32(4, true)),
-  );
+  return new TextDecoder().decode(bytes.subarray(8, 8 + view.getUint32(4, true)));
 }
 
 /** Numbers that always give the same sequence: the seed of a case is all it takes to repeat it. */
 function numbers(seed: number): (below: number) => number {
   const random = randomNumbers(seed);
-  return (below) => random() * 2 ** 32 % below;
+  return (below) => (random() * 2 ** 32) % below;
 }
 
 function assertBuiltIn(error: unknown, what: string): void {
   assert(
-    error instanceof SyntaxError || error instanceof RangeError ||
-      error instanceof TypeError,
+    error instanceof SyntaxError || error instanceof RangeError || error instanceof TypeError,
     `${what}: ${error}`,
   );
 }
@@ -65,9 +56,9 @@ function tryUnpack(bytes: Uint8Array, what: string): boolean {
 }
 
 function prototypes(): string {
-  return [Object, Array, Error, Map, Set, Date, RegExp, Function].map((maker) =>
-    Reflect.ownKeys(maker.prototype).map(String).join()
-  ).join(";");
+  return [Object, Array, Error, Map, Set, Date, RegExp, Function]
+    .map((maker) => Reflect.ownKeys(maker.prototype).map(String).join())
+    .join(";");
 }
 
 test("unpack() reads what pack() wrote, plain JSON included", () => {
@@ -82,16 +73,12 @@ test("unpack() reads what pack() wrote, plain JSON included", () => {
 test("pack() pads the skeleton and each segment to a multiple of 8", () => {
   const bytes = pack([new Uint8Array(3).fill(1), new Uint8Array(9).fill(2)]);
   const skeleton = skeletonOf(bytes);
-  assertEquals(
-    skeleton,
-    '[{"$":"Uint8Array","v":[0,3]},{"$":"Uint8Array","v":[8,9]}]',
-  );
+  assertEquals(skeleton, '[{"$":"Uint8Array","v":[0,3]},{"$":"Uint8Array","v":[8,9]}]');
   assertEquals(bytes.length % 8, 0);
-  assertEquals([...bytes.subarray(-24)], [
-    ...[1, 1, 1, 0, 0, 0, 0, 0],
-    ...[2, 2, 2, 2, 2, 2, 2, 2],
-    ...[2, 0, 0, 0, 0, 0, 0, 0],
-  ]);
+  assertEquals(
+    [...bytes.subarray(-24)],
+    [...[1, 1, 1, 0, 0, 0, 0, 0], ...[2, 2, 2, 2, 2, 2, 2, 2], ...[2, 0, 0, 0, 0, 0, 0, 0]],
+  );
 });
 
 test("pack() takes the narrowest array that keeps every number", () => {
@@ -214,10 +201,7 @@ test("unpack() refuses skeletons that pack() never writes", () => {
 test("unpack() refuses segments that overlap, stand out of order or are left over", () => {
   const segments = new Uint8Array(16).fill(1);
   const good = '[{"$":"u8","v":[0,8]},{"$":"u8","v":[8,8]}]';
-  assertEquals(unpack(frame(good, segments)), [
-    Array(8).fill(1),
-    Array(8).fill(1),
-  ]);
+  assertEquals(unpack(frame(good, segments)), [Array(8).fill(1), Array(8).fill(1)]);
   const bad = [
     '[{"$":"u8","v":[0,8]},{"$":"u8","v":[0,8]}]',
     '[{"$":"u8","v":[0,16]},{"$":"u8","v":[8,8]}]',
@@ -259,8 +243,7 @@ test("unpack() refuses deep nesting in a moment", () => {
         ['{"$":"Error","v":["Error",[],["a",', "]]}"],
       ] as const
     ) {
-      const skeleton = (levels: number) =>
-        `${before.repeat(levels)}0${after.repeat(levels)}`;
+      const skeleton = (levels: number) => `${before.repeat(levels)}0${after.repeat(levels)}`;
       assert(tryUnpack(frame(skeleton(1000)), before));
       assert(!tryUnpack(frame(skeleton(1100)), before));
       assert(!tryUnpack(frame(skeleton(100_000)), before));
@@ -282,13 +265,12 @@ function held(): number {
 }
 
 test("unpack() never takes more than a bounded multiple of its input", () => {
-  const list = (part: string, count: number) =>
-    `[${Array(count).fill(part).join(",")}]`;
+  const list = (part: string, count: number) => `[${Array(count).fill(part).join(",")}]`;
   const million = new Uint8Array(1 << 20);
   const hostile: readonly Uint8Array[] = [
     // Lengths that ask for slots.
-    ...[64, 65, 1000, 20_000, 99_999, 1_000_000, 33_554_432, 4_294_967_295].map(
-      (length) => frame(list(`{"$":"Array","v":[${length}]}`, 400)),
+    ...[64, 65, 1000, 20_000, 99_999, 1_000_000, 33_554_432, 4_294_967_295].map((length) =>
+      frame(list(`{"$":"Array","v":[${length}]}`, 400))
     ),
     ...[1000, 99_999, 33_554_432].map((length) =>
       frame(list(`{"$":"Array","v":[${length},"${length - 1}",1]}`, 400))
@@ -362,9 +344,7 @@ test("unpack() makes members of the oddest names and never reaches a prototype",
       assertEquals(Object.getPrototypeOf(value), kind.prototype);
     }
     if (name === "length") continue;
-    const array = unpack(
-      frame(`{"$":"Array","v":[1,"${name}",{"polluted":1}]}`),
-    );
+    const array = unpack(frame(`{"$":"Array","v":[1,"${name}",{"polluted":1}]}`));
     assert(Array.isArray(array) && Object.hasOwn(array, name));
     assertEquals(Object.getPrototypeOf(array), Array.prototype);
   }
@@ -435,14 +415,16 @@ test("unpack() of random and mutated bytes gives a value or a built-in error, in
       case 0: // Anything at all.
         bytes = Uint8Array.from({ length: random(64) }, () => random(256));
         break;
-      case 1: { // A right form with wrong bytes.
+      case 1: {
+        // A right form with wrong bytes.
         bytes = originals[random(originals.length)]!.slice();
         for (let count = random(4); count >= 0; count--) {
           bytes[random(bytes.length)] = random(256);
         }
         break;
       }
-      case 2: { // A right skeleton with one part replaced.
+      case 2: {
+        // A right skeleton with one part replaced.
         const original = originals[random(originals.length)]!;
         const skeleton = skeletonOf(original);
         const at = random(skeleton.length);
@@ -453,11 +435,9 @@ test("unpack() of random and mutated bytes gives a value or a built-in error, in
         );
         break;
       }
-      default: { // Pieces of skeletons in any order.
-        const parts = Array.from(
-          { length: 1 + random(12) },
-          () => PIECES[random(PIECES.length)]!,
-        );
+      default: {
+        // Pieces of skeletons in any order.
+        const parts = Array.from({ length: 1 + random(12) }, () => PIECES[random(PIECES.length)]!);
         bytes = frame(parts.join(""), new Uint8Array(random(3) * 8));
       }
     }
@@ -480,13 +460,8 @@ const skeleton = fc.letrec<{ any: unknown }>((tie) => ({
     fc.dictionary(fc.constantFrom("a", "v", "__proto__"), tie("any")),
     fc.record({
       $: fc.constantFrom(
-        ..."Array Object Map Set Error AggregateError Date RegExp URL bigint"
-          .split(
-            " ",
-          ),
-        ..."number ref undefined u8 i16 f32 ArrayBuffer Buffer DataView".split(
-          " ",
-        ),
+        ..."Array Object Map Set Error AggregateError Date RegExp URL bigint".split(" "),
+        ..."number ref undefined u8 i16 f32 ArrayBuffer Buffer DataView".split(" "),
       ),
       v: tie("any"),
     }),
@@ -525,19 +500,15 @@ test("open() of mutated entries throws nothing but DamagedEntryError", () => {
     staleUntil: null,
     durationMs: 0,
   };
-  const entries = AWKWARD_VALUES.filter(({ value }) => value).map(({ make }) =>
-    encode(make())
-  ).filter(({ data }) => data.length < 2000);
+  const entries = AWKWARD_VALUES.filter(({ value }) => value)
+    .map(({ make }) => encode(make()))
+    .filter(({ data }) => data.length < 2000);
   for (let seed = 0; seed < 5000; seed++) {
     const random = numbers(SEED + seed);
     const { format, data } = entries[random(entries.length)]!;
-    const bytes = typeof data === "string"
-      ? new TextEncoder().encode(data)
-      : data.slice();
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data.slice();
     bytes[random(bytes.length)]! ^= 1 + random(255);
-    const mutated = typeof data === "string"
-      ? new TextDecoder().decode(bytes)
-      : bytes;
+    const mutated = typeof data === "string" ? new TextDecoder().decode(bytes) : bytes;
     // Sealed anew, so that the checksum is right and the decoder itself is asked.
     const entry = seal("id", "key", { format, data: mutated }, times);
     try {

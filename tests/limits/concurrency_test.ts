@@ -43,17 +43,15 @@ function manual() {
 }
 
 /** Fails the type check unless both types are the same. */
-type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends
-  (<T>() => T extends B ? 1 : 2) ? true : false;
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true
+  : false;
 function holds<_Fact extends true>(): void {}
 
 test("limitConcurrency() runs at most n calls, the others in the order of their calls", async () => {
   const { run, started, end } = manual();
   const limit = limitConcurrency(2);
   const limited = limit(run);
-  const results = Promise.all(
-    ["a", "b", "c", "d"].map((name) => limited(name)),
-  );
+  const results = Promise.all(["a", "b", "c", "d"].map((name) => limited(name)));
   assertEquals(started, ["a", "b"]);
   assertEquals([limit.activeCount, limit.pendingCount], [2, 2]);
   await end("b");
@@ -105,13 +103,11 @@ test("limitConcurrency() accepts Infinity as no limit", async () => {
 test("limitConcurrency() passes this, arguments, values and errors through unchanged", async () => {
   const error = new Error("own");
   const object = { name: "self" };
-  const limited = limitConcurrency(1)(
-    async function (this: { name: string }, ...args: number[]) {
-      await Promise.resolve();
-      if (args.length === 0) throw error;
-      return [this, ...args];
-    },
-  );
+  const limited = limitConcurrency(1)(async function (this: { name: string }, ...args: number[]) {
+    await Promise.resolve();
+    if (args.length === 0) throw error;
+    return [this, ...args];
+  });
   const results = await Promise.allSettled([
     limited.call(object, 1, 2),
     limited.call(object),
@@ -145,10 +141,7 @@ test("limitConcurrency() makes a promise of a plain value, of a thenable and of 
     Reflect.apply(limit, undefined, [fn]);
   class Foreign<T> extends Promise<T> {}
   assertEquals(await untyped(() => 1)(), 1);
-  assertEquals(
-    await untyped(() => ({ then: (done: (n: number) => void) => done(2) }))(),
-    2,
-  );
+  assertEquals(await untyped(() => ({ then: (done: (n: number) => void) => done(2) }))(), 2);
   assertEquals(await untyped(() => Foreign.resolve(3))(), 3);
   assertInstanceOf(untyped(() => 4)(), Promise);
   await settle();
@@ -285,10 +278,13 @@ test("limitConcurrency() refuses to decorate or wrap what is no function", () =>
   );
   assertThrows(
     () =>
-      Reflect.apply(limit, undefined, [undefined, {
-        kind: "field",
-        name: "x",
-      }]),
+      Reflect.apply(limit, undefined, [
+        undefined,
+        {
+          kind: "field",
+          name: "x",
+        },
+      ]),
     TypeError,
     "Cannot limit concurrency: it decorates methods",
   );
@@ -338,15 +334,7 @@ test("limitConcurrency() gives each key permits of its own, compared as a Map do
   });
   const limited = limit(run);
   const results = Object.keys(keys).map((name) => limited(name));
-  assertEquals(started, [
-    "undefined1",
-    "null",
-    "nan1",
-    "one",
-    "oneText",
-    "object1",
-    "other",
-  ]);
+  assertEquals(started, ["undefined1", "null", "nan1", "one", "oneText", "object1", "other"]);
   assertEquals([limit.activeCount, limit.pendingCount], [7, 3]);
   for (const name of Object.keys(keys)) await end(name);
   assertEquals(await Promise.all(results), Object.keys(keys));
@@ -440,16 +428,10 @@ test("limitConcurrency() takes a waiting call out of the line when a signal amon
   direct.abort("direct");
   assertEquals(await outcomes[0], "direct");
   assertEquals(limit.pendingCount, 2);
-  assertEquals(
-    await limited("late", direct.signal).catch((e: unknown) => e),
-    "direct",
-  );
+  assertEquals(await limited("late", direct.signal).catch((e: unknown) => e), "direct");
   for (const name of ["running", "stays", "last"]) await end(name);
   assertEquals(await running, "running");
-  assertEquals(await Promise.all([outcomes[1], outcomes[3]]), [
-    "stays",
-    "last",
-  ]);
+  assertEquals(await Promise.all([outcomes[1], outcomes[3]]), ["stays", "last"]);
   assertEquals(started, ["running", "stays", "last"]);
 });
 
@@ -521,26 +503,28 @@ test("limitConcurrency() listens once per signal while calls wait, and not at al
 
 test("limitConcurrency() runs each of 100 waiting calls in the async context of its own caller", async () => {
   const storage = new AsyncLocalStorage<number>();
-  const limited = limitConcurrency(3, { deriveKey: (n: number) => n % 2 })(
-    async (n: number) => {
-      const before = storage.getStore();
-      await settle();
-      return [n, before, storage.getStore()];
-    },
-  );
+  const limited = limitConcurrency(3, { deriveKey: (n: number) => n % 2 })(async (n: number) => {
+    const before = storage.getStore();
+    await settle();
+    return [n, before, storage.getStore()];
+  });
   const results = await Promise.all(
     Array.from({ length: 100 }, (_, n) => storage.run(n, () => limited(n))),
   );
-  assertEquals(results, Array.from({ length: 100 }, (_, n) => [n, n, n]));
+  assertEquals(
+    results,
+    Array.from({ length: 100 }, (_, n) => [n, n, n]),
+  );
 });
 
 test("limitConcurrency() forgets idle keys", async () => {
-  const limited = limitConcurrency(1, { deriveKey: (key: object) => key })(
-    async (_key: object, fail: boolean) => {
-      await Promise.resolve();
-      if (fail) throw new Error("failed");
-    },
-  );
+  const limited = limitConcurrency(1, { deriveKey: (key: object) => key })(async (
+    _key: object,
+    fail: boolean,
+  ) => {
+    await Promise.resolve();
+    if (fail) throw new Error("failed");
+  });
   const references: WeakRef<object>[] = [];
   for (let i = 0; i < 1_000; i++) {
     const key = { i };
@@ -593,12 +577,12 @@ test("limitConcurrency() takes 100,000 waiting calls under one signal out in a m
 test("limitConcurrency() behaves as a simple model over random schedules", async () => {
   /** What the limit should do, in the plainest way. */
   class Model {
-    readonly lanes = new Map<
-      number,
-      { running: number[]; waiting: number[] }
-    >();
+    readonly lanes = new Map<number, { running: number[]; waiting: number[] }>();
     readonly started: number[] = [];
-    constructor(readonly n: number, readonly maxQueue: number) {}
+    constructor(
+      readonly n: number,
+      readonly maxQueue: number,
+    ) {}
     lane(key: number) {
       const lane = this.lanes.get(key) ?? { running: [], waiting: [] };
       this.lanes.set(key, lane);
@@ -627,10 +611,7 @@ test("limitConcurrency() behaves as a simple model over random schedules", async
       waiting.splice(waiting.indexOf(id), 1);
     }
     count(kind: "running" | "waiting"): number {
-      return [...this.lanes.values()].reduce(
-        (sum, l) => sum + l[kind].length,
-        0,
-      );
+      return [...this.lanes.values()].reduce((sum, l) => sum + l[kind].length, 0);
     }
   }
   const step = fc.oneof(
@@ -669,17 +650,12 @@ test("limitConcurrency() behaves as a simple model over random schedules", async
         });
         const started: number[] = [];
         const settles = new Map<number, (fail: boolean) => void>();
-        const limited = limit(
-          (id: number, _key: number, _signal: AbortSignal) => {
-            started.push(id);
-            return new Promise<number>((resolve, reject) =>
-              settles.set(
-                id,
-                (fail) => fail ? reject(`failed ${id}`) : resolve(id),
-              )
-            );
-          },
-        );
+        const limited = limit((id: number, _key: number, _signal: AbortSignal) => {
+          started.push(id);
+          return new Promise<number>((resolve, reject) =>
+            settles.set(id, (fail) => (fail ? reject(`failed ${id}`) : resolve(id)))
+          );
+        });
         const calls: { key: number; controller: AbortController }[] = [];
         const outcomes: unknown[] = [];
         const expected: unknown[] = [];
@@ -700,9 +676,8 @@ test("limitConcurrency() behaves as a simple model over random schedules", async
             const controller = new AbortController();
             calls.push({ key: action.key, controller });
             limited(id, action.key, controller.signal).then(
-              (value) => outcomes[id] = value,
-              (error: unknown) =>
-                outcomes[id] = error instanceof QueueFullError ? "full" : error,
+              (value) => (outcomes[id] = value),
+              (error: unknown) => (outcomes[id] = error instanceof QueueFullError ? "full" : error),
             );
             if (!model.call(id, action.key)) expected[id] = "full";
           } else if (action.do === "abort") {
@@ -725,11 +700,7 @@ test("limitConcurrency() behaves as a simple model over random schedules", async
         }
         await settle();
         assertEquals(started, model.started);
-        for (
-          let more = picked("running", 0);
-          more;
-          more = picked("running", 0)
-        ) {
+        for (let more = picked("running", 0); more; more = picked("running", 0)) {
           finish(more.id, more.key, false);
           await settle();
         }

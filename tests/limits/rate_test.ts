@@ -45,9 +45,7 @@ test("parseDuration() reads milliseconds and numbers with a unit", () => {
 });
 
 test("parseDuration() refuses what is no length of time above zero", () => {
-  for (
-    const value of [0, -1, NaN, -Infinity, "0s", "-5m", "9".repeat(400) + "d"]
-  ) {
+  for (const value of [0, -1, NaN, -Infinity, "0s", "-5m", "9".repeat(400) + "d"]) {
     assertThrows(
       () => parseDuration("wait", "per", value),
       RangeError,
@@ -73,11 +71,7 @@ test("parseDuration() refuses what is no length of time above zero", () => {
       {},
     ]
   ) {
-    assertThrows(
-      () => parseDuration("wait", "per", value),
-      TypeError,
-      "per must be",
-    );
+    assertThrows(() => parseDuration("wait", "per", value), TypeError, "per must be");
   }
 });
 
@@ -98,7 +92,13 @@ test("limitRate() starts count calls at once and each later one as soon as the w
   await time.tick(100);
   assertEquals(starts, [0, 0, 100, 100, 200]);
   assertEquals(limit.pendingCount, 0);
-  assertEquals([await results, await more], [[0, 0], [100, 100, 200]]);
+  assertEquals(
+    [await results, await more],
+    [
+      [0, 0],
+      [100, 100, 200],
+    ],
+  );
 });
 
 test("limitRate() makes no burst where one window ends and the next begins", async () => {
@@ -135,28 +135,15 @@ test("limitRate() counts from the moment a call starts, though work of others de
 test("limitRate() counts calls that were admitted and have yet to begin", async () => {
   using time = new FakeTime();
   const starts: string[] = [];
-  const limited = limitRate(2, { per: 100 })(
-    async (name: string, then?: string): Promise<void> => {
-      starts.push(`${name} at ${time.elapsed}`);
-      if (then !== undefined) await limited(then);
-    },
-  );
+  const limited = limitRate(2, { per: 100 })(async (name: string, then?: string): Promise<void> => {
+    starts.push(`${name} at ${time.elapsed}`);
+    if (then !== undefined) await limited(then);
+  });
   // "c" and "d" are admitted together, and "c" calls once more before "d" begins.
-  const all = Promise.all([
-    limited("a"),
-    limited("b"),
-    limited("c", "e"),
-    limited("d"),
-  ]);
+  const all = Promise.all([limited("a"), limited("b"), limited("c", "e"), limited("d")]);
   await time.tick(1_000);
   await all;
-  assertEquals(starts, [
-    "a at 0",
-    "b at 0",
-    "c at 100",
-    "d at 100",
-    "e at 200",
-  ]);
+  assertEquals(starts, ["a at 0", "b at 0", "c at 100", "d at 100", "e at 200"]);
 });
 
 test("limitRate() lets no newcomer overtake when the timer is late", async () => {
@@ -294,17 +281,17 @@ test("limitRate() passes values, errors, this, properties and the caller's async
   const storage = new AsyncLocalStorage<number>();
   const error = new Error("own");
   const limited = limitRate(1, { per: 1 })(
-    Object.assign(function (this: unknown, n: number): Promise<unknown[]> {
-      if (n === 7) throw error;
-      return Promise.resolve([this, n, storage.getStore()]);
-    }, { id: "x" }),
+    Object.assign(
+      function (this: unknown, n: number): Promise<unknown[]> {
+        if (n === 7) throw error;
+        return Promise.resolve([this, n, storage.getStore()]);
+      },
+      { id: "x" },
+    ),
   );
   const self = {};
   const results = Promise.allSettled(
-    Array.from(
-      { length: 100 },
-      (_, n) => storage.run(n, () => limited.call(self, n)),
-    ),
+    Array.from({ length: 100 }, (_, n) => storage.run(n, () => limited.call(self, n))),
   );
   await time.tick(100);
   const settled = await results;
@@ -328,7 +315,10 @@ test("limitRate() decorates methods", async () => {
   const client = new Client();
   const results = Promise.all([client.get("a"), client.get("b")]);
   await time.tick(1_000);
-  assertEquals(await results, [["a", 0], ["b", 1_000]]);
+  assertEquals(await results, [
+    ["a", 0],
+    ["b", 1_000],
+  ]);
 });
 
 test("limitRate() composes with limitConcurrency() in either order", async () => {
@@ -353,21 +343,9 @@ test("limitRate() composes with limitConcurrency() in either order", async () =>
   const rate = () => limitRate(2, { per: 100 });
   const one = () => limitConcurrency(1);
   // Inside, the rate counts starts of the function itself.
-  assertEquals(await startsOf((work) => one()(rate()(work))), [
-    0,
-    250,
-    260,
-    350,
-    360,
-  ]);
+  assertEquals(await startsOf((work) => one()(rate()(work))), [0, 250, 260, 350, 360]);
   // Outside, it counts who comes to the inner limit, where they may wait and then start together.
-  assertEquals(await startsOf((work) => rate()(one()(work))), [
-    0,
-    250,
-    260,
-    270,
-    280,
-  ]);
+  assertEquals(await startsOf((work) => rate()(one()(work))), [0, 250, 260, 270, 280]);
 });
 
 test("limitRate() forgets keys whose window has passed, without a timer", async () => {
@@ -391,9 +369,7 @@ test("limitRate() forgets keys whose window has passed, without a timer", async 
 test("limitRate() keeps a key that is in use while others are forgotten", async () => {
   using time = new FakeTime();
   const { run, starts } = recorder(time);
-  const limited = limitRate(1, { per: 100, deriveKey: (key: unknown) => key })(
-    run,
-  );
+  const limited = limitRate(1, { per: 100, deriveKey: (key: unknown) => key })(run);
   limited("old");
   await time.tick(99);
   limited("new");
@@ -449,12 +425,10 @@ test("limitRate() holds in every window of a random schedule, and is no slower t
           per,
           deriveKey: (_: number, key: number) => key,
         });
-        const limited = limit(
-          async (id: number, _key: number, _signal: AbortSignal) => {
-            starts.push([id, time.elapsed]);
-            return await Promise.resolve(id);
-          },
-        );
+        const limited = limit(async (id: number, _key: number, _signal: AbortSignal) => {
+          starts.push([id, time.elapsed]);
+          return await Promise.resolve(id);
+        });
         // The model: each call starts at the earliest moment that the calls before it leave, or
         // leaves the line when it is aborted before that.
         const expected: [id: number, at: number][] = [];
@@ -474,10 +448,7 @@ test("limitRate() holds in every window of a random schedule, and is no slower t
           const before: number[] = [];
           for (const [id, call] of arrivals.entries()) {
             if (call.key !== key) continue;
-            const earliest = Math.max(
-              call.at,
-              (before.at(-count) ?? -Infinity) + per,
-            );
+            const earliest = Math.max(call.at, (before.at(-count) ?? -Infinity) + per);
             if (call.abortAt < earliest) wanted[id] = "aborted";
             else {
               before.push(earliest);
@@ -490,14 +461,11 @@ test("limitRate() holds in every window of a random schedule, and is no slower t
           await time.tick(call.at - time.elapsed);
           const controller = new AbortController();
           if (call.abortAt < Infinity) {
-            setTimeout(
-              () => controller.abort("aborted"),
-              call.abortAt - time.elapsed,
-            );
+            setTimeout(() => controller.abort("aborted"), call.abortAt - time.elapsed);
           }
           limited(id, call.key, controller.signal).then(
-            (value) => outcomes[id] = value,
-            (reason: unknown) => outcomes[id] = reason,
+            (value) => (outcomes[id] = value),
+            (reason: unknown) => (outcomes[id] = reason),
           );
         }
         await time.tick(per * calls.length + 100);
@@ -508,10 +476,7 @@ test("limitRate() holds in every window of a random schedule, and is no slower t
           const own = starts.filter(([id]) => arrivals[id]?.key === key);
           assertEquals(own, own.toSorted(byId));
           for (let i = count; i < own.length; i++) {
-            assertGreaterOrEqual(
-              (own[i]?.[1] ?? 0) - (own[i - count]?.[1] ?? 0),
-              per,
-            );
+            assertGreaterOrEqual((own[i]?.[1] ?? 0) - (own[i - count]?.[1] ?? 0), per);
           }
         }
         assertEquals([limit.pendingCount, time.timers], [0, 0]);

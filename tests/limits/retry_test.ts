@@ -1,11 +1,6 @@
 import { test } from "node:test";
 import { AsyncLocalStorage } from "node:async_hooks";
-import {
-  assert,
-  assertEquals,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { limitConcurrency, limitRate } from "../../concurrency.ts";
 import { retry } from "../../src/limits/retry.ts";
 import { FakeTime } from "../support/fake_time.ts";
@@ -34,8 +29,8 @@ function outcome(call: Promise<unknown>): Promise<unknown> {
 }
 
 /** Fails the type check unless both types are the same. */
-type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends
-  (<T>() => T extends B ? 1 : 2) ? true : false;
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true
+  : false;
 function holds<_Fact extends true>(): void {}
 
 const steady = { jitter: 0 } as const;
@@ -56,7 +51,7 @@ test("retry() makes five attempts a second and more apart unless told otherwise"
   const { run, starts } = flaky(time, 9);
   const result = outcome(retry({ backoff: steady })(run)());
   await time.tick(100_000);
-  assert(await result instanceof Error);
+  assert((await result) instanceof Error);
   assertEquals(starts, [0, 1_000, 3_000, 7_000, 15_000]);
 });
 
@@ -156,9 +151,7 @@ test("retry() rejects with the mistake when after says nonsense", async () => {
   using time = new FakeTime();
   const { run } = flaky(time, 9);
   const options = { after: () => "soon" };
-  const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [
-    options,
-  ]);
+  const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [options]);
   const error = await outcome(wrap(run)());
   assert(error instanceof TypeError);
   assert(error.message.includes("the result of after must be a duration"));
@@ -172,10 +165,7 @@ test("retry() stops waiting when the caller's signal aborts, in the backoff and 
       const controller = new AbortController();
       const { signal } = controller;
       const result = outcome(
-        retry({ backoff: steady, after })(run)(
-          1,
-          argument === "direct" ? signal : { signal },
-        ),
+        retry({ backoff: steady, after })(run)(1, argument === "direct" ? signal : { signal }),
       );
       await time.tick(500);
       controller.abort("gone");
@@ -237,9 +227,7 @@ test("retry() leaves no listener on signals that outlive the call", async () => 
     });
   };
   const { run } = flaky(time, 1);
-  const result = retry({ backoff: steady, signal: observed() })(run)(
-    observed(),
-  );
+  const result = retry({ backoff: steady, signal: observed() })(run)(observed());
   await time.tick(500);
   assert(listeners > 0);
   await time.tick(500);
@@ -252,15 +240,17 @@ test("retry() gives the permit back while it waits when it is outside of the lim
   const failed = new Set<string>();
   const limit = limitConcurrency(1);
   const work = retry({ backoff: steady })(
-    limitRate(10, { per: "1s" })(limit(async (name: string) => {
-      events.push(`${name} at ${time.elapsed}`);
-      await Promise.resolve();
-      if (name === "first" && !failed.has(name)) {
-        failed.add(name);
-        throw new Error("busy");
-      }
-      return name;
-    })),
+    limitRate(10, { per: "1s" })(
+      limit(async (name: string) => {
+        events.push(`${name} at ${time.elapsed}`);
+        await Promise.resolve();
+        if (name === "first" && !failed.has(name)) {
+          failed.add(name);
+          throw new Error("busy");
+        }
+        return name;
+      }),
+    ),
   );
   const results = Promise.all([work("first"), work("second")]);
   await time.tick(500);
@@ -300,7 +290,10 @@ test("retry() keeps this, arguments, properties, types and the async context of 
   const result = storage.run("store", () => wrapped.call({ name: "self" }, 7));
   await time.tick(1_000);
   assertEquals(await result, 7);
-  assertEquals(seen, [["self", 7, "store"], ["self", 7, "store"]]);
+  assertEquals(seen, [
+    ["self", 7, "store"],
+    ["self", 7, "store"],
+  ]);
   assertEquals([wrapped.id, wrapped.length], ["x", 1]);
 });
 

@@ -1,23 +1,10 @@
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
-import {
-  type BatchProgress,
-  progressBar,
-  type ProgressBarOptions,
-} from "../../progress.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { type BatchProgress, progressBar, type ProgressBarOptions } from "../../progress.ts";
 import { commandOf, launch } from "../support/child.ts";
 
 /** A record; what is not said is 0, and `done` is the sum of what is. */
-function at(
-  durationMs: number,
-  counts: Partial<BatchProgress> = {},
-): BatchProgress {
+function at(durationMs: number, counts: Partial<BatchProgress> = {}): BatchProgress {
   const { hits = 0, misses = 0, shared = 0, stale = 0, failed = 0 } = counts;
   return {
     done: hits + misses + shared + stale + failed,
@@ -95,10 +82,7 @@ test("progressBar() draws at most once in 100 ms, and the last report always", (
     draw(at(1000, { misses: 1000, finished: true }));
   });
   assertEquals(drawn.length, 11);
-  assertMatch(
-    shown(drawn.at(-1)),
-    /1000\/1000 100%, hits 0, misses 1000, in 1\.0s$/,
-  );
+  assertMatch(shown(drawn.at(-1)), /1000\/1000 100%, hits 0, misses 1000, in 1\.0s$/);
   assert(drawn.at(-1)?.endsWith("\n"), "the last line has an end");
 });
 
@@ -148,11 +132,14 @@ test("progressBar() tells no time left before anything is known of it", () => {
   draw(at(0));
   draw(at(500));
   draw(at(1000, { total: undefined, misses: 7 }));
-  assertEquals(drawn.map(shown).map((text) => text.replace(/^\[-+\] /, "")), [
-    "0/1000 0%, hits 0, misses 0",
-    "0/1000 0%, hits 0, misses 0",
-    "7 done, hits 0, misses 7, 7.0/s",
-  ]);
+  assertEquals(
+    drawn.map(shown).map((text) => text.replace(/^\[-+\] /, "")),
+    [
+      "0/1000 0%, hits 0, misses 0",
+      "0/1000 0%, hits 0, misses 0",
+      "7 done, hits 0, misses 7, 7.0/s",
+    ],
+  );
 });
 
 test("progressBar() takes the total from its options where the batch has none", () => {
@@ -226,10 +213,7 @@ async function run(command: [string, ...string[]], terminal = "xterm") {
 /** A pseudo-terminal of 60 columns, made by `script` of util-linux. */
 async function onTerminal(terminal?: string): Promise<string> {
   const command = CHILD.map((part) => `'${part}'`).join(" ");
-  return await run(
-    ["script", "-qec", `stty cols 60; ${command}`, "/dev/null"],
-    terminal,
-  );
+  return await run(["script", "-qec", `stty cols 60; ${command}`, "/dev/null"], terminal);
 }
 
 test("progressBar() redraws one line on a real terminal and fits its width", async () => {
@@ -239,10 +223,7 @@ test("progressBar() redraws one line on a real terminal and fits its width", asy
   const frames = output.split("\r").filter((frame) => frame.endsWith("\x1b[K"));
   assert(frames.length >= 2, JSON.stringify(output));
   for (const frame of frames) assert(shown(frame).length < 60, frame);
-  assertStringIncludes(
-    shown(frames.at(-1)),
-    "3/3 100%, hits 1, misses 1, failed 1",
-  );
+  assertStringIncludes(shown(frames.at(-1)), "3/3 100%, hits 1, misses 1, failed 1");
 });
 
 test("progressBar() moves no cursor where TERM is dumb", async () => {

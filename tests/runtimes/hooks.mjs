@@ -39,8 +39,7 @@ export function map(specifier, from) {
   if (!isSource(from) || specifier.startsWith("node:")) return undefined;
   if (/^(\.|file:|\/)/.test(specifier)) {
     const url = new URL(specifier, from).href;
-    const [, name] =
-      /^((?:src\/.+\/)?[\w-]+)\.ts$/.exec(url.slice(ROOT.length)) ?? [];
+    const [, name] = /^((?:src\/.+\/)?[\w-]+)\.ts$/.exec(url.slice(ROOT.length)) ?? [];
     if (!url.startsWith(ROOT) || name === undefined) return undefined;
     return new URL(`node_modules/@panza/panza/esm/${name}.js`, PROJECT).href;
   }
@@ -63,9 +62,7 @@ export function transpiled(url) {
 /** The resolve hook of Node. */
 export function resolve(specifier, context, next) {
   const to = map(specifier, context.parentURL ?? "");
-  return to === undefined
-    ? next(specifier, context)
-    : next(to, { ...context, parentURL: PROJECT });
+  return to === undefined ? next(specifier, context) : next(to, { ...context, parentURL: PROJECT });
 }
 
 /** The load hook of Node. */

@@ -60,18 +60,12 @@ interface Scene {
   open(prefix?: string): S3Backend;
 }
 
-async function scene(
-  work: (scene: Scene) => Promise<void>,
-  create = true,
-): Promise<void> {
+async function scene(work: (scene: Scene) => Promise<void>, create = true): Promise<void> {
   await withBucket(async (bucket, client, server) => {
     const chaos = await startChaos(server.endpoint);
     const opened: S3Backend[] = [];
     const open = (prefix = "") => {
-      const backend = new S3Backend(
-        `${bucket}${prefix}`,
-        optionsFor(server, chaos.url),
-      );
+      const backend = new S3Backend(`${bucket}${prefix}`, optionsFor(server, chaos.url));
       opened.push(backend);
       return backend;
     };
@@ -238,31 +232,33 @@ test(
   async () => {
     await scene(async ({ bucket, client, open }) => {
       const backend = open();
-      const pairs = AWKWARD.flatMap((text) =>
-        [
-          ["", text],
-          [text, "key"],
-          [text, text],
-        ] as const
+      const pairs = AWKWARD.flatMap(
+        (text) =>
+          [
+            ["", text],
+            [text, "key"],
+            [text, text],
+          ] as const,
       );
-      const different = new Map(
-        pairs.map((pair) => [JSON.stringify(pair), pair]),
-      );
+      const different = new Map(pairs.map((pair) => [JSON.stringify(pair), pair]));
       await Promise.all(
         [...different.values()].map(([id, key], checksum) =>
           backend.set(id, key, { ...ENTRY, checksum })
         ),
       );
-      const answers = await Promise.all([...different.values()].map(
-        ([id, key]) => backend.get(id, key),
-      ));
+      const answers = await Promise.all(
+        [...different.values()].map(([id, key]) => backend.get(id, key)),
+      );
       assertEquals(
         answers.map((entry) => entry?.checksum),
         [...different.keys()].map((_, index) => index),
       );
       const listed = await Array.fromAsync(backend.entries());
       const names = listed.map(({ id, key }) => JSON.stringify([id, key]));
-      assertEquals(names.filter((name) => !different.has(name)), []);
+      assertEquals(
+        names.filter((name) => !different.has(name)),
+        [],
+      );
       assertEquals(names.length, different.size);
       assertEquals(new Set(names).size, different.size);
       for (const name of await objectNames(client, bucket)) {
@@ -271,9 +267,9 @@ test(
       }
       const left = new Map(different);
       const still = async () =>
-        (await Promise.all([...left.values()].map(
-          ([id, key]) => backend.get(id, key),
-        ))).filter((entry) => entry !== undefined).length;
+        (await Promise.all([...left.values()].map(([id, key]) => backend.get(id, key)))).filter(
+          (entry) => entry !== undefined,
+        ).length;
       for (const [index, id] of AWKWARD.entries()) {
         assert((await idsAndKeys(backend, id)).length >= 2);
         await backend.deleteId(id);
@@ -324,16 +320,9 @@ test("S3Backend.clear() touches neither other objects nor caches at other prefix
   await scene(async ({ bucket, client, open }) => {
     const prefixes = ["", "/p", "/p/q", "/pq", "/panza-v", "/p%2Fq", "/P"];
     const backends = prefixes.map((prefix) => open(prefix));
-    const foreign = [
-      "report.json",
-      "panza-v1",
-      "panza-v1x/a/b",
-      "p/report.json",
-    ];
+    const foreign = ["report.json", "panza-v1", "panza-v1x/a/b", "p/report.json"];
     for (const Key of foreign) {
-      await client.send(
-        new PutObjectCommand({ Bucket: bucket, Key, Body: "mine" }),
-      );
+      await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: "mine" }));
     }
     for (const backend of backends) {
       for (const id of ["p", "panza-v1", ""]) await backend.set(id, "k", ENTRY);
@@ -395,11 +384,7 @@ test("S3Backend refuses a malformed location when it is constructed", () => {
 
 test("S3Backend refuses unknown and malformed options by name, and repeats no value", () => {
   const refused = (options: object, name: string) => {
-    const error = assertThrows(
-      () => new S3Backend("bucket", options),
-      TypeError,
-      name,
-    );
+    const error = assertThrows(() => new S3Backend("bucket", options), TypeError, name);
     assert(!error.message.includes("hunter2"));
   };
   refused({ bucket: "b" }, "bucket");
@@ -413,41 +398,39 @@ test("S3Backend refuses unknown and malformed options by name, and repeats no va
   refused({ autoCreateBucket: "yes" }, "autoCreateBucket");
   refused({ client: {} }, "client");
   refused({ client: { send() {}, config: { serviceId: "SQS" } } }, "client");
-  refused({
-    client: { send() {}, config: { serviceId: "S3" } },
-    region: "eu-central-1",
-  }, "region");
+  refused(
+    {
+      client: { send() {}, config: { serviceId: "S3" } },
+      region: "eu-central-1",
+    },
+    "region",
+  );
 });
 
-test(
-  "S3Backend deletes more entries than one request can, and of one id only",
-  LONG,
-  async () => {
-    await scene(async ({ bucket, client, chaos, open }) => {
-      const backend = open("/many");
-      const total = 2100;
-      const keys = Array.from({ length: total }, (_, index) => `k${index}`);
-      const stored = mapInOrder(
-        40,
-        keys,
-        (key) => backend.set("f", key, ENTRY),
-      );
-      await Array.fromAsync(stored);
-      await backend.set("f2", "k", ENTRY);
-      assertEquals((await objectNames(client, bucket)).length, total + 1);
-      chaos.counts();
-      await backend.deleteId("f");
-      assertEquals(chaos.counts(), { ListObjectsV2: 4, DeleteObjects: 3 });
-      assertEquals(await idsAndKeys(backend), ["f2|k"]);
-    });
-  },
-);
+test("S3Backend deletes more entries than one request can, and of one id only", LONG, async () => {
+  await scene(async ({ bucket, client, chaos, open }) => {
+    const backend = open("/many");
+    const total = 2100;
+    const keys = Array.from({ length: total }, (_, index) => `k${index}`);
+    const stored = mapInOrder(40, keys, (key) => backend.set("f", key, ENTRY));
+    await Array.fromAsync(stored);
+    await backend.set("f2", "k", ENTRY);
+    assertEquals((await objectNames(client, bucket)).length, total + 1);
+    chaos.counts();
+    await backend.deleteId("f");
+    assertEquals(chaos.counts(), { ListObjectsV2: 4, DeleteObjects: 3 });
+    assertEquals(await idsAndKeys(backend), ["f2|k"]);
+  });
+});
 
 function deleteErrors(bucket: string, codes: string[]): string {
   return `<?xml version="1.0"?><DeleteResult>${
-    codes.map((code, index) =>
-      `<Error><Key>panza-v1/f/k${index}</Key><Code>${code}</Code><Message>${bucket}</Message></Error>`
-    ).join("")
+    codes
+      .map(
+        (code, index) =>
+          `<Error><Key>panza-v1/f/k${index}</Key><Code>${code}</Code><Message>${bucket}</Message></Error>`,
+      )
+      .join("")
   }</DeleteResult>`;
 }
 
@@ -505,10 +488,12 @@ test("S3Backend creates a missing bucket once for 20 calls at the same time", as
         autoCreateBucket: true,
       });
       const keys = Array.from({ length: 20 }, (_, index) => `k${index}`);
-      await Promise.all(keys.map(async (key) => {
-        assertEquals(await backend.get("f", key), undefined);
-        await backend.set("f", key, ENTRY);
-      }));
+      await Promise.all(
+        keys.map(async (key) => {
+          assertEquals(await backend.get("f", key), undefined);
+          await backend.set("f", key, ENTRY);
+        }),
+      );
       assertEquals(chaos.counts().CreateBucket, 1);
       assertEquals((await backend.getMany("f", keys)).length, 20);
       await backend.close();
@@ -532,10 +517,7 @@ test("S3Backend creates the bucket again when it was removed in between", async 
       await backend.clear();
       const { DeleteBucketCommand } = await import("@aws-sdk/client-s3");
       await plain.send(new DeleteBucketCommand({ Bucket: bucket }));
-      await Promise.all([
-        backend.set("f", "a", ENTRY),
-        backend.set("f", "b", ENTRY),
-      ]);
+      await Promise.all([backend.set("f", "a", ENTRY), backend.set("f", "b", ENTRY)]);
       assertEquals(chaos.counts().CreateBucket, 2);
       assertEquals(await idsAndKeys(backend), ["f|a", "f|b"]);
       await backend.close();
@@ -619,12 +601,7 @@ test("S3Backend tells each cause in one line without keys and secrets", async ()
         body:
           `<?xml version="1.0"?><Error><Code>${code}</Code><Message>about ${key}\nand more</Message></Error>`,
       });
-      for (
-        const operation of [
-          () => backend.get("f", key),
-          () => backend.delete("f", key),
-        ]
-      ) {
+      for (const operation of [() => backend.get("f", key), () => backend.delete("f", key)]) {
         const { message } = await assertRejects(operation, BackendError);
         assertMatch(message, pattern);
         assertStringIncludes(message, "told: ");
@@ -690,16 +667,10 @@ test("S3Backend rejects an object that it did not write, and a batch goes on wit
     ];
     for (const metadata of changes) {
       await put(metadata);
-      const error = await assertRejects(
-        () => backend.get("f", "bad"),
-        DamagedEntryError,
-      );
+      const error = await assertRejects(() => backend.get("f", "bad"), DamagedEntryError);
       assertEquals([error.id, error.key], ["f", "bad"]);
     }
-    assertEquals(await backend.getMany("f", ["bad", "good"]), [
-      undefined,
-      ENTRY,
-    ]);
+    assertEquals(await backend.getMany("f", ["bad", "good"]), [undefined, ENTRY]);
     assertEquals(reports.length, 1);
     assertInstanceOf(reports[0], DamagedEntryError);
     assertEquals((await idsAndKeys(backend)).length, 2);
@@ -713,20 +684,19 @@ test("S3Backend.entries() passes over what is not an entry, and what vanishes", 
     const backend = open();
     for (const key of ["a", "b"]) await backend.set("f", key, ENTRY);
     for (const Key of ["panza-v1/stray", "panza-v1/f/a/b", "panza-v1/f/!x"]) {
-      await client.send(
-        new PutObjectCommand({ Bucket: bucket, Key, Body: "?" }),
-      );
+      await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: "?" }));
     }
-    chaos.fault = ({ path }) =>
-      path.endsWith("/a") ? { kind: "answer", status: 404 } : undefined;
-    assertEquals(await Array.fromAsync(backend.entries()), [{
-      id: "f",
-      key: "b",
-      size: 13,
-      storedAt: ENTRY.storedAt,
-      expiresAt: ENTRY.expiresAt,
-      staleUntil: ENTRY.staleUntil,
-    }]);
+    chaos.fault = ({ path }) => (path.endsWith("/a") ? { kind: "answer", status: 404 } : undefined);
+    assertEquals(await Array.fromAsync(backend.entries()), [
+      {
+        id: "f",
+        key: "b",
+        size: 13,
+        storedAt: ENTRY.storedAt,
+        expiresAt: ENTRY.expiresAt,
+        staleUntil: ENTRY.staleUntil,
+      },
+    ]);
   });
 });
 
@@ -734,10 +704,7 @@ test("S3Backend.entries() asks for no more than a consumer that stops has looked
   await scene(async ({ chaos, open }) => {
     const backend = open();
     await Promise.all(
-      Array.from(
-        { length: 100 },
-        (_, index) => backend.set("f", `k${index}`, ENTRY),
-      ),
+      Array.from({ length: 100 }, (_, index) => backend.set("f", `k${index}`, ENTRY)),
     );
     chaos.counts();
     for await (const _ of backend.entries()) break;
@@ -762,9 +729,9 @@ test("S3Backend stores a value in parts, unseen before the last", async () => {
     );
     assertEquals(chaos.counts().AbortMultipartUpload, 1);
     assertEquals(await backend.get("f", "k"), ENTRY);
-    const { Uploads = [] } = await client.send(
-      new ListMultipartUploadsCommand({ Bucket: bucket }),
-    ).catch(() => ({ Uploads: [] }));
+    const { Uploads = [] } = await client
+      .send(new ListMultipartUploadsCommand({ Bucket: bucket }))
+      .catch(() => ({ Uploads: [] }));
     assertEquals(Uploads, []);
     chaos.counts();
     chaos.fault = () => undefined;
@@ -794,11 +761,7 @@ test("S3Backend keeps no bytes that it was given or has returned", async () => {
     assert(first !== undefined && typeof first.data !== "string");
     first.data.fill(7);
     assertEquals(second?.data, new Uint8Array([1, 2, 3]));
-    assertEquals(
-      first.data.buffer.byteLength,
-      3,
-      "the array must not show a pool of the runtime",
-    );
+    assertEquals(first.data.buffer.byteLength, 3, "the array must not show a pool of the runtime");
   });
 });
 
@@ -862,7 +825,7 @@ test("S3Backend.close() aborts reads, waits for writes and refuses what comes la
     const writing = backend.set("f", "k", ENTRY);
     await Promise.all([asked.get.promise, asked.put.promise]);
     let closed = false;
-    const closing = backend.close().then(() => closed = true);
+    const closing = backend.close().then(() => (closed = true));
     await assertRejects(() => reading, CacheClosedError);
     await assertRejects(() => listing, CacheClosedError);
     assertEquals(closed, false);
@@ -892,7 +855,10 @@ test("S3Backend has at most 50 requests under way, and 32 of one batch", async (
     };
     const backend = open();
     await most(32, [backend.getMany("f", keys)]);
-    await most(50, keys.map((key) => backend.get("f", key)));
+    await most(
+      50,
+      keys.map((key) => backend.get("f", key)),
+    );
   });
 });
 

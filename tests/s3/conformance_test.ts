@@ -18,8 +18,7 @@ testBackend(
   },
   {
     again: ({ location, options }) => new S3Backend(location, options),
-    neighbour: ({ location, options }) =>
-      new S3Backend(`${location}/longer`, options),
+    neighbour: ({ location, options }) => new S3Backend(`${location}/longer`, options),
     // A page of a listing is 1,000 entries; each entry is a request of its own.
     entryCount: 1100,
   },

@@ -1,20 +1,10 @@
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertRejects,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { StoredEntry } from "../../src/backend/contract.ts";
 import { BackendError } from "../../src/base/errors.ts";
 import { randomNumbers } from "../../src/testing/random.ts";
 import { S3Backend } from "../../s3.ts";
-import {
-  type Chaos,
-  type Fault,
-  type Seen,
-  startChaos,
-} from "../support/s3_chaos.ts";
+import { type Chaos, type Fault, type Seen, startChaos } from "../support/s3_chaos.ts";
 import { optionsFor, withBucket } from "../support/s3_server.ts";
 
 /** CRC-32 as in zip and PNG, bit by bit. */
@@ -59,10 +49,7 @@ async function scene(
 ): Promise<void> {
   await withBucket(async (bucket, _, server) => {
     const chaos = await startChaos(server.endpoint);
-    const backend = new S3Backend(
-      `${bucket}/faults`,
-      optionsFor(server, chaos.url),
-    );
+    const backend = new S3Backend(`${bucket}/faults`, optionsFor(server, chaos.url));
     try {
       await work(backend, chaos, server.real);
     } finally {
@@ -107,10 +94,7 @@ test("S3Backend.get() gives up on a body that always breaks off, in one line", a
       "Cannot read in S3",
     );
     assert(!error.message.includes("\n"));
-    const batch = await assertRejects(
-      () => backend.getMany("f", ["k", "other"]),
-      BackendError,
-    );
+    const batch = await assertRejects(() => backend.getMany("f", ["k", "other"]), BackendError);
     assertEquals(batch.operation, "read");
   });
 });
@@ -149,73 +133,78 @@ test("S3Backend.set() never lets a body that was damaged on the way be read as t
       (entry) => valueOf("f", "k", entry),
       (error: unknown) => error instanceof BackendError,
     );
-    assert(
-      stored ? answer === true || answer === "damaged" : answer === undefined,
-      String(answer),
-    );
+    assert(stored ? answer === true || answer === "damaged" : answer === undefined, String(answer));
   });
 });
 
-test("S3Backend bears errors, throttling and lost answers for a while", {
-  timeout: 120_000,
-}, async () => {
-  await scene(async (backend, chaos) => {
-    const faults: Fault[] = [
-      { kind: "answer", status: 500, code: "InternalError" },
-      { kind: "answer", status: 503, code: "ServiceUnavailable" },
-      { kind: "reset", when: "before" },
-      { kind: "reset", when: "after" },
-    ];
-    for (const [value, fault] of faults.entries()) {
-      const entry = entryFor("f", "k", value);
-      chaos.fault = first("PutObject", 3, fault);
-      await backend.set("f", "k", entry);
-      chaos.fault = first("GetObject", 3, fault);
-      assertEquals(await backend.get("f", "k"), entry);
-      chaos.fault = first("DeleteObject", 3, fault);
-      await backend.delete("f", "k");
-      assertEquals(await backend.get("f", "k"), undefined);
-    }
-    chaos.fault = first("GetObject", 1, {
-      kind: "answer",
-      status: 503,
-      code: "SlowDown",
-    });
-    assertEquals(await backend.get("f", "k"), undefined);
-  });
-});
-
-test("S3Backend gives up after bounded attempts and says how many", {
-  timeout: 120_000,
-}, async () => {
-  await scene(async (backend, chaos) => {
-    await backend.set("f", "k", entryFor("f", "k", 1));
-    chaos.counts();
-    for (
-      const [status, code, told] of [
-        [500, "InternalError", "the server failed (500 InternalError)"],
-        [503, "ServiceUnavailable", "the server throttles (503 Service"],
-      ] as const
-    ) {
-      chaos.fault = () => ({ kind: "answer", status, code });
-      for (
-        const operation of [
-          () => backend.get("f", "k"),
-          () => backend.set("f", "k", entryFor("f", "k", 2)),
-          () => backend.delete("f", "k"),
-          () => backend.clear(),
-        ]
-      ) {
-        const error = await assertRejects(operation, BackendError, told);
-        assertStringIncludes(error.message, "after 5 attempts");
-        assertEquals(chaos.seen.length, 5);
-        chaos.counts();
+test(
+  "S3Backend bears errors, throttling and lost answers for a while",
+  {
+    timeout: 120_000,
+  },
+  async () => {
+    await scene(async (backend, chaos) => {
+      const faults: Fault[] = [
+        { kind: "answer", status: 500, code: "InternalError" },
+        { kind: "answer", status: 503, code: "ServiceUnavailable" },
+        { kind: "reset", when: "before" },
+        { kind: "reset", when: "after" },
+      ];
+      for (const [value, fault] of faults.entries()) {
+        const entry = entryFor("f", "k", value);
+        chaos.fault = first("PutObject", 3, fault);
+        await backend.set("f", "k", entry);
+        chaos.fault = first("GetObject", 3, fault);
+        assertEquals(await backend.get("f", "k"), entry);
+        chaos.fault = first("DeleteObject", 3, fault);
+        await backend.delete("f", "k");
+        assertEquals(await backend.get("f", "k"), undefined);
       }
-    }
-    chaos.fault = () => undefined;
-    assertEquals(valueOf("f", "k", await backend.get("f", "k")), 1);
-  });
-});
+      chaos.fault = first("GetObject", 1, {
+        kind: "answer",
+        status: 503,
+        code: "SlowDown",
+      });
+      assertEquals(await backend.get("f", "k"), undefined);
+    });
+  },
+);
+
+test(
+  "S3Backend gives up after bounded attempts and says how many",
+  {
+    timeout: 120_000,
+  },
+  async () => {
+    await scene(async (backend, chaos) => {
+      await backend.set("f", "k", entryFor("f", "k", 1));
+      chaos.counts();
+      for (
+        const [status, code, told] of [
+          [500, "InternalError", "the server failed (500 InternalError)"],
+          [503, "ServiceUnavailable", "the server throttles (503 Service"],
+        ] as const
+      ) {
+        chaos.fault = () => ({ kind: "answer", status, code });
+        for (
+          const operation of [
+            () => backend.get("f", "k"),
+            () => backend.set("f", "k", entryFor("f", "k", 2)),
+            () => backend.delete("f", "k"),
+            () => backend.clear(),
+          ]
+        ) {
+          const error = await assertRejects(operation, BackendError, told);
+          assertStringIncludes(error.message, "after 5 attempts");
+          assertEquals(chaos.seen.length, 5);
+          chaos.counts();
+        }
+      }
+      chaos.fault = () => undefined;
+      assertEquals(valueOf("f", "k", await backend.get("f", "k")), 1);
+    });
+  },
+);
 
 const SEED = 20_240_917;
 
@@ -234,11 +223,8 @@ function mix(real: boolean): [number, (request: Seen) => Fault | undefined][] {
     [3, reads({ kind: "cut", at: 20, silent: true })],
     [3, reads({ kind: "flip", side: "response" })],
     // The server of this process does not verify what it stores.
-    [3, () => real ? { kind: "flip", side: "request" } : undefined],
-    [
-      4,
-      () => ({ kind: "delay", until: new Promise((go) => setTimeout(go, 5)) }),
-    ],
+    [3, () => (real ? { kind: "flip", side: "request" } : undefined)],
+    [4, () => ({ kind: "delay", until: new Promise((go) => setTimeout(go, 5)) })],
   ];
 }
 
@@ -306,10 +292,7 @@ test(
       chaos.fault = () => undefined;
       for (const [key, known] of possible) {
         const found = valueOf("f", key, await backend.get("f", key));
-        assert(
-          found !== "damaged" && known.has(found),
-          `${key} is ${found}, seed ${SEED}`,
-        );
+        assert(found !== "damaged" && known.has(found), `${key} is ${found}, seed ${SEED}`);
       }
       await backend.clear();
       assertEquals(await Array.fromAsync(backend.entries()), []);

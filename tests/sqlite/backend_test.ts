@@ -26,11 +26,7 @@ import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import fc from "fast-check";
 import type { StoredEntry } from "../../src/backend/contract.ts";
-import {
-  BackendError,
-  CacheClosedError,
-  DatabaseMovedError,
-} from "../../src/base/errors.ts";
+import { BackendError, CacheClosedError, DatabaseMovedError } from "../../src/base/errors.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { isDamage, SQLITE, sqliteCode } from "../../src/sqlite/driver.ts";
 import { start } from "../support/child.ts";
@@ -57,10 +53,7 @@ const AWKWARD: [string, StoredEntry][] = [
 ];
 
 /** Each way of having a database. */
-const KINDS: Record<
-  string,
-  (folder: string) => ConstructorParameters<typeof SQLiteBackend>[0]
-> = {
+const KINDS: Record<string, (folder: string) => ConstructorParameters<typeof SQLiteBackend>[0]> = {
   "a path": (folder) => join(folder, "cache.db"),
   "a URL": (folder) => pathToFileURL(join(folder, "cache #1.db")),
   memory: () => ":memory:",
@@ -70,22 +63,22 @@ const KINDS: Record<
 
 const bun: object | undefined = process.getBuiltinModule?.("bun:sqlite");
 if (bun !== undefined) {
-  KINDS["an open bun:sqlite"] = () =>
-    Reflect.construct(Reflect.get(bun, "Database"), [":memory:"]);
+  KINDS["an open bun:sqlite"] = () => Reflect.construct(Reflect.get(bun, "Database"), [":memory:"]);
 }
 
 for (const [kind, make] of Object.entries(KINDS)) {
   test(`SQLiteBackend on ${kind} keeps every field of awkward entries`, () =>
     inFolder(async (folder) => {
       await withBackend(make(folder), async (backend) => {
-        await Promise.all(
-          AWKWARD.map(([name, value]) => backend.set("", name, value)),
-        );
+        await Promise.all(AWKWARD.map(([name, value]) => backend.set("", name, value)));
         for (const [name, value] of AWKWARD) {
           assertEquals(await backend.get("", name), value, name);
         }
         assertEquals(
-          await backend.getMany("", AWKWARD.map(([name]) => name)),
+          await backend.getMany(
+            "",
+            AWKWARD.map(([name]) => name),
+          ),
           AWKWARD.map(([, value]) => value),
         );
       });
@@ -112,8 +105,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
             mkdirSync(own);
             await withBackend(make(own), async (backend) => {
               const model = new Map<string, StoredEntry>();
-              const name = (id: string, key: string) =>
-                JSON.stringify([id, key]);
+              const name = (id: string, key: string) => JSON.stringify([id, key]);
               let pending: Promise<unknown>[] = [];
               for (const [step, wait] of operations) {
                 if (step.do === "set") {
@@ -161,14 +153,8 @@ for (const [kind, make] of Object.entries(KINDS)) {
 }
 
 test("new SQLiteBackend() refuses what is no database and options that do not exist", () => {
-  for (
-    const wrong of ["", "a\0b", "file:a.db", 1, null, {}, new URL("http://a/b")]
-  ) {
-    assertThrows(
-      () => Reflect.construct(SQLiteBackend, [wrong]),
-      TypeError,
-      "database must be",
-    );
+  for (const wrong of ["", "a\0b", "file:a.db", 1, null, {}, new URL("http://a/b")]) {
+    assertThrows(() => Reflect.construct(SQLiteBackend, [wrong]), TypeError, "database must be");
   }
   assertThrows(
     () => Reflect.construct(SQLiteBackend, ["a.db", { maxByte: 1 }]),
@@ -183,8 +169,7 @@ test("new SQLiteBackend() refuses what is no database and options that do not ex
     );
   }
   assertThrows(
-    () =>
-      new SQLiteBackend(new DatabaseSync(":memory:"), { maxBytes: 2 ** 30 }),
+    () => new SQLiteBackend(new DatabaseSync(":memory:"), { maxBytes: 2 ** 30 }),
     TypeError,
     "prune",
   );
@@ -195,9 +180,7 @@ test("new SQLiteBackend() makes no file before it is used", () =>
     const path = join(folder, "deep", "er", "cache.db");
     const backend = new SQLiteBackend(path);
     assertEquals(readdirSync(folder), []);
-    await Promise.all(
-      Array.from({ length: 20 }, (_, n) => backend.get("id", `${n}`)),
-    );
+    await Promise.all(Array.from({ length: 20 }, (_, n) => backend.get("id", `${n}`)));
     assert(existsSync(path));
     await backend.close();
     assertEquals(readdirSync(join(folder, "deep", "er")), ["cache.db"]);
@@ -206,19 +189,13 @@ test("new SQLiteBackend() makes no file before it is used", () =>
 test("SQLiteBackend stores text that the sqlite3 shell can query", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");
-    await withBackend(
-      path,
-      (backend) => backend.set("id", "key", entry('{"a":{"b":[5,6]}}')),
-    );
+    await withBackend(path, (backend) => backend.set("id", "key", entry('{"a":{"b":[5,6]}}')));
     const database = new DatabaseSync(path);
-    const row = database.prepare(
-      "SELECT value ->> '$.a.b[1]' AS found FROM panza_entries WHERE id = 'id'",
-    ).get();
+    const row = database
+      .prepare("SELECT value ->> '$.a.b[1]' AS found FROM panza_entries WHERE id = 'id'")
+      .get();
     assertEquals(row?.found, 6);
-    assertEquals(
-      database.prepare("PRAGMA journal_mode").get()?.journal_mode,
-      "wal",
-    );
+    assertEquals(database.prepare("PRAGMA journal_mode").get()?.journal_mode, "wal");
     database.close();
   }));
 
@@ -262,14 +239,9 @@ test("SQLiteBackend.set() rejects when the commit fails, alone or with others", 
       CREATE TABLE children (id REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
       CREATE TRIGGER full AFTER INSERT ON panza_entries WHEN NEW.key LIKE 'bad%'
       BEGIN INSERT INTO children VALUES (1); END`);
-    await assertRejects(
-      () => backend.set("id", "bad", entry("1")),
-      BackendError,
-    );
+    await assertRejects(() => backend.set("id", "bad", entry("1")), BackendError);
     const results = await Promise.allSettled(
-      ["a", "bad", "b", "bad2"].map((key) =>
-        backend.set("id", key, entry("1"))
-      ),
+      ["a", "bad", "b", "bad2"].map((key) => backend.set("id", key, entry("1"))),
     );
     assertEquals(
       results.map((result) => result.status),
@@ -322,10 +294,7 @@ test("SQLiteBackend.close() commits what was accepted and refuses what comes lat
     const closed = backend.close();
     await assertRejects(() => backend.get("id", "a"), CacheClosedError);
     await assertRejects(() => backend.getMany("id", []), CacheClosedError);
-    await assertRejects(
-      () => backend.set("id", "a", entry("2")),
-      CacheClosedError,
-    );
+    await assertRejects(() => backend.set("id", "a", entry("2")), CacheClosedError);
     await assertRejects(() => backend.delete("id", "a"), CacheClosedError);
     await assertRejects(() => backend.deleteId("id"), CacheClosedError);
     await assertRejects(() => backend.clear(), CacheClosedError);
@@ -379,12 +348,7 @@ test("SQLiteBackend.deleteId() deletes many entries without holding up the event
         await Promise.all(
           Array.from(
             { length: count },
-            (_, n) =>
-              backend.set(
-                n % 10 === 0 ? "kept" : "gone",
-                `${n}`,
-                entry("x".repeat(500)),
-              ),
+            (_, n) => backend.set(n % 10 === 0 ? "kept" : "gone", `${n}`, entry("x".repeat(500))),
           ),
         );
         return await heldUp(() => backend.deleteId("gone"));
@@ -408,10 +372,10 @@ test("SQLiteBackend.prune() deletes by age and expiry and keeps what was stored 
         }),
       );
     }
-    assertEquals(
-      await backend.prune({ storedBefore: 1002, expiredBefore: 41 }),
-      { entries: 3, bytes: 6 },
-    );
+    assertEquals(await backend.prune({ storedBefore: 1002, expiredBefore: 41 }), {
+      entries: 3,
+      bytes: 6,
+    });
     assertEquals(await keysOf(backend), ["2", "3", "4", "6", "7", "8", "9"]);
     await backend.set("id", "2", entry("yy"));
     assertEquals(await backend.prune({ maxEntries: 5 }), {
@@ -471,7 +435,7 @@ test("SQLiteBackend keeps its file within maxBytes and what was stored last in i
       assert(size <= maxBytes, `the file has ${size} bytes after ${n}`);
     }
     for (let n = 4500; n < 5000; n++) {
-      assert(await backend.get("id", `${n}`) !== undefined);
+      assert((await backend.get("id", `${n}`)) !== undefined);
     }
     await backend.close();
   }));
@@ -494,33 +458,39 @@ test("SQLiteBackend adds its tables to somebody else's database and changes noth
     assertEquals(reports, []);
     const again = new DatabaseSync(path);
     assertEquals(again.prepare("SELECT text FROM notes").get()?.text, "mine");
-    assertEquals({ ...again.prepare("PRAGMA user_version").get() }, {
-      user_version: 7,
-    });
-    assertEquals({ ...again.prepare("PRAGMA application_id").get() }, {
-      application_id: 0,
-    });
-    assertEquals({ ...again.prepare("PRAGMA journal_mode").get() }, {
-      journal_mode: "delete",
-    });
-    assertEquals({ ...again.prepare("PRAGMA auto_vacuum").get() }, {
-      auto_vacuum: 0,
-    });
+    assertEquals(
+      { ...again.prepare("PRAGMA user_version").get() },
+      {
+        user_version: 7,
+      },
+    );
+    assertEquals(
+      { ...again.prepare("PRAGMA application_id").get() },
+      {
+        application_id: 0,
+      },
+    );
+    assertEquals(
+      { ...again.prepare("PRAGMA journal_mode").get() },
+      {
+        journal_mode: "delete",
+      },
+    );
+    assertEquals(
+      { ...again.prepare("PRAGMA auto_vacuum").get() },
+      {
+        auto_vacuum: 0,
+      },
+    );
     again.close();
     const bounded = new SQLiteBackend(path, { maxBytes: 2 ** 30 });
-    await assertRejects(
-      () => bounded.get("id", "key"),
-      BackendError,
-      "maxBytes",
-    );
+    await assertRejects(() => bounded.get("id", "key"), BackendError, "maxBytes");
     await bounded.close();
   }));
 
 test("SQLiteBackend leaves an open database open and its transaction alone", async () => {
   const database = new DatabaseSync(":memory:");
-  database.exec(
-    "CREATE TABLE notes (text); BEGIN; INSERT INTO notes VALUES ('mine')",
-  );
+  database.exec("CREATE TABLE notes (text); BEGIN; INSERT INTO notes VALUES ('mine')");
   await withBackend(database, async (backend) => {
     await backend.set("id", "key", entry("1"));
     assertEquals((await backend.get("id", "key"))?.data, "1");
@@ -530,10 +500,7 @@ test("SQLiteBackend leaves an open database open and its transaction alone", asy
     });
   });
   database.exec("ROLLBACK");
-  assertEquals(
-    { ...database.prepare("SELECT count(*) AS n FROM notes").get() },
-    { n: 0 },
-  );
+  assertEquals({ ...database.prepare("SELECT count(*) AS n FROM notes").get() }, { n: 0 });
   database.close();
 });
 
@@ -542,11 +509,7 @@ test("SQLiteBackend says so when an open database was closed by its owner", asyn
   const backend = new SQLiteBackend(database);
   await backend.set("id", "key", entry("1"));
   database.close();
-  await assertRejects(
-    () => backend.get("id", "key"),
-    BackendError,
-    "keep the database open",
-  );
+  await assertRejects(() => backend.get("id", "key"), BackendError, "keep the database open");
   await assertRejects(() => backend.set("id", "key", entry("1")), BackendError);
   await backend.close();
 });
@@ -560,11 +523,7 @@ test("SQLiteBackend leaves a database with newer tables untouched", () =>
     newer.close();
     const before = readFileSync(path);
     const backend = new SQLiteBackend(path);
-    await assertRejects(
-      () => backend.get("id", "key0"),
-      BackendError,
-      "update @panza/panza",
-    );
+    await assertRejects(() => backend.get("id", "key0"), BackendError, "update @panza/panza");
     await assertRejects(() => backend.set("id", "a", entry("1")), BackendError);
     await backend.close();
     assertEquals(readFileSync(path), before);
@@ -572,8 +531,7 @@ test("SQLiteBackend leaves a database with newer tables untouched", () =>
   }));
 
 const DAMAGE: Record<string, (path: string) => void> = {
-  "no database at all": (path) =>
-    writeFileSync(path, "not a database. ".repeat(999)),
+  "no database at all": (path) => writeFileSync(path, "not a database. ".repeat(999)),
   "two bytes": (path) => writeFileSync(path, "xy"),
   "a truncated file": (path) => truncateSync(path, 8192 * 3),
   "a half page": (path) => truncateSync(path, 5000),
@@ -661,7 +619,10 @@ test("SQLiteBackend moves a file aside that gets damaged while it is open", () =
       ]);
       assertEquals((await backend.get("id", "new"))?.data, "1");
     });
-    assertEquals(reports.map((report) => report.name), ["DatabaseMovedError"]);
+    assertEquals(
+      reports.map((report) => report.name),
+      ["DatabaseMovedError"],
+    );
   }));
 
 test("SQLiteBackend never moves somebody else's database", () =>
@@ -695,11 +656,11 @@ test("SQLiteBackend goes on when its file is removed or replaced while it is ope
     await fill(path, 2);
     await fill(other, 5);
     const reports = await withBackend(path, async (backend) => {
-      assert(await backend.get("id", "key1") !== undefined);
+      assert((await backend.get("id", "key1")) !== undefined);
       for (const suffix of ["", "-wal", "-shm"]) {
         rmSync(path + suffix, { force: true });
       }
-      while (await backend.get("id", "key1") !== undefined) {
+      while ((await backend.get("id", "key1")) !== undefined) {
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
       await backend.set("id", "new", entry("1"));
@@ -708,7 +669,7 @@ test("SQLiteBackend goes on when its file is removed or replaced while it is ope
         rmSync(path + suffix, { force: true });
       }
       renameSync(other, path);
-      while (await backend.get("id", "key4") === undefined) {
+      while ((await backend.get("id", "key4")) === undefined) {
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
     });
@@ -720,10 +681,7 @@ test("SQLiteBackend opens a folder as a database only once it is one", () =>
     const path = join(folder, "cache.db");
     mkdirSync(path);
     const backend = new SQLiteBackend(path);
-    const error = await assertRejects(
-      () => backend.set("id", "a", entry("1")),
-      BackendError,
-    );
+    const error = await assertRejects(() => backend.set("id", "a", entry("1")), BackendError);
     assertStringIncludes(error.message, path);
     await assertRejects(() => backend.get("id", "a"), BackendError);
     rmSync(path, { recursive: true });
@@ -749,17 +707,17 @@ test("SQLiteBackend waits for a lock of another process while the event loop tur
       await child.said("locked");
       let held: HeldUp | undefined;
       await withBackend(path, async (backend) => {
-        assert(await backend.get("id", "key0") !== undefined);
+        assert((await backend.get("id", "key0")) !== undefined);
         let committed = false;
         held = await heldUp(async () => {
           const writes = Promise.all([
             backend.set("id", "a", entry("1")),
             backend.delete("id", "key0"),
             backend.deleteId("none"),
-          ]).then(() => committed = true);
+          ]).then(() => (committed = true));
           await new Promise((resolve) => setTimeout(resolve, 1200));
           assert(!committed);
-          assert(await backend.get("id", "key0") !== undefined);
+          assert((await backend.get("id", "key0")) !== undefined);
           child.process.stdin?.write("go\n");
           await writes;
         });
@@ -802,15 +760,11 @@ for (const state of ["new", "damaged"]) {
       const path = join(folder, "cache.db");
       if (state === "damaged") writeFileSync(path, "garbage ".repeat(4000));
       const names = ["a", "b", "c", "d"];
-      const children = names.map((name) =>
-        start("fixtures/sqlite_child.ts", ["race", path, name])
-      );
+      const children = names.map((name) => start("fixtures/sqlite_child.ts", ["race", path, name]));
       await Promise.all(children.map((child) => child.said("ready")));
       for (const child of children) child.process.stdin?.write("go\n");
       const lines = await Promise.all(children.map((child) => child.ended()));
-      const moved = readdirSync(folder).filter((name) =>
-        name.includes(".damaged-")
-      );
+      const moved = readdirSync(folder).filter((name) => name.includes(".damaged-"));
       const reports = lines.flat().filter((line) => line.startsWith("report"));
       if (state === "damaged") {
         assertEquals(reports, ["report DatabaseMovedError"]);
@@ -834,15 +788,11 @@ test("SQLiteBackend has every acknowledged entry after a process was killed", ()
     for (const last of ["key49", "key99", "key399"]) {
       const child = start("fixtures/sqlite_child.ts", ["write", path]);
       await child.said(last);
-      const acknowledged = (await child.kill()).filter((line) =>
-        line.startsWith("key")
-      );
+      const acknowledged = (await child.kill()).filter((line) => line.startsWith("key"));
       total += acknowledged.length;
       const reports = await withBackend(path, async (backend) => {
         const found = await backend.getMany("child", acknowledged);
-        acknowledged.forEach((key, index) =>
-          assertEquals(found[index]?.data, key.repeat(300))
-        );
+        acknowledged.forEach((key, index) => assertEquals(found[index]?.data, key.repeat(300)));
       });
       assertEquals(reports, []);
     }
@@ -861,34 +811,21 @@ test("SQLiteBackend names the flags when Deno grants no permission, and never as
     for (const flag of ["--deny-net", `--allow-write=${path}`]) {
       const [line] = await run([flag]);
       assertStringIncludes(line ?? "", "BackendError");
-      assertStringIncludes(
-        line ?? "",
-        `run with --allow-read=${path} --allow-write=${path}`,
-      );
+      assertStringIncludes(line ?? "", `run with --allow-read=${path} --allow-write=${path}`);
     }
     const [readOnly] = await run([`--allow-read=${path}`]);
     assertStringIncludes(readOnly ?? "", "BackendError");
     const deep = join(folder, "deep", "cache.db");
-    const [missing] = await run([
-      `--allow-read=${deep}`,
-      `--allow-write=${deep}`,
-    ], deep);
-    assertStringIncludes(
-      missing ?? "",
-      `--allow-write=${join(folder, "deep")}`,
-    );
+    const [missing] = await run([`--allow-read=${deep}`, `--allow-write=${deep}`], deep);
+    assertStringIncludes(missing ?? "", `--allow-write=${join(folder, "deep")}`);
     writeFileSync(path, "garbage ".repeat(999));
     const [damaged] = await run(both);
-    assertStringIncludes(
-      damaged ?? "",
-      `--allow-read=${folder} --allow-write=${folder}`,
-    );
+    assertStringIncludes(damaged ?? "", `--allow-read=${folder} --allow-write=${folder}`);
     assertEquals(readFileSync(path, "utf8"), "garbage ".repeat(999));
   }));
 
 test("sqliteCode() understands the errors of every driver", () => {
-  const error = (message: string, fields: object = {}) =>
-    Object.assign(new Error(message), fields);
+  const error = (message: string, fields: object = {}) => Object.assign(new Error(message), fields);
   const cases: [Error, number | undefined][] = [
     [error("x", { errcode: 517 }), SQLITE.busy],
     [error("x", { errno: 5, code: "SQLITE_BUSY" }), SQLITE.busy],
@@ -897,10 +834,7 @@ test("sqliteCode() understands the errors of every driver", () => {
     [error("database is locked", { code: "ERR_SQLITE_ERROR" }), SQLITE.busy],
     [error("database table is locked: a"), SQLITE.busy],
     [error("database schema is locked: main"), SQLITE.busy],
-    [
-      error("cannot open savepoint - SQL statements in progress"),
-      SQLITE.busy,
-    ],
+    [error("cannot open savepoint - SQL statements in progress"), SQLITE.busy],
     [error("database disk image is malformed"), SQLITE.corrupt],
     [error("malformed database schema (a)"), SQLITE.corrupt],
     [error("file is not a database"), SQLITE.notADatabase],
@@ -940,18 +874,14 @@ test("sqliteCode() tells damage and locks of the runtime's own driver", () =>
     copyFileSync(path, join(folder, "b.db"));
     writeFileSync(join(folder, "b.db"), "garbage ".repeat(999));
     const garbage = new DatabaseSync(join(folder, "b.db"));
-    assert(
-      isDamage(assertThrows(() => garbage.exec("SELECT * FROM sqlite_master"))),
-    );
+    assert(isDamage(assertThrows(() => garbage.exec("SELECT * FROM sqlite_master"))));
     garbage.close();
     await Promise.resolve();
   }));
 
 test("SQLiteBackend.close() leaves nothing that keeps the process alive", () =>
   inFolder(async (folder) => {
-    const child = start("fixtures/sqlite_permissions.ts", [
-      join(folder, "cache.db"),
-    ]);
+    const child = start("fixtures/sqlite_permissions.ts", [join(folder, "cache.db")]);
     assertEquals(await child.ended(), ["stored 1", "closed"]);
     assertEquals(process.exitCode ?? 0, 0);
   }));

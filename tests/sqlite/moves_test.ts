@@ -1,10 +1,5 @@
 import { test } from "node:test";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import {
   existsSync,
   mkdirSync,
@@ -52,12 +47,10 @@ test("DatabaseFile.moveAside() moves a damaged file once when two find the damag
     const path = join(folder, "cache.db");
     await fill(path);
     const reports: Error[] = [];
-    const files = [0, 1].map(() =>
-      new DatabaseFile(path, "SQLite cache.db", (error) => reports.push(error))
+    const files = [0, 1].map(
+      () => new DatabaseFile(path, "SQLite cache.db", (error) => reports.push(error)),
     );
-    for (
-      const database of await Promise.all(files.map((file) => file.open()))
-    ) {
+    for (const database of await Promise.all(files.map((file) => file.open()))) {
       database.close();
     }
     const bytes = readFileSync(path);
@@ -82,7 +75,10 @@ async function withLog(path: string): Promise<DatabaseSync> {
 
 // Tries to get the log of a damaged file deleted, or written into it, by whoever else closes it.
 for (
-  const [damage, from] of [["its tables", 100], ["its header", 0]] as const
+  const [damage, from] of [
+    ["its tables", 100],
+    ["its header", 0],
+  ] as const
 ) {
   test(`DatabaseFile.moveAside() keeps the log while others close a file damaged in ${damage}`, () =>
     inFolder(async (folder) => {
@@ -92,11 +88,18 @@ for (
       const bytes = contents(folder);
       const reports: Error[] = [];
       const file = new DatabaseFile(path, "SQLite", (it) => reports.push(it));
-      await around("renameSync", (call, count) => {
-        if (count === 1) other.close();
-        return call();
-      }, async () => (await file.open()).close());
-      assertEquals(reports.map(({ name }) => name), ["DatabaseMovedError"]);
+      await around(
+        "renameSync",
+        (call, count) => {
+          if (count === 1) other.close();
+          return call();
+        },
+        async () => (await file.open()).close(),
+      );
+      assertEquals(
+        reports.map(({ name }) => name),
+        ["DatabaseMovedError"],
+      );
       assertKept(folder, bytes);
     }));
 }
@@ -127,21 +130,25 @@ test("DatabaseFile.open() leaves the log alone when the file is moved in this mo
     const mover = new DatabaseSync(`${path}-lock`);
     mover.exec("BEGIN EXCLUSIVE");
     const file = new DatabaseFile(path, "SQLite", () => {});
-    await around("statSync", (call, count) => {
-      const found = call();
-      // The second look is the last one before it opens what it saw.
-      if (count === 2) renameSync(path, `${path}.damaged`);
-      return found;
-    }, async () => {
-      const opening = file.open();
-      await delay(100);
-      assertKept(folder, bytes);
-      for (const suffix of ["-wal", "-shm"]) {
-        renameSync(path + suffix, `${path}.damaged${suffix}`);
-      }
-      mover.close();
-      (await opening).close();
-    });
+    await around(
+      "statSync",
+      (call, count) => {
+        const found = call();
+        // The second look is the last one before it opens what it saw.
+        if (count === 2) renameSync(path, `${path}.damaged`);
+        return found;
+      },
+      async () => {
+        const opening = file.open();
+        await delay(100);
+        assertKept(folder, bytes);
+        for (const suffix of ["-wal", "-shm"]) {
+          renameSync(path + suffix, `${path}.damaged${suffix}`);
+        }
+        mover.close();
+        (await opening).close();
+      },
+    );
     other.close();
     assertKept(folder, bytes.slice(0, 1));
   }));
@@ -160,9 +167,7 @@ for (const isMade of [true, false]) {
         if (isMade) await fill(path, 1);
         else {
           const unmade = new DatabaseSync(path);
-          unmade.exec(
-            "PRAGMA page_size = 8192; PRAGMA application_id = 0x50616e7a",
-          );
+          unmade.exec("PRAGMA page_size = 8192; PRAGMA application_id = 0x50616e7a");
           unmade.exec("PRAGMA journal_mode = WAL");
           unmade.close();
         }
@@ -178,17 +183,18 @@ for (const isMade of [true, false]) {
         });
         const database = await file.open();
         assert(!file.isReplaced());
-        const rows = database.handle.prepare(
-          "SELECT duration_ms FROM panza_entries",
-        );
+        const rows = database.handle.prepare("SELECT duration_ms FROM panza_entries");
         assertEquals(rows.all().length, 1);
         database.close();
         theirs?.close();
         assertIntact(path);
         const plain = new DatabaseSync(path);
-        assertEquals({
-          ...plain.prepare("SELECT duration_ms FROM panza_entries").get(),
-        }, { duration_ms: 2 });
+        assertEquals(
+          {
+            ...plain.prepare("SELECT duration_ms FROM panza_entries").get(),
+          },
+          { duration_ms: 2 },
+        );
         plain.close();
       }),
   );
@@ -207,16 +213,20 @@ test("DatabaseFile.open() finishes a move that failed, whichever step that was",
       const reports: Error[] = [];
       const file = new DatabaseFile(path, "SQLite", (it) => reports.push(it));
       let steps = 0;
-      await around("renameSync", (call, count) => {
-        steps = count;
-        if (count === step) throw new Error("killed");
-        return call();
-      }, async () => {
-        const opening = file.open();
-        if (step <= 4) {
-          await assertRejects(() => opening, BackendError, "killed");
-        } else (await opening).close();
-      });
+      await around(
+        "renameSync",
+        (call, count) => {
+          steps = count;
+          if (count === step) throw new Error("killed");
+          return call();
+        },
+        async () => {
+          const opening = file.open();
+          if (step <= 4) {
+            await assertRejects(() => opening, BackendError, "killed");
+          } else (await opening).close();
+        },
+      );
       await withBackend(path, async (backend) => {
         await backend.set("id", "a", entry("1"));
         assertEquals((await backend.get("id", "a"))?.data, "1");
@@ -224,7 +234,10 @@ test("DatabaseFile.open() finishes a move that failed, whichever step that was",
       other.close();
       assertKept(place, bytes);
       assertEquals(reports.length, step <= 4 ? 0 : 1);
-      assertEquals(readdirSync(place).filter((name) => /-new/.test(name)), []);
+      assertEquals(
+        readdirSync(place).filter((name) => /-new/.test(name)),
+        [],
+      );
       if (steps < step) {
         assertEquals(step, 5);
         break;

@@ -74,11 +74,7 @@ function buffer(): ArrayBuffer {
   return Uint8Array.from(BYTES).buffer;
 }
 
-type ViewClass = new (
-  buffer: ArrayBuffer,
-  byteOffset?: number,
-  length?: number,
-) => ArrayBufferView;
+type ViewClass = new (buffer: ArrayBuffer, byteOffset?: number, length?: number) => ArrayBufferView;
 
 /** Every class of views that the runtime has; `Float16Array` is younger than the rest. */
 export const VIEW_CLASSES: readonly (readonly [string, ViewClass])[] = [
@@ -94,9 +90,7 @@ export const VIEW_CLASSES: readonly (readonly [string, ViewClass])[] = [
   ["BigInt64Array", BigInt64Array],
   ["BigUint64Array", BigUint64Array],
   ["DataView", DataView],
-  ...typeof Float16Array === "function"
-    ? [["Float16Array", Float16Array] as const]
-    : [],
+  ...(typeof Float16Array === "function" ? [["Float16Array", Float16Array] as const] : []),
 ];
 
 function cycle(): object {
@@ -193,21 +187,37 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("new Map([[2, 1]])", () => new Map([[2, 1]])),
   awkward("[[1, 2]]", () => [[1, 2]]),
   awkward("new Set([[1, 2]])", () => new Set([[1, 2]])),
-  awkward("a map of a and b", () => new Map([["a", 1], ["b", 2]])),
-  awkward("a map of b and a", () => new Map([["b", 2], ["a", 1]]), {
-    label: "a map of a and b",
-  }),
+  awkward(
+    "a map of a and b",
+    () =>
+      new Map([
+        ["a", 1],
+        ["b", 2],
+      ]),
+  ),
+  awkward(
+    "a map of b and a",
+    () =>
+      new Map([
+        ["b", 2],
+        ["a", 1],
+      ]),
+    {
+      label: "a map of a and b",
+    },
+  ),
   awkward("{a: 1, b: 2}", () => ({ a: 1, b: 2 })),
   awkward("{b: 2, a: 1}", () => ({ b: 2, a: 1 }), { label: "{a: 1, b: 2}" }),
   awkward("{a: 2, b: 1}", () => ({ a: 2, b: 1 })),
   awkward(
     "a map of collections",
-    () => new Map<unknown, unknown>([[new Set([1n]), [NaN]], [{ k: 1 }, -1]]),
+    () =>
+      new Map<unknown, unknown>([
+        [new Set([1n]), [NaN]],
+        [{ k: 1 }, -1],
+      ]),
   ),
-  awkward(
-    "a set of equal objects",
-    () => new Set([{ a: 1 }, { a: 1 }]),
-  ),
+  awkward("a set of equal objects", () => new Set([{ a: 1 }, { a: 1 }])),
   awkward("a set of one object", () => new Set([{ a: 1 }])),
   awkward("index names", () => ({ 10: "ten", 9: "nine", "01": "one", a: 0 })),
   awkward("own __proto__", () => ownProto(1)),
@@ -238,7 +248,10 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("an imitated bigint", () => ({ $: "bigint", v: "1" })),
   awkward("an imitated Object", () => ({
     $: "Object",
-    v: [["$", "Date"], ["v", 0]],
+    v: [
+      ["$", "Date"],
+      ["v", 0],
+    ],
   })),
   awkward("an imitated flat Object", () => ({
     $: "Object",
@@ -267,14 +280,16 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("a URL", () => new URL("https://example.com/a?b=c#d")),
   awkward("its text", () => "https://example.com/a?b=c#d"),
   // Bytes.
-  ...VIEW_CLASSES.map(([name, View]) =>
-    awkward(name, () => new View(buffer()))
+  ...VIEW_CLASSES.map(([name, View]) => awkward(name, () => new View(buffer()))),
+  awkward(
+    "Uint8Array with an offset",
+    () => {
+      const bytes = new Uint8Array(BYTES.length + 5);
+      bytes.set(BYTES, 3);
+      return bytes.subarray(3, 3 + BYTES.length);
+    },
+    { label: "Uint8Array" },
   ),
-  awkward("Uint8Array with an offset", () => {
-    const bytes = new Uint8Array(BYTES.length + 5);
-    bytes.set(BYTES, 3);
-    return bytes.subarray(3, 3 + BYTES.length);
-  }, { label: "Uint8Array" }),
   awkward("a Buffer", () => Buffer.from(BYTES)),
   awkward("an ArrayBuffer", () => buffer()),
   awkward("an array of its bytes", () => [...BYTES]),
@@ -286,24 +301,15 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("127 numbers", () => Array.from({ length: 127 }, (_, i) => i)),
   awkward("128 bytes", () => Array.from({ length: 128 }, (_, i) => i)),
   awkward("128 int16", () => Array.from({ length: 128 }, (_, i) => i * -256)),
-  awkward(
-    "128 int32",
-    () => Array.from({ length: 128 }, (_, i) => i * 16_000_000),
-  ),
+  awkward("128 int32", () => Array.from({ length: 128 }, (_, i) => i * 16_000_000)),
   awkward("128 singles", () => Array.from({ length: 128 }, (_, i) => i / 4)),
-  awkward(
-    "128 doubles",
-    () => Array.from({ length: 128 }, (_, i) => i / 10),
-  ),
+  awkward("128 doubles", () => Array.from({ length: 128 }, (_, i) => i / 10)),
   awkward(
     "128 NaN",
-    () => Array.from({ length: 128 }, (_, i) => i % 2 === 0 ? NaN : -0),
+    () => Array.from({ length: 128 }, (_, i) => (i % 2 === 0 ? NaN : -0)),
     // Different from the other arrays, and -0 in it is 0.
   ),
-  awkward("128 numbers and a text", () => [
-    ...Array.from({ length: 128 }, (_, i) => i),
-    "end",
-  ]),
+  awkward("128 numbers and a text", () => [...Array.from({ length: 128 }, (_, i) => i), "end"]),
   // Classes that say what they are.
   awkward("an Amount", () => new Amount(5), { value: false }),
   awkward("another Amount", () => new Amount(6), { value: false }),
@@ -323,75 +329,111 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   }),
   // Shared parts: two equal ones are the same argument.
   awkward("a shared part", shared),
-  awkward(
-    "two equal parts",
-    () => ({ left: { part: 1 }, right: { part: 1 } }),
-    {
-      label: "a shared part",
-    },
-  ),
+  awkward("two equal parts", () => ({ left: { part: 1 }, right: { part: 1 } }), {
+    label: "a shared part",
+  }),
   // What only values can be.
   awkward("a cycle", cycle, { key: false }),
-  awkward("a cycle through an array", () => {
-    const loop: unknown[] = [];
-    loop.push(loop, [loop]);
-    return loop;
-  }, { key: false }),
-  awkward("a cycle through a Map", () => {
-    const loop = new Map<unknown, unknown>();
-    return loop.set(loop, { loop }).set("k", loop);
-  }, { key: false }),
-  awkward("a cycle through a Set", () => {
-    const loop = new Set<unknown>();
-    return loop.add([loop]).add(loop);
-  }, { key: false }),
-  awkward("a cycle through holes", () => {
-    const loop = holes(3, {});
-    loop[1] = loop;
-    return loop;
-  }, { key: false }),
-  awkward("a cycle through $", () => {
-    const loop: Record<string, unknown> = { $: 1 };
-    loop["self"] = loop;
-    return loop;
-  }, { key: false }),
-  awkward("a cycle through an Error", () => {
-    const loop = new Error("loop");
-    loop.stack = "Error: loop\n    at nowhere";
-    loop.cause = { loop };
-    return loop;
-  }, { key: false }),
-  awkward("shared special parts", () => {
-    const parts = [
-      new Date(1),
-      /a/,
-      new URL("https://example.com/"),
-      Uint8Array.from([1]),
-      new Set([1]),
-      Array.from({ length: 200 }, (_, i) => i),
-    ];
-    return { first: parts, second: [...parts], third: new Map([[1, parts]]) };
-  }, { key: false }),
-  awkward("an Error", () => {
-    const error = new RangeError("out of range", {
-      cause: new TypeError("deeper", { cause: "text" }),
-    });
-    error.stack = "RangeError: out of range\n    at somewhere";
-    if (error.cause instanceof Error) error.cause.stack = "TypeError: deeper";
-    return Object.assign(error, { code: "E_RANGE", details: { at: [1] } });
-  }, { key: false }),
-  awkward("an AggregateError", () => {
-    const first = new Error("first");
-    first.stack = "Error: first";
-    const error = new AggregateError([first, undefined, 3n], "many");
-    error.stack = "AggregateError: many";
-    return error;
-  }, { key: false }),
-  awkward("an Error without a message", () => {
-    const error = new SyntaxError();
-    error.stack = "SyntaxError";
-    error.name = "Custom";
-    return error;
-  }, { key: false }),
+  awkward(
+    "a cycle through an array",
+    () => {
+      const loop: unknown[] = [];
+      loop.push(loop, [loop]);
+      return loop;
+    },
+    { key: false },
+  ),
+  awkward(
+    "a cycle through a Map",
+    () => {
+      const loop = new Map<unknown, unknown>();
+      return loop.set(loop, { loop }).set("k", loop);
+    },
+    { key: false },
+  ),
+  awkward(
+    "a cycle through a Set",
+    () => {
+      const loop = new Set<unknown>();
+      return loop.add([loop]).add(loop);
+    },
+    { key: false },
+  ),
+  awkward(
+    "a cycle through holes",
+    () => {
+      const loop = holes(3, {});
+      loop[1] = loop;
+      return loop;
+    },
+    { key: false },
+  ),
+  awkward(
+    "a cycle through $",
+    () => {
+      const loop: Record<string, unknown> = { $: 1 };
+      loop["self"] = loop;
+      return loop;
+    },
+    { key: false },
+  ),
+  awkward(
+    "a cycle through an Error",
+    () => {
+      const loop = new Error("loop");
+      loop.stack = "Error: loop\n    at nowhere";
+      loop.cause = { loop };
+      return loop;
+    },
+    { key: false },
+  ),
+  awkward(
+    "shared special parts",
+    () => {
+      const parts = [
+        new Date(1),
+        /a/,
+        new URL("https://example.com/"),
+        Uint8Array.from([1]),
+        new Set([1]),
+        Array.from({ length: 200 }, (_, i) => i),
+      ];
+      return { first: parts, second: [...parts], third: new Map([[1, parts]]) };
+    },
+    { key: false },
+  ),
+  awkward(
+    "an Error",
+    () => {
+      const error = new RangeError("out of range", {
+        cause: new TypeError("deeper", { cause: "text" }),
+      });
+      error.stack = "RangeError: out of range\n    at somewhere";
+      if (error.cause instanceof Error) error.cause.stack = "TypeError: deeper";
+      return Object.assign(error, { code: "E_RANGE", details: { at: [1] } });
+    },
+    { key: false },
+  ),
+  awkward(
+    "an AggregateError",
+    () => {
+      const first = new Error("first");
+      first.stack = "Error: first";
+      const error = new AggregateError([first, undefined, 3n], "many");
+      error.stack = "AggregateError: many";
+      return error;
+    },
+    { key: false },
+  ),
+  awkward(
+    "an Error without a message",
+    () => {
+      const error = new SyntaxError();
+      error.stack = "SyntaxError";
+      error.name = "Custom";
+      return error;
+    },
+    { key: false },
+  ),
   awkward("undefined", () => undefined, { key: false }),
 ];

@@ -2,11 +2,7 @@
 
 import { setImmediate } from "node:timers";
 import { assert } from "@std/assert";
-import type {
-  Backend,
-  EntryInfo,
-  StoredEntry,
-} from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, StoredEntry } from "../../src/backend/contract.ts";
 import { MemoryBackend } from "../../memory.ts";
 
 /** One run of a function of {@linkcode byHand}: it goes on for ever until the test settles it. */
@@ -149,10 +145,7 @@ export class HandBackend implements Backend {
     return this.#run("get", () => this.#inner.get(id, key));
   }
 
-  getMany(
-    id: string,
-    keys: readonly string[],
-  ): Promise<(StoredEntry | undefined)[]> {
+  getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
     return this.#run("getMany", () => this.#inner.getMany(id, keys));
   }
 

@@ -86,8 +86,7 @@ export function start(
 /** Starts a program. */
 export function launch(
   [command, ...parameters]: readonly [string, ...string[]],
-  { cwd, variables = {}, stdin, keepStdinOpen = stdin === undefined }:
-    Surroundings,
+  { cwd, variables = {}, stdin, keepStdinOpen = stdin === undefined }: Surroundings,
 ): Child {
   const child = spawn(command, parameters, {
     cwd,
@@ -101,7 +100,7 @@ export function launch(
     stdout += text;
     for (const watcher of watchers) watcher();
   });
-  child.stderr.setEncoding("utf8").on("data", (text) => stderr += text);
+  child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
   if (stdin !== undefined) child.stdin.write(stdin);
   if (!keepStdinOpen) child.stdin.end();
   // What was cut off by a kill is no line.
@@ -121,10 +120,7 @@ export function launch(
         resolve(line);
       };
       watchers.add(watch);
-      closed.then(
-        () => reject(new Error(`it never said ${what}: ${stderr}`)),
-        reject,
-      );
+      closed.then(() => reject(new Error(`it never said ${what}: ${stderr}`)), reject);
       watch();
     });
   return {
@@ -133,14 +129,11 @@ export function launch(
       await firstLine(line, (each) => each === line);
     },
     saidAfter: async (beginning) => {
-      const line = await firstLine(
-        beginning,
-        (each) => each.startsWith(beginning),
-      );
+      const line = await firstLine(beginning, (each) => each.startsWith(beginning));
       return line.slice(beginning.length);
     },
     until: async (isSo) => {
-      while (!await isSo()) {
+      while (!(await isSo())) {
         if (child.exitCode !== null || child.signalCode !== null) {
           throw new Error(`it ended too early: ${stderr}`);
         }

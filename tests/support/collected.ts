@@ -26,9 +26,7 @@ export function collector(): () => void {
 }
 
 /** Waits until garbage collection took most of the objects, or gives up. */
-export async function areCollected(
-  references: WeakRef<object>[],
-): Promise<boolean> {
+export async function areCollected(references: WeakRef<object>[]): Promise<boolean> {
   const collect = collector();
   for (let round = 0; round < 20; round++) {
     // A reference that was looked at is kept until the turn ends.

@@ -1,11 +1,5 @@
 /** Example programs as processes of their own. */
-import {
-  type Child,
-  commandOf,
-  type Ended,
-  launch,
-  type Surroundings,
-} from "./child.ts";
+import { type Child, commandOf, type Ended, launch, type Surroundings } from "./child.ts";
 
 /** How an example is started; it reads nothing from stdin unless told. */
 export interface Start extends Surroundings {
@@ -20,14 +14,11 @@ export function start(
   parameters: readonly string[],
   { permissions, variables, ...surroundings }: Start,
 ): Child {
-  return launch(
-    [...commandOf(`../examples/${example}`, permissions), ...parameters],
-    {
-      stdin: "",
-      ...surroundings,
-      variables: { NO_COLOR: "1", ...variables },
-    },
-  );
+  return launch([...commandOf(`../examples/${example}`, permissions), ...parameters], {
+    stdin: "",
+    ...surroundings,
+    variables: { NO_COLOR: "1", ...variables },
+  });
 }
 
 /** Runs an example to its end. */

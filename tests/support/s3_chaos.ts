@@ -48,9 +48,7 @@ export interface Chaos {
 function operationOf(method: string, path: string, query: URLSearchParams) {
   if (method === "POST") {
     if (query.has("delete")) return "DeleteObjects";
-    return query.has("uploads")
-      ? "CreateMultipartUpload"
-      : "CompleteMultipartUpload";
+    return query.has("uploads") ? "CreateMultipartUpload" : "CompleteMultipartUpload";
   }
   if (query.has("uploadId")) {
     return method === "PUT" ? "UploadPart" : "AbortMultipartUpload";
@@ -94,17 +92,20 @@ export async function startChaos(upstream: string): Promise<Chaos> {
     body: Buffer,
   ): Promise<{ answer: http.IncomingMessage; body: Buffer }> {
     return new Promise((resolve, reject) => {
-      const forwarded = http.request({
-        hostname,
-        port,
-        agent,
-        method: request.method,
-        path: request.url,
-        headers: request.headers,
-        setHost: false,
-      }, (answer) => {
-        collect(answer).then((body) => resolve({ answer, body }), reject);
-      });
+      const forwarded = http.request(
+        {
+          hostname,
+          port,
+          agent,
+          method: request.method,
+          path: request.url,
+          headers: request.headers,
+          setHost: false,
+        },
+        (answer) => {
+          collect(answer).then((body) => resolve({ answer, body }), reject);
+        },
+      );
       forwarded.on("error", reject);
       forwarded.end(body);
     });

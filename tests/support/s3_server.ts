@@ -105,28 +105,19 @@ async function remove(client: S3Client, Bucket: string): Promise<void> {
 
 async function empty(client: S3Client, Bucket: string): Promise<void> {
   for (;;) {
-    const { Contents = [] } = await client.send(
-      new ListObjectsV2Command({ Bucket }),
-    );
+    const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket }));
     const Objects = Contents.map(({ Key }) => ({ Key }));
     if (Objects.length === 0) return;
-    await client.send(
-      new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }),
-    );
+    await client.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }));
   }
 }
 
 /** The names of all objects of a bucket, sorted. */
-export async function objectNames(
-  client: S3Client,
-  Bucket: string,
-): Promise<string[]> {
+export async function objectNames(client: S3Client, Bucket: string): Promise<string[]> {
   const names: string[] = [];
   let ContinuationToken: string | undefined;
   do {
-    const answer = await client.send(
-      new ListObjectsV2Command({ Bucket, ContinuationToken }),
-    );
+    const answer = await client.send(new ListObjectsV2Command({ Bucket, ContinuationToken }));
     names.push(...(answer.Contents ?? []).map(({ Key }) => Key ?? ""));
     ContinuationToken = answer.NextContinuationToken;
   } while (ContinuationToken !== undefined);

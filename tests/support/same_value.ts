@@ -5,9 +5,9 @@ type Bytes = ArrayBuffer | ArrayBufferView;
 
 function bytesOf(value: Bytes): number[] {
   return [
-    ...ArrayBuffer.isView(value)
+    ...(ArrayBuffer.isView(value)
       ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
-      : new Uint8Array(value),
+      : new Uint8Array(value)),
   ];
 }
 
@@ -22,9 +22,7 @@ function membersOf(value: object): string[] {
   if (!(value instanceof Error)) return names;
   const hidden = ["message", "cause", "errors", "name", "stack"];
   return [
-    ...hidden.filter((name) =>
-      Object.hasOwn(value, name) && !names.includes(name)
-    ),
+    ...hidden.filter((name) => Object.hasOwn(value, name) && !names.includes(name)),
     ...names,
   ];
 }
@@ -84,21 +82,19 @@ export function difference(
   if (
     (left instanceof ArrayBuffer && right instanceof ArrayBuffer) ||
     (ArrayBuffer.isView(left) && ArrayBuffer.isView(right))
-  ) return isDeepStrictEqual(bytesOf(left), bytesOf(right)) ? undefined : path;
-  if (
-    Array.isArray(left) && Array.isArray(right) && left.length !== right.length
-  ) return `${path}, its length`;
+  ) {
+    return isDeepStrictEqual(bytesOf(left), bytesOf(right)) ? undefined : path;
+  }
+  if (Array.isArray(left) && Array.isArray(right) && left.length !== right.length) {
+    return `${path}, its length`;
+  }
   const names = membersOf(left);
   if (!isDeepStrictEqual(names, membersOf(right))) return `${path}, its names`;
   for (const name of names) {
     const one = Object.getOwnPropertyDescriptor(left, name);
     const other = Object.getOwnPropertyDescriptor(right, name);
     if (one?.enumerable !== other?.enumerable) return `${path}.${name}, hidden`;
-    const found = part(
-      `.${name}`,
-      Reflect.get(left, name),
-      Reflect.get(right, name),
-    );
+    const found = part(`.${name}`, Reflect.get(left, name), Reflect.get(right, name));
     if (found !== undefined) return found;
   }
   return undefined;

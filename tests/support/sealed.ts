@@ -3,11 +3,7 @@
  * conformance kit, whose checksums are made up, also walks the ways that only intact entries take.
  */
 
-import type {
-  Backend,
-  EntryInfo,
-  StoredEntry,
-} from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, StoredEntry } from "../../src/backend/contract.ts";
 import { seal } from "../../src/encoding/codec.ts";
 
 const SEALED = /^(.+)\.sum(\d+)$/;
@@ -29,10 +25,7 @@ export class SealedBackend implements Backend {
     return opened(await this.#inner.get(id, key));
   }
 
-  async getMany(
-    id: string,
-    keys: readonly string[],
-  ): Promise<(StoredEntry | undefined)[]> {
+  async getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
     return (await this.#inner.getMany(id, keys)).map(opened);
   }
 

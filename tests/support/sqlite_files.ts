@@ -20,10 +20,7 @@ import { SQLiteBackend } from "../../sqlite.ts";
 import { temporaryFolder } from "./temp.ts";
 
 /** An entry as a backend gets it. */
-export function entry(
-  data: string | Uint8Array,
-  fields: Partial<StoredEntry> = {},
-): StoredEntry {
+export function entry(data: string | Uint8Array, fields: Partial<StoredEntry> = {}): StoredEntry {
   return {
     data,
     format: "json-1",
@@ -37,9 +34,7 @@ export function entry(
 }
 
 /** Runs a test in a folder of its own. */
-export async function inFolder(
-  use: (folder: string) => Promise<void>,
-): Promise<void> {
+export async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
   const folder = temporaryFolder();
   try {
     await use(folder);
@@ -101,11 +96,7 @@ export function contents(folder: string): Buffer[] {
 }
 
 /** Looks for what was in the files of a folder, whatever they are called now. */
-export function assertKept(
-  folder: string,
-  before: readonly Buffer[],
-  what = "",
-): void {
+export function assertKept(folder: string, before: readonly Buffer[], what = ""): void {
   const after = contents(folder);
   for (const bytes of before) {
     assert(
@@ -120,7 +111,11 @@ export function assertIntact(path: string, what = ""): void {
   const plain = new DatabaseSync(path, { readOnly: true });
   try {
     const rows = plain.prepare("PRAGMA integrity_check").all();
-    assertEquals(rows.flatMap((row) => Object.values(row)), ["ok"], what);
+    assertEquals(
+      rows.flatMap((row) => Object.values(row)),
+      ["ok"],
+      what,
+    );
   } finally {
     plain.close();
   }

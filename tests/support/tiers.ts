@@ -1,10 +1,6 @@
 /** What the tests of tiers share: intact entries, and stores that tell what they were asked. */
 
-import type {
-  Backend,
-  EntryInfo,
-  StoredEntry,
-} from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, StoredEntry } from "../../src/backend/contract.ts";
 import { encode, open, seal } from "../../src/encoding/codec.ts";
 import { OPERATION_NAMES } from "../../src/testing/faulty.ts";
 import { MemoryBackend } from "../../memory.ts";
@@ -32,10 +28,7 @@ export function damagedOf(entry: StoredEntry): StoredEntry {
 }
 
 /** The value that a backend holds under the id `i`, checked; `undefined` where there is none. */
-export async function valueIn(
-  backend: Backend,
-  key: string,
-): Promise<unknown> {
+export async function valueIn(backend: Backend, key: string): Promise<unknown> {
   const entry = await backend.get("i", key);
   return entry === undefined ? undefined : open("i", key, entry);
 }

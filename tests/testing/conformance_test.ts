@@ -3,11 +3,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { MemoryBackend } from "../../memory.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
-import {
-  FaultyBackend,
-  type RegisterTest,
-  testBackend,
-} from "../../testing.ts";
+import { FaultyBackend, type RegisterTest, testBackend } from "../../testing.ts";
 import { TieredBackend } from "../../tiered.ts";
 import { SealedBackend } from "../support/sealed.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -20,10 +16,7 @@ function of(name: string): RegisterTest {
 
 testBackend(of("MemoryBackend"), () => ({ backend: new MemoryBackend() }));
 
-testBackend(
-  of("SQLiteBackend in memory"),
-  () => ({ backend: new SQLiteBackend(":memory:") }),
-);
+testBackend(of("SQLiteBackend in memory"), () => ({ backend: new SQLiteBackend(":memory:") }));
 
 function openFile(path: string): SQLiteBackend {
   return new SQLiteBackend(path);
@@ -43,10 +36,7 @@ testBackend(
 testBackend(
   of("TieredBackend of memory and memory"),
   () => {
-    const tiers = [
-      new FaultyBackend(new MemoryBackend()),
-      new FaultyBackend(new MemoryBackend()),
-    ];
+    const tiers = [new FaultyBackend(new MemoryBackend()), new FaultyBackend(new MemoryBackend())];
     return { tiers, backend: new TieredBackend(tiers) };
   },
   {
@@ -68,30 +58,27 @@ testBackend(
 );
 
 // No `again` where a tier belongs to one object: it cannot see what others change behind it.
-testBackend(
-  of("TieredBackend of memory and a file, entries intact"),
-  () => ({
-    backend: new SealedBackend(
-      new TieredBackend([
-        // So small that most entries are found in the file, and copied.
-        new MemoryBackend({ maxBytes: 10_000 }),
-        openFile(join(folder, `conformance_${files++}.db`)),
-      ]),
-    ),
-  }),
-);
+testBackend(of("TieredBackend of memory and a file, entries intact"), () => ({
+  backend: new SealedBackend(
+    new TieredBackend([
+      // So small that most entries are found in the file, and copied.
+      new MemoryBackend({ maxBytes: 10_000 }),
+      openFile(join(folder, `conformance_${files++}.db`)),
+    ]),
+  ),
+}));
 
-testBackend(
-  of("TieredBackend of three, entries intact, with innerTtl"),
-  () => ({
-    backend: new SealedBackend(
-      new TieredBackend([
+testBackend(of("TieredBackend of three, entries intact, with innerTtl"), () => ({
+  backend: new SealedBackend(
+    new TieredBackend(
+      [
         new MemoryBackend({ maxBytes: 10_000 }),
         new MemoryBackend({ maxBytes: 100_000 }),
         openFile(join(folder, `conformance_${files++}.db`)),
-      ], { innerTtl: "1h" }),
+      ],
+      { innerTtl: "1h" },
     ),
-  }),
-);
+  ),
+}));
 
 // Further backends follow here, one call each.

@@ -16,12 +16,7 @@ import type {
 } from "../../src/backend/contract.ts";
 import { CacheClosedError } from "../../src/base/errors.ts";
 import { prune } from "../../src/backend/prune.ts";
-import {
-  FaultyBackend,
-  type Operation,
-  testBackend,
-  type TestOptions,
-} from "../../testing.ts";
+import { FaultyBackend, type Operation, testBackend, type TestOptions } from "../../testing.ts";
 import { breakDown } from "../support/tiers.ts";
 
 /** More than the 1,000 entries that the broken backends stop at. */
@@ -168,9 +163,7 @@ function encode(text: string): Uint8Array {
 }
 
 /** Makes what is accepted something else. */
-function accepting(
-  change: (entry: StoredEntry) => Partial<StoredEntry>,
-): typeof RightBackend {
+function accepting(change: (entry: StoredEntry) => Partial<StoredEntry>): typeof RightBackend {
   return class extends RightBackend {
     protected override accept(entry: StoredEntry): StoredEntry {
       return { ...own(entry), ...change(entry) };
@@ -179,9 +172,7 @@ function accepting(
 }
 
 /** Joins id and key in another way, and takes entries with the same join for the same. */
-function joining(
-  join: (id: string, key: string) => string,
-): typeof RightBackend {
+function joining(join: (id: string, key: string) => string): typeof RightBackend {
   return class extends RightBackend {
     protected override join(id: string, key: string): string {
       return join(id, key);
@@ -190,9 +181,7 @@ function joining(
 }
 
 /** Deletes ids that match. */
-function deletingIds(
-  matches: (stored: string, asked: string) => boolean,
-): typeof RightBackend {
+function deletingIds(matches: (stored: string, asked: string) => boolean): typeof RightBackend {
   return class extends RightBackend {
     override async deleteId(id: string): Promise<void> {
       await this.work();
@@ -216,10 +205,7 @@ function pruning(
 /** A pattern as in SQL's LIKE, which ignores the case of ASCII letters. */
 function like(pattern: string): RegExp {
   const escaped = pattern.replaceAll(/[.*+?^${}()|[\]\\/]/g, "\\$&");
-  return new RegExp(
-    `^${escaped.replaceAll("%", ".*").replaceAll("_", ".")}$`,
-    "is",
-  );
+  return new RegExp(`^${escaped.replaceAll("%", ".*").replaceAll("_", ".")}$`, "is");
 }
 
 function lossy(text: string): string {
@@ -229,11 +215,7 @@ function lossy(text: string): string {
 /** Reads without the error of a failing store. */
 function swallowing(operation: Operation): typeof RightBackend {
   return class extends RightBackend {
-    #swallow<Result>(
-      name: Operation,
-      result: Promise<Result>,
-      instead: Result,
-    ): Promise<Result> {
+    #swallow<Result>(name: Operation, result: Promise<Result>, instead: Result): Promise<Result> {
       return name === operation
         ? result.catch((error: unknown) => {
           if (error instanceof CacheClosedError) throw error;
@@ -271,9 +253,7 @@ function swallowing(operation: Operation): typeof RightBackend {
 function reopening(operation: Operation): typeof RightBackend {
   return class extends RightBackend {
     #open(name: Operation): RightBackend {
-      return name === operation
-        ? new RightBackend(this.shelf)
-        : this.#closing();
+      return name === operation ? new RightBackend(this.shelf) : this.#closing();
     }
     #closing(): RightBackend {
       const backend = new RightBackend(this.shelf);
@@ -322,9 +302,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     class extends RightBackend {
       protected override read(id: string, key: string): Found {
         const found = super.read(id, key);
-        return found?.data.length === 0 && typeof found.data !== "string"
-          ? undefined
-          : found;
+        return found?.data.length === 0 && typeof found.data !== "string" ? undefined : found;
       }
     },
   ],
@@ -352,9 +330,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "guesses that text is a number",
     1,
     accepting(({ data }) =>
-      typeof data === "string" && /^\d+$/.test(data)
-        ? { data: String(Number(data)) }
-        : {}
+      typeof data === "string" && /^\d+$/.test(data) ? { data: String(Number(data)) } : {}
     ),
   ],
   [
@@ -368,9 +344,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "drops a byte order mark",
     1,
     accepting(({ data }) => ({
-      data: typeof data === "string"
-        ? new TextDecoder().decode(encode(data))
-        : data,
+      data: typeof data === "string" ? new TextDecoder().decode(encode(data)) : data,
     })),
   ],
   [
@@ -391,18 +365,14 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "keeps 16 bits of a code point",
     1,
     accepting(({ data }) => ({
-      data: typeof data === "string"
-        ? data.replaceAll(/[\u{10000}-\u{10ffff}]/gu, "\ufffd")
-        : data,
+      data: typeof data === "string" ? data.replaceAll(/[\u{10000}-\u{10ffff}]/gu, "\ufffd") : data,
     })),
   ],
   [
     "stores the whole buffer of a view",
     1,
     accepting(({ data }) => ({
-      data: typeof data === "string"
-        ? data
-        : new Uint8Array(data.buffer.slice(0)),
+      data: typeof data === "string" ? data : new Uint8Array(data.buffer.slice(0)),
     })),
   ],
   [
@@ -460,7 +430,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     class extends RightBackend {
       override async get(id: string, key: string): Promise<Found> {
         // A backend in JavaScript can do what the types forbid.
-        return await super.get(id, key) ?? JSON.parse("null");
+        return (await super.get(id, key)) ?? JSON.parse("null");
       }
     },
   ],
@@ -488,11 +458,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "merges the old fields into the new entry",
     3,
     class extends RightBackend {
-      protected override write(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): void {
+      protected override write(id: string, key: string, entry: StoredEntry): void {
         const old = this.read(id, key);
         super.write(id, key, {
           ...entry,
@@ -505,11 +471,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "keeps the first entry",
     3,
     class extends RightBackend {
-      protected override write(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): void {
+      protected override write(id: string, key: string, entry: StoredEntry): void {
         if (!this.read(id, key)) super.write(id, key, entry);
       }
     },
@@ -518,11 +480,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "deletes before it writes",
     3,
     class extends RightBackend {
-      override async set(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): Promise<void> {
+      override async set(id: string, key: string, entry: StoredEntry): Promise<void> {
         const copied = own(entry);
         await this.delete(id, key);
         await super.set(id, key, copied);
@@ -533,11 +491,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "writes data and fields one after the other",
     3,
     class extends RightBackend {
-      override async set(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): Promise<void> {
+      override async set(id: string, key: string, entry: StoredEntry): Promise<void> {
         const copied = own(entry);
         const old = this.read(id, key);
         if (old) await super.set(id, key, { ...old, data: copied.data });
@@ -549,11 +503,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "overwrites only the beginning of longer data",
     3,
     class extends RightBackend {
-      protected override write(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): void {
+      protected override write(id: string, key: string, entry: StoredEntry): void {
         const old = this.read(id, key)?.data;
         const { data } = entry;
         super.write(id, key, {
@@ -565,21 +515,9 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       }
     },
   ],
-  [
-    "ignores the case of ids",
-    4,
-    joining((id, key) => JSON.stringify([id.toLowerCase(), key])),
-  ],
-  [
-    "ignores the case of keys",
-    4,
-    joining((id, key) => JSON.stringify([id, key.toUpperCase()])),
-  ],
-  [
-    "normalises keys",
-    4,
-    joining((id, key) => JSON.stringify([id, key.normalize("NFC")])),
-  ],
+  ["ignores the case of ids", 4, joining((id, key) => JSON.stringify([id.toLowerCase(), key]))],
+  ["ignores the case of keys", 4, joining((id, key) => JSON.stringify([id, key.toUpperCase()]))],
+  ["normalises keys", 4, joining((id, key) => JSON.stringify([id, key.normalize("NFC")]))],
   [
     "normalises compatible forms",
     4,
@@ -594,27 +532,16 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
   ["joins id and key with a slash", 4, joining((id, key) => `${id}/${key}`)],
   ["joins id and key with a colon", 4, joining((id, key) => `${id}:${key}`)],
   ["joins id and key with nothing", 4, joining((id, key) => id + key)],
-  [
-    "joins id and key with a control character",
-    4,
-    joining((id, key) => `${id}\u001f${key}`),
-  ],
+  ["joins id and key with a control character", 4, joining((id, key) => `${id}\u001f${key}`)],
   [
     "resolves dots in paths",
     4,
-    joining((id, key) =>
-      new URL(
-        `${encodeURIComponent(id)}/${encodeURIComponent(key)}`,
-        "http://h/b/c/",
-      )
-        .href
+    joining(
+      (id, key) =>
+        new URL(`${encodeURIComponent(id)}/${encodeURIComponent(key)}`, "http://h/b/c/").href,
     ),
   ],
-  [
-    "replaces what is no letter",
-    4,
-    joining((id, key) => JSON.stringify([lossy(id), lossy(key)])),
-  ],
+  ["replaces what is no letter", 4, joining((id, key) => JSON.stringify([lossy(id), lossy(key)]))],
   [
     "decodes percent signs",
     4,
@@ -626,11 +553,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       }
     }),
   ],
-  [
-    "cuts keys at 255 characters",
-    4,
-    joining((id, key) => JSON.stringify([id, key.slice(0, 255)])),
-  ],
+  ["cuts keys at 255 characters", 4, joining((id, key) => JSON.stringify([id, key.slice(0, 255)]))],
   ["ignores the id", 4, joining((_, key) => key)],
   [
     "reaches into its neighbour",
@@ -656,14 +579,9 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "answers only the first duplicate of getMany()",
     5,
     class extends RightBackend {
-      override async getMany(
-        id: string,
-        keys: readonly string[],
-      ): Promise<Found[]> {
+      override async getMany(id: string, keys: readonly string[]): Promise<Found[]> {
         const found = await super.getMany(id, keys);
-        return found.map((entry, i) =>
-          keys.indexOf(keys[i] ?? "") === i ? entry : undefined
-        );
+        return found.map((entry, i) => (keys.indexOf(keys[i] ?? "") === i ? entry : undefined));
       }
     },
   ],
@@ -680,10 +598,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "leaves misses out of getMany()",
     5,
     class extends RightBackend {
-      override async getMany(
-        id: string,
-        keys: readonly string[],
-      ): Promise<Found[]> {
+      override async getMany(id: string, keys: readonly string[]): Promise<Found[]> {
         return (await super.getMany(id, keys)).filter(Boolean);
       }
     },
@@ -692,12 +607,9 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "answers the first 1,000 keys of getMany()",
     5,
     class extends RightBackend {
-      override async getMany(
-        id: string,
-        keys: readonly string[],
-      ): Promise<Found[]> {
+      override async getMany(id: string, keys: readonly string[]): Promise<Found[]> {
         const found = await super.getMany(id, keys);
-        return found.map((entry, index) => index < 1000 ? entry : undefined);
+        return found.map((entry, index) => (index < 1000 ? entry : undefined));
       }
     },
   ],
@@ -716,7 +628,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     6,
     class extends RightBackend {
       override async delete(id: string, key: string): Promise<void> {
-        if (!await this.get(id, key)) throw new Error("not found");
+        if (!(await this.get(id, key))) throw new Error("not found");
         await super.delete(id, key);
       }
     },
@@ -754,27 +666,17 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       }
     },
   ],
-  [
-    "deletes ids by prefix",
-    7,
-    deletingIds((stored, asked) => stored.startsWith(asked)),
-  ],
+  ["deletes ids by prefix", 7, deletingIds((stored, asked) => stored.startsWith(asked))],
   [
     "deletes ids by prefix and a separator",
     7,
     deletingIds((stored, asked) => `${stored}/`.startsWith(`${asked}/`)),
   ],
-  [
-    "deletes ids by a LIKE pattern",
-    7,
-    deletingIds((stored, asked) => like(asked).test(stored)),
-  ],
+  ["deletes ids by a LIKE pattern", 7, deletingIds((stored, asked) => like(asked).test(stored))],
   [
     "deletes ids of any case",
     7,
-    deletingIds((stored, asked) =>
-      stored.toLowerCase() === asked.toLowerCase()
-    ),
+    deletingIds((stored, asked) => stored.toLowerCase() === asked.toLowerCase()),
   ],
   [
     "takes the empty id for all ids",
@@ -920,11 +822,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
           if (id === undefined || pair[0] === id) yield this.info(pair, entry);
         }
       }
-      protected override write(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): void {
+      protected override write(id: string, key: string, entry: StoredEntry): void {
         this.map().delete(this.join(id, key));
         super.write(id, key, entry);
       }
@@ -937,8 +835,9 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       override async *entries(id?: string): AsyncGenerator<EntryInfo> {
         await this.work();
         for (let index = 0;; index++) {
-          const found = [...this.map().values()]
-            .filter(([pair]) => id === undefined || pair[0] === id)[index];
+          const found = [...this.map().values()].filter(
+            ([pair]) => id === undefined || pair[0] === id,
+          )[index];
           if (found === undefined) return;
           yield this.info(...found);
         }
@@ -982,11 +881,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     "resolves set() before the entry can be read",
     11,
     class extends RightBackend {
-      override async set(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): Promise<void> {
+      override async set(id: string, key: string, entry: StoredEntry): Promise<void> {
         await this.work();
         void super.set(id, key, own(entry));
       }
@@ -1007,11 +902,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     11,
     class extends RightBackend {
       readonly #read = new Map<string, Found>();
-      override async set(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): Promise<void> {
+      override async set(id: string, key: string, entry: StoredEntry): Promise<void> {
         await super.set(id, key, entry);
         this.#read.delete(this.join(id, key));
       }
@@ -1049,9 +940,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     12,
     class extends RightBackend {
       override close(): Promise<void> {
-        return this.closed
-          ? Promise.reject(new CacheClosedError())
-          : super.close();
+        return this.closed ? Promise.reject(new CacheClosedError()) : super.close();
       }
     },
   ],
@@ -1069,19 +958,13 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       }
     },
   ],
-  ...([
-    "get",
-    "getMany",
-    "set",
-    "delete",
-    "deleteId",
-    "clear",
-    "entries",
-  ] as const).map((operation): [string, number, typeof RightBackend] => [
-    `allows ${operation}() after close()`,
-    12,
-    reopening(operation),
-  ]),
+  ...(["get", "getMany", "set", "delete", "deleteId", "clear", "entries"] as const).map(
+    (operation): [string, number, typeof RightBackend] => [
+      `allows ${operation}() after close()`,
+      12,
+      reopening(operation),
+    ],
+  ),
   [
     "rejects with another error after close()",
     12,
@@ -1108,11 +991,7 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
       protected override accept(entry: StoredEntry): StoredEntry {
         return entry;
       }
-      protected override write(
-        id: string,
-        key: string,
-        entry: StoredEntry,
-      ): void {
+      protected override write(id: string, key: string, entry: StoredEntry): void {
         super.write(id, key, own(entry));
       }
     },
@@ -1187,7 +1066,10 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
   [
     "tells no bytes",
     14,
-    pruning((rule) => rule, ({ entries }) => ({ entries, bytes: 0 })),
+    pruning(
+      (rule) => rule,
+      ({ entries }) => ({ entries, bytes: 0 }),
+    ),
   ],
   [
     "prunes the first page only",
@@ -1218,19 +1100,14 @@ const MUTANTS: readonly [string, number, typeof RightBackend][] = [
     10,
     class extends RightBackend {
       async prune(rule: PruneRule): Promise<Pruned> {
-        return this.shelf.broken
-          ? { entries: 0, bytes: 0 }
-          : await prune(this, rule);
+        return this.shelf.broken ? { entries: 0, bytes: 0 } : await prune(this, rule);
       }
     },
   ],
 ];
 
 /** Runs the kit, or its tests of one clause, and returns the names of those that failed. */
-async function failures(
-  Kind: typeof RightBackend,
-  clause?: number,
-): Promise<Map<string, string>> {
+async function failures(Kind: typeof RightBackend, clause?: number): Promise<Map<string, string>> {
   const tests = new Map<string, () => Promise<void>>();
   const options: TestOptions<{ backend: RightBackend }> = {
     again: ({ backend }) => new Kind(backend.shelf),
@@ -1311,12 +1188,19 @@ test("testBackend() closes and removes each store, also after a failure", async 
   );
   const outcomes = await Promise.allSettled(runs.map((run) => run()));
   assert(outcomes.some(({ status }) => status === "rejected"));
-  assertEquals(removed, runs.map(() => true));
+  assertEquals(
+    removed,
+    runs.map(() => true),
+  );
 });
 
 test("testBackend() refuses options that do not exist or are out of range", () => {
   const kit = (options: object): void =>
-    testBackend(() => {}, () => ({ backend: new RightBackend() }), options);
+    testBackend(
+      () => {},
+      () => ({ backend: new RightBackend() }),
+      options,
+    );
   assertThrows(() => kit({ reopen: true }), TypeError, '"reopen"');
   assertThrows(() => kit({ entryCount: 0 }), RangeError, "entryCount");
   assertThrows(() => kit({ entryCount: "9" }), TypeError, "entryCount");
@@ -1449,19 +1333,21 @@ test("FaultyBackend fails at random, the same way for the same seed", async () =
     await backend.set("id", "key", ENTRY);
     let marks = "";
     for (let call = 0; call < 64; call++) {
-      marks += await backend.get("id", "key").then(() => "+", () => "-");
+      marks += await backend.get("id", "key").then(
+        () => "+",
+        () => "-",
+      );
     }
     return marks;
   }
   const marks = await run(1);
   assert(marks.includes("+") && marks.includes("-"));
   assertEquals(await run(1), marks);
-  assert(await run(2) !== marks);
+  assert((await run(2)) !== marks);
 });
 
 test("FaultyBackend refuses unknown options and operations", () => {
-  const make = (options: object): FaultyBackend =>
-    new FaultyBackend(new RightBackend(), options);
+  const make = (options: object): FaultyBackend => new FaultyBackend(new RightBackend(), options);
   assertThrows(() => make({ rate: 1 }), TypeError, '"rate"');
   assertThrows(() => make({ failureRate: 1.5 }), RangeError, "failureRate");
   assertThrows(() => make({ failureRate: NaN }), RangeError, "failureRate");

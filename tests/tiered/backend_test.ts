@@ -10,11 +10,7 @@ import {
 } from "@std/assert";
 import type { Backend } from "../../src/backend/contract.ts";
 import { Cache } from "../../src/core/cache.ts";
-import {
-  BackendError,
-  CacheClosedError,
-  DamagedEntryError,
-} from "../../src/base/errors.ts";
+import { BackendError, CacheClosedError, DamagedEntryError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { SQLiteBackend, SQLiteCache } from "../../sqlite.ts";
 import { FaultyBackend } from "../../testing.ts";
@@ -22,14 +18,7 @@ import { TieredBackend, TieredCache } from "../../tiered.ts";
 import { ByHand, quiet, reasonOf, stateOf } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
 import { temporaryFolder } from "../support/temp.ts";
-import {
-  bench,
-  breakDown,
-  damagedOf,
-  entryOf,
-  listOf,
-  valueIn,
-} from "../support/tiers.ts";
+import { bench, breakDown, damagedOf, entryOf, listOf, valueIn } from "../support/tiers.ts";
 
 /** The element of a list that is known to be there. */
 function at<T>(list: readonly T[], index: number): T {
@@ -53,18 +42,11 @@ test("new TieredBackend() refuses what are no tiers, one twice, and unknown opti
   assertThrows(() => make([memory], { ttl: 1 }), TypeError, '"ttl"');
   assertThrows(() => make([memory], { innerTtl: 0 }), RangeError, "innerTtl");
   assertThrows(() => make([memory], { innerTtl: "x" }), TypeError, "innerTtl");
-  assertThrows(
-    () => new TieredCache([memory], Object({ ttl: 1 })),
-    TypeError,
-    '"ttl"',
-  );
+  assertThrows(() => new TieredCache([memory], Object({ ttl: 1 })), TypeError, '"ttl"');
 });
 
 test("TieredBackend.description names the tiers, nearest first", () => {
-  const { description } = new TieredBackend([
-    new MemoryCache(),
-    new SQLiteBackend(":memory:"),
-  ]);
+  const { description } = new TieredBackend([new MemoryCache(), new SQLiteBackend(":memory:")]);
   assertEquals(description, "tiers (memory, SQLite :memory:)");
 });
 
@@ -72,7 +54,10 @@ test("TieredBackend.get() asks no further tier than the nearest that has it", as
   const { tiers, faulty } = bench(3);
   await tiers.set("i", "a", entryOf("a", 1));
   assertEquals(await valueIn(tiers, "a"), 1);
-  assertEquals(faulty.map((tier) => tier.calls("get")), [1, 0, 0]);
+  assertEquals(
+    faulty.map((tier) => tier.calls("get")),
+    [1, 0, 0],
+  );
 });
 
 test("TieredBackend.get() copies what it finds to every tier before", async () => {
@@ -82,7 +67,10 @@ test("TieredBackend.get() copies what it finds to every tier before", async () =
   await quiet();
   for (const store of stores) assertEquals(await valueIn(store, "a"), 1);
   assertEquals(await valueIn(tiers, "a"), 1);
-  assertEquals(faulty.map((tier) => tier.calls("get")), [2, 1, 1]);
+  assertEquals(
+    faulty.map((tier) => tier.calls("get")),
+    [2, 1, 1],
+  );
 });
 
 test("TieredBackend.get() does not wait for the copy, and close() does", async () => {
@@ -148,7 +136,7 @@ for (
     await quiet();
     await bust(late);
     resolve();
-    assert(await read !== undefined);
+    assert((await read) !== undefined);
     await quiet();
     assertEquals(await at(stores, 0).get("i", "a"), undefined);
     await tiers.close();
@@ -233,9 +221,7 @@ test("TieredBackend.get() passes a damaged entry by, reports it once and replace
     await at(stores, 0).set("i", "a", damagedOf(entry));
     await at(stores, 1).set("i", "a", entry);
     for (let time = 0; time < 3; time++) {
-      const found = many
-        ? (await tiers.getMany("i", ["a"]))[0]
-        : await tiers.get("i", "a");
+      const found = many ? (await tiers.getMany("i", ["a"]))[0] : await tiers.get("i", "a");
       assertEquals(found, entry);
       await quiet();
     }
@@ -284,11 +270,7 @@ test("TieredBackend.get() prefers a fresh entry further out to an expired one", 
   await tiers.set("i", "a", entryOf("a", "old", { expiresAt }));
   await time.tick(100);
   assertEquals(await valueIn(tiers, "a"), "old", "nobody has a fresh one");
-  await at(stores, 2).set(
-    "i",
-    "a",
-    entryOf("a", "new", { expiresAt: Date.now() + 100 }),
-  );
+  await at(stores, 2).set("i", "a", entryOf("a", "new", { expiresAt: Date.now() + 100 }));
   assertEquals(await valueIn(tiers, "a"), "new");
   await time.tick();
   assertEquals(await valueIn(at(stores, 0), "a"), "new");
@@ -428,7 +410,7 @@ test("TieredBackend.close() brings a tier what it missed, and tells how much it 
     const kept: string[] = [];
     const close = at(faulty, 1).close.bind(at(faulty, 1));
     at(faulty, 1).close = async () => {
-      kept.push(...await listOf(at(stores, 1)));
+      kept.push(...(await listOf(at(stores, 1))));
       await close();
     };
     breakDown(at(faulty, 1));
@@ -462,12 +444,7 @@ test("TieredBackend.get() rejects when no tier answers, now and while all are le
   await tiers.set("i", "a", entryOf("a", 1));
   for (const tier of faulty) breakDown(tier);
   for (let round = 0; round < 2; round++) {
-    for (
-      const read of [
-        () => tiers.get("i", "a"),
-        () => tiers.getMany("i", ["a", "b"]),
-      ]
-    ) {
+    for (const read of [() => tiers.get("i", "a"), () => tiers.getMany("i", ["a", "b"])]) {
       await assertRejects(read, BackendError, "2 of 2 tiers failed");
     }
   }
@@ -594,7 +571,13 @@ test("TieredBackend.connect() passes the listener to every tier", async () => {
 
 test("TieredBackend.prune() prunes each tier", async () => {
   const { tiers, faulty, stores } = bench(2);
-  for (const [key, storedAt] of [["a", 1], ["b", 2], ["c", 3]] as const) {
+  for (
+    const [key, storedAt] of [
+      ["a", 1],
+      ["b", 2],
+      ["c", 3],
+    ] as const
+  ) {
     await tiers.set("i", key, entryOf(key, 1, { storedAt }));
   }
   await at(stores, 0).delete("i", "a");
@@ -604,11 +587,7 @@ test("TieredBackend.prune() prunes each tier", async () => {
   });
   for (const store of stores) assertEquals(await listOf(store), ["i/c"]);
   at(faulty, 0).fail("entries");
-  await assertRejects(
-    () => tiers.prune({ storedBefore: 4 }),
-    BackendError,
-    "1 of 2 tiers failed",
-  );
+  await assertRejects(() => tiers.prune({ storedBefore: 4 }), BackendError, "1 of 2 tiers failed");
   assertEquals(await listOf(at(stores, 1)), []);
 });
 
@@ -660,7 +639,7 @@ test("TieredBackend goes on with what is stored after a bust that failed everywh
     await tiers.set("i", "b", entryOf("b", "busted"));
     for (const tier of faulty) tier.fail(name, { times: 1 });
     await assertRejects(
-      () => name === "clear" ? tiers.clear() : tiers.deleteId("i"),
+      () => (name === "clear" ? tiers.clear() : tiers.deleteId("i")),
       BackendError,
     );
     await time.tick(1000);
@@ -837,8 +816,8 @@ test("TieredCache gives the result though every tier fails, and an explicit bust
     onError: (_, { kind }) => kinds.push(kind),
   });
   for (const tier of faulty) breakDown(tier);
-  const double = cache.cache({ id: "double" })(
-    (n: number): Promise<number> => Promise.resolve(n * 2),
+  const double = cache.cache({ id: "double" })((n: number): Promise<number> =>
+    Promise.resolve(n * 2)
   );
   assertEquals(await double(2), 4);
   assertEquals(kinds, ["backend", "backend", "read", "write"]);
@@ -867,9 +846,7 @@ test("TieredCache finds copies in a file after a restart, and asks the last tier
   };
   // Another machine has computed them.
   const elsewhere = new Cache(shared);
-  const theirs = elsewhere.cache({ id: "double" })((n: number) =>
-    Promise.resolve(n * 2)
-  );
+  const theirs = elsewhere.cache({ id: "double" })((n: number) => Promise.resolve(n * 2));
   for (let n = 0; n < 20; n++) await theirs(n);
   for (const innerTtl of [undefined, "1h"] as const) {
     const asked: number[] = [];
@@ -887,13 +864,10 @@ test("TieredCache finds copies in a file after a restart, and asks the last tier
 });
 
 test("a loop of hits in memory keeps no write to another tier waiting for ever", async () => {
-  await using cache = new TieredCache([
-    new MemoryBackend(),
-    new SQLiteBackend(":memory:"),
-  ]);
+  await using cache = new TieredCache([new MemoryBackend(), new SQLiteBackend(":memory:")]);
   await cache.set("a", 1);
   let done = false;
-  const write = cache.set("b", 1).then(() => done = true);
+  const write = cache.set("b", 1).then(() => (done = true));
   while (!done) await cache.get("a");
   await write;
 });

@@ -149,11 +149,9 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
         let calm = true;
 
         /** Waits for promises that need time to pass. */
-        async function finish<T>(promises: Promise<T>[]): Promise<
-          PromiseSettledResult<T>[]
-        > {
+        async function finish<T>(promises: Promise<T>[]): Promise<PromiseSettledResult<T>[]> {
           let done = false;
-          const all = Promise.allSettled(promises).finally(() => done = true);
+          const all = Promise.allSettled(promises).finally(() => (done = true));
           for (let turn = 0; !done; turn++) {
             assert(turn < 1000, "an operation never settles");
             await time.tick(1);
@@ -163,9 +161,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
 
         /** Operations that begin one after the other and run at the same time. */
         async function batch(
-          operations:
-            readonly (typeof operation extends fc.Arbitrary<infer T> ? T
-              : never)[],
+          operations: readonly (typeof operation extends fc.Arbitrary<infer T> ? T : never)[],
         ): Promise<void> {
           const before = model.copy();
           const alone = operations.length === 1;
@@ -197,9 +193,9 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
           };
           const outcomes: (() => (failed: boolean) => void)[] = [];
           const names = (id?: string): string[] =>
-            ALL.filter((place) => id === undefined || place.id === id).map((
-              { id, key },
-            ) => Model.name(id, key));
+            ALL.filter((place) => id === undefined || place.id === id).map(({ id, key }) =>
+              Model.name(id, key)
+            );
           /** What a bust leaves, also one that failed: in this process it does not come back. */
           const busted = (gone: readonly string[]) => (): void => {
             for (const name of gone) model.put(name, NONE);
@@ -222,14 +218,8 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
                   const old = failed ? model.of(name) : NONE;
                   model.put(name, new Set([...old, value]));
                 };
-                const expiresAt = each.ttl === null
-                  ? null
-                  : Date.now() + each.ttl;
-                return await tiers.set(
-                  id,
-                  key,
-                  entryOf(key, value, { id, expiresAt }),
-                );
+                const expiresAt = each.ttl === null ? null : Date.now() + each.ttl;
+                return await tiers.set(id, key, entryOf(key, value, { id, expiresAt }));
               }
               case "get": {
                 const { id, key } = each.place;
@@ -260,10 +250,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
                   const name = Model.name(id, key);
                   assert(!listed.has(name), `${name} is listed twice`);
                   listed.add(name);
-                  assert(
-                    (possible.get(name)?.size ?? 0) > 0,
-                    `${name} is listed`,
-                  );
+                  assert((possible.get(name)?.size ?? 0) > 0, `${name} is listed`);
                 }
               }
             }

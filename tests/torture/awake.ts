@@ -15,8 +15,7 @@ export function watchAwake(): () => number {
   const decoder = new TextDecoder();
   const read = (file: number): number => {
     const length = readSync(file, bytes, 0, bytes.length, 0);
-    const [worked, waited] = decoder.decode(bytes.subarray(0, length))
-      .split(" ");
+    const [worked, waited] = decoder.decode(bytes.subarray(0, length)).split(" ");
     return (Number(worked) + Number(waited)) / 1e6;
   };
   try {

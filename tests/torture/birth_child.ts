@@ -29,9 +29,7 @@ const onError = (error: Error): void => {
   console.log(`trouble ${error.name}: ${error.message}`);
 };
 const cache = new SQLiteCache(path, { onError });
-const born = cache.cache({ id: "born" })(async (n: number) =>
-  await Promise.resolve(smallValue(n))
-);
+const born = cache.cache({ id: "born" })(async (n: number) => await Promise.resolve(smallValue(n)));
 if (Number(steps) > 0) dieAfter(Number(steps));
 console.log("ready");
 await new Promise<void>((resolve) => {

@@ -46,7 +46,7 @@ export async function killMakers({ count, seed }: Extent): Promise<Births> {
     for (let lot = 0; lot <= round % 2; lot++) {
       const makers = Array.from({ length: MAKERS }, (_, index) => {
         const diesAtStep = index === 0 || round % 3 === 0;
-        const step = (round * 5 + lot + index * 3) % STEPS + 1;
+        const step = ((round * 5 + lot + index * 3) % STEPS) + 1;
         const steps = diesAtStep ? step : 0;
         const name = lot * MAKERS + index;
         const parameters = [path, String(name), String(steps)];
@@ -55,20 +55,22 @@ export async function killMakers({ count, seed }: Extent): Promise<Births> {
       });
       await Promise.all(makers.map(({ child }) => child.said("ready")));
       for (const { child } of makers) child.process.stdin?.write("go\n");
-      await Promise.all(makers.map(async ({ child, steps, name }) => {
-        const moment = random.next() ** 2 * WITHIN_MS;
-        // It dies by itself, unless it has stored its result in fewer steps.
-        if (steps > 0) await child.said(`born ${name}`).catch(() => {});
-        else await delay(moment);
-        const lines = await child.kill();
-        const said = lines.filter((line) => line !== "ready");
-        kills++;
-        if (said.length === 0) early++;
-        for (const line of said) {
-          assert(line.startsWith("born "), `seed ${seed}: ${line}`);
-          stored.push(Number(line.split(" ")[1]));
-        }
-      }));
+      await Promise.all(
+        makers.map(async ({ child, steps, name }) => {
+          const moment = random.next() ** 2 * WITHIN_MS;
+          // It dies by itself, unless it has stored its result in fewer steps.
+          if (steps > 0) await child.said(`born ${name}`).catch(() => {});
+          else await delay(moment);
+          const lines = await child.kill();
+          const said = lines.filter((line) => line !== "ready");
+          kills++;
+          if (said.length === 0) early++;
+          for (const line of said) {
+            assert(line.startsWith("born "), `seed ${seed}: ${line}`);
+            stored.push(Number(line.split(" ")[1]));
+          }
+        }),
+      );
     }
     if (await survey(path, stored, `seed ${seed}, round ${round}`)) unmade++;
   }
@@ -79,11 +81,7 @@ export async function killMakers({ count, seed }: Extent): Promise<Births> {
  * Opens what the killed left, as the next process would, and tells whether it had to make the
  * tables.
  */
-async function survey(
-  path: string,
-  stored: readonly number[],
-  what: string,
-): Promise<boolean> {
+async function survey(path: string, stored: readonly number[], what: string): Promise<boolean> {
   const wasUnmade = !hasTables(path);
   assert(stored.length === 0 || !wasUnmade, what);
   const troubles: string[] = [];
@@ -106,7 +104,10 @@ async function survey(
   const plain = new DatabaseSync(path);
   try {
     const one = (sql: string): unknown[] =>
-      plain.prepare(sql).all().flatMap((row) => Object.values(row));
+      plain
+        .prepare(sql)
+        .all()
+        .flatMap((row) => Object.values(row));
     assertEquals(one("PRAGMA integrity_check"), ["ok"], what);
     assertEquals(one("SELECT version FROM panza_schema"), [1], what);
     assertEquals(one("PRAGMA journal_mode"), ["wal"], what);
@@ -126,9 +127,7 @@ function hasTables(path: string): boolean {
   copyDatabase(path, copy);
   const plain = new DatabaseSync(copy);
   try {
-    const tables = plain.prepare(
-      "SELECT name FROM sqlite_master WHERE type = 'table'",
-    ).all();
+    const tables = plain.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
     return tables.length === 2;
   } finally {
     plain.close();

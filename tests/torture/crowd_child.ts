@@ -17,8 +17,7 @@ import { aroundDriver } from "./driver.ts";
 import { Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 
-const [, , store, place = "", seed, calls, keys, atOnce, endpoint = ""] =
-  process.argv;
+const [, , store, place = "", seed, calls, keys, atOnce, endpoint = ""] = process.argv;
 const awake = watchAwake();
 
 /** What locks cost this thread. */
@@ -80,9 +79,7 @@ const cache = store === "s3"
     onError,
   })
   : new SQLiteCache(place, { onError });
-const work = cache.cache({ id: "work" })(async (n: number) =>
-  await Promise.resolve(smallValue(n))
-);
+const work = cache.cache({ id: "work" })(async (n: number) => await Promise.resolve(smallValue(n)));
 const random = new Random(Number(seed));
 
 console.log("ready");
@@ -100,31 +97,35 @@ const gap = watchLoop();
 const start = performance.now();
 let left = Number(calls);
 let wrong = 0;
-await Promise.all(Array.from({ length: Number(atOnce) }, async () => {
-  while (left-- > 0) {
-    const n = random.below(Number(keys));
-    try {
-      const turn = random.below(200);
-      if (turn === 0) await work.bustCache(n);
-      if (turn === 1) await cache.set(`direct ${n}`, n);
-      if (turn === 2) {
-        const found = await cache.read(`direct ${n}`);
-        if (found.hit && found.value !== n) wrong++;
+await Promise.all(
+  Array.from({ length: Number(atOnce) }, async () => {
+    while (left-- > 0) {
+      const n = random.below(Number(keys));
+      try {
+        const turn = random.below(200);
+        if (turn === 0) await work.bustCache(n);
+        if (turn === 1) await cache.set(`direct ${n}`, n);
+        if (turn === 2) {
+          const found = await cache.read(`direct ${n}`);
+          if (found.hit && found.value !== n) wrong++;
+        }
+        if (!isDeepStrictEqual(await work(n), smallValue(n))) wrong++;
+      } catch (error) {
+        troubles.push(`thrown: ${error}`);
       }
-      if (!isDeepStrictEqual(await work(n), smallValue(n))) wrong++;
-    } catch (error) {
-      troubles.push(`thrown: ${error}`);
     }
-  }
-}));
+  }),
+);
 const milliseconds = performance.now() - start;
 const longestGap = gap();
 await cache.close();
-console.log(JSON.stringify({
-  troubles,
-  wrong,
-  milliseconds,
-  ...locks,
-  gap: longestGap,
-  hits: cache.stats().hits,
-}));
+console.log(
+  JSON.stringify({
+    troubles,
+    wrong,
+    milliseconds,
+    ...locks,
+    gap: longestGap,
+    hits: cache.stats().hits,
+  }),
+);

@@ -49,29 +49,34 @@ async function crowd(
   { processes, atOnce, store, endpoint }: Plan,
 ): Promise<Crowd> {
   const keys = Math.max(50, count / 4);
-  const children = Array.from(
-    { length: processes },
-    (_, index) =>
-      start("torture/crowd_child.ts", [
-        ...store,
-        ...[seed + index, count, keys, atOnce].map(String),
-        ...(endpoint === undefined ? [] : [endpoint]),
-      ]),
-  );
+  const children = Array.from({ length: processes }, (_, index) =>
+    start("torture/crowd_child.ts", [
+      ...store,
+      ...[seed + index, count, keys, atOnce].map(String),
+      ...(endpoint === undefined ? [] : [endpoint]),
+    ]));
   await Promise.all(children.map((child) => child.said("ready")));
   for (const child of children) child.process.stdin?.write("go\n");
-  const said = await Promise.all(children.map(async (child): Promise<Said> => {
-    const lines = await child.ended();
-    return JSON.parse(lines.at(-1) ?? "");
-  }));
-  assertEquals(said.flatMap(({ troubles }) => troubles), [], `seed ${seed}`);
-  assertEquals(said.map(({ wrong }) => wrong), said.map(() => 0));
+  const said = await Promise.all(
+    children.map(async (child): Promise<Said> => {
+      const lines = await child.ended();
+      return JSON.parse(lines.at(-1) ?? "");
+    }),
+  );
+  assertEquals(
+    said.flatMap(({ troubles }) => troubles),
+    [],
+    `seed ${seed}`,
+  );
+  assertEquals(
+    said.map(({ wrong }) => wrong),
+    said.map(() => 0),
+  );
   const most = (of: (one: Said) => number) => Math.max(...said.map(of));
-  const sum = (of: (one: Said) => number) =>
-    said.reduce((total, one) => total + of(one), 0);
+  const sum = (of: (one: Said) => number) => said.reduce((total, one) => total + of(one), 0);
   const slowest = most(({ milliseconds }) => milliseconds);
   return {
-    callsPerSecond: Math.round(processes * count / slowest * 1000),
+    callsPerSecond: Math.round(((processes * count) / slowest) * 1000),
     hits: sum(({ hits }) => hits),
     busy: sum(({ busy }) => busy),
     asleep: most(({ asleep }) => asleep),
@@ -129,10 +134,7 @@ export async function crowdHeld(extent: Extent): Promise<Crowd> {
  *
  * @param heldMs For how long each time, in milliseconds.
  */
-export async function holdLock(
-  extent: Extent,
-  heldMs: number,
-): Promise<Crowd> {
+export async function holdLock(extent: Extent, heldMs: number): Promise<Crowd> {
   for (let attempt = 1;; attempt++) {
     const path = join(temporaryFolder(), "held.db");
     {
@@ -142,8 +144,7 @@ export async function holdLock(
     const came = await withHolder(
       path,
       heldMs,
-      () =>
-        crowd(extent, { processes: 1, atOnce: 64, store: ["sqlite", path] }),
+      () => crowd(extent, { processes: 1, atOnce: 64, store: ["sqlite", path] }),
     );
     assertAwake(came, `seed ${extent.seed}`);
     if (came.busy > 0 && came.gap < LONGEST_MS) return came;
@@ -171,20 +172,15 @@ export async function crowdSQLite(
 }
 
 /** All on one prefix of a bucket. */
-export async function crowdS3(
-  extent: Extent,
-): Promise<Pick<Crowd, "callsPerSecond" | "hits">> {
+export async function crowdS3(extent: Extent): Promise<Pick<Crowd, "callsPerSecond" | "hits">> {
   let result: Crowd | undefined;
   await withBucket(async (bucket, _client, server) => {
-    result = await crowd(
-      extent,
-      {
-        processes: PROCESSES,
-        atOnce: 16,
-        store: ["s3", `${bucket}/crowd`],
-        endpoint: server.endpoint,
-      },
-    );
+    result = await crowd(extent, {
+      processes: PROCESSES,
+      atOnce: 16,
+      store: ["s3", `${bucket}/crowd`],
+      endpoint: server.endpoint,
+    });
   });
   if (result === undefined) throw new Error("there was no crowd");
   const { callsPerSecond, hits } = result;

@@ -5,10 +5,7 @@ import type { Cache } from "../../src/core/cache.ts";
 import type { CacheOptions, ErrorContext } from "../../src/core/options.ts";
 import { smallValue } from "./values.ts";
 
-export const INPUTS: readonly number[] = Array.from(
-  { length: 40 },
-  (_, n) => n,
-);
+export const INPUTS: readonly number[] = Array.from({ length: 40 }, (_, n) => n);
 
 /** Some that fit into a page of SQLite, and some that run over. */
 export function valueOf(n: number): unknown {
@@ -52,11 +49,7 @@ export async function use(
   const many = cache.cache({ id: "many" })(compute);
   const all = async (): Promise<void> => {
     for (const n of inputs) assertEquals(await one(n), valueOf(n), what);
-    assertEquals(
-      await many.map(inputs, { concurrency: 4 }).values(),
-      inputs.map(valueOf),
-      what,
-    );
+    assertEquals(await many.map(inputs, { concurrency: 4 }).values(), inputs.map(valueOf), what);
     const direct = await cache.read("direct");
     if (direct.hit) assertEquals(direct.value, valueOf(1), what);
     else await cache.set("direct", valueOf(1));

@@ -2,11 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { isDeepStrictEqual } from "node:util";
-import {
-  GetObjectCommand,
-  PutObjectCommand,
-  type S3Client,
-} from "@aws-sdk/client-s3";
+import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { assert } from "@std/assert";
 import type { Cache } from "../../src/core/cache.ts";
 import type { CacheOptions } from "../../src/core/options.ts";
@@ -32,18 +28,16 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
     const inputs = INPUTS.slice(0, count < 100 ? 5 : 20);
     await use(open, "the template", inputs);
     const names = await objectNames(client, bucket);
-    const objects = await Promise.all(
-      names.map((name) => fetchObject(client, bucket, name)),
-    );
+    const objects = await Promise.all(names.map((name) => fetchObject(client, bucket, name)));
     const [example] = objects;
     assert(example !== undefined);
     const damages: Record<string, (object: Lying, index: number) => Lying> = {
-      "emptied": (object) => ({ ...object, Body: new Uint8Array() }),
-      "cut": ({ Body, Metadata }) => ({
+      emptied: (object) => ({ ...object, Body: new Uint8Array() }),
+      cut: ({ Body, Metadata }) => ({
         Body: Body.subarray(0, random.below(Body.length)),
         Metadata,
       }),
-      "longer": ({ Body, Metadata }) => ({
+      longer: ({ Body, Metadata }) => ({
         Body: new Uint8Array([...Body, 32]),
         Metadata,
       }),
@@ -52,7 +46,7 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
         Body: objects[(index + 1) % objects.length]!.Body,
         Metadata,
       }),
-      "garbage": ({ Metadata }) => ({ Body: random.bytes(100), Metadata }),
+      garbage: ({ Metadata }) => ({ Body: random.bytes(100), Metadata }),
       "no metadata": ({ Body }) => ({ Body, Metadata: {} }),
     };
     for (let n = 0; n < count; n++) {
@@ -73,9 +67,7 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
           const { [name]: _, ...others } = Metadata;
           return {
             Body,
-            Metadata: value === undefined
-              ? others
-              : { ...others, [name]: value },
+            Metadata: value === undefined ? others : { ...others, [name]: value },
           };
         };
       }
@@ -103,10 +95,10 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
       assert(
         reports.length === damaged && kinds.difference(DAMAGED).size === 0,
         `seed ${seed}: ${what}: ${damaged} objects, ${reports.length} reports: ${
-          reports.map(({ error, context }) =>
-            `${context.kind} ${error.message}`
-          )
-            .filter((line) => !line.startsWith("damaged")).at(-1)
+          reports
+            .map(({ error, context }) => `${context.kind} ${error.message}`)
+            .filter((line) => !line.startsWith("damaged"))
+            .at(-1)
         }`,
       );
       cases++;
@@ -127,16 +119,10 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
 
 const DAMAGED: ReadonlySet<string> = new Set(["damaged"]);
 
-async function fetchObject(
-  client: S3Client,
-  Bucket: string,
-  Key: string,
-): Promise<Lying> {
-  const { Body, Metadata = {} } = await client.send(
-    new GetObjectCommand({ Bucket, Key }),
-  );
+async function fetchObject(client: S3Client, Bucket: string, Key: string): Promise<Lying> {
+  const { Body, Metadata = {} } = await client.send(new GetObjectCommand({ Bucket, Key }));
   return {
-    Body: await Body?.transformToByteArray() ?? new Uint8Array(),
+    Body: (await Body?.transformToByteArray()) ?? new Uint8Array(),
     Metadata,
   };
 }

@@ -55,9 +55,7 @@ function flip(file: string, at: number, bit: number): void {
  * @param extent How many bits are flipped beside those of the headers; with 1,000 and more also all
  * page boundaries are cut at.
  */
-export async function damageSQLite(
-  { count, seed }: Extent,
-): Promise<DamagedDatabase> {
+export async function damageSQLite({ count, seed }: Extent): Promise<DamagedDatabase> {
   const random = new Random(seed);
   const folder = temporaryFolder();
   const template = join(folder, "template.db");
@@ -66,9 +64,7 @@ export async function damageSQLite(
   const logged = join(folder, "logged.db");
   {
     await using cache = new SQLiteCache(logged);
-    const one = cache.cache({ id: "one" })((n: number) =>
-      Promise.resolve(valueOf(n))
-    );
+    const one = cache.cache({ id: "one" })((n: number) => Promise.resolve(valueOf(n)));
     for (const n of INPUTS) await one(n);
     copyDatabase(logged, join(folder, "copy.db"));
   }
@@ -89,8 +85,7 @@ export async function damageSQLite(
   }
   for (let n = 0; n < count; n++) {
     const page = random.below(size / PAGE_BYTES);
-    const at = page * PAGE_BYTES +
-      random.below(n % 3 === 0 ? 12 : n % 3 === 1 ? 200 : PAGE_BYTES);
+    const at = page * PAGE_BYTES + random.below(n % 3 === 0 ? 12 : n % 3 === 1 ? 200 : PAGE_BYTES);
     const bit = random.below(8);
     damages.push({
       name: `byte ${at} bit ${bit}`,
@@ -98,11 +93,8 @@ export async function damageSQLite(
     });
   }
   for (let n = 0; n < count / 3; n++) {
-    const frame = 32 + random.below(logSize / (PAGE_BYTES + 24) - 1) *
-        (PAGE_BYTES + 24);
-    const at = n % 3 === 0
-      ? random.below(32)
-      : frame + random.below(n % 3 === 1 ? 24 : PAGE_BYTES);
+    const frame = 32 + random.below(logSize / (PAGE_BYTES + 24) - 1) * (PAGE_BYTES + 24);
+    const at = n % 3 === 0 ? random.below(32) : frame + random.below(n % 3 === 1 ? 24 : PAGE_BYTES);
     const bit = random.below(8);
     damages.push({
       name: `log byte ${at} bit ${bit}`,
@@ -130,63 +122,71 @@ export async function damageSQLite(
       },
     });
   }
-  damages.push({
-    name: "a letter of values",
-    apply: (path) => {
-      const text = readFileSync(path, "latin1");
-      writeFileSync(path, text.replaceAll("value 3", "velue 3"), "latin1");
+  damages.push(
+    {
+      name: "a letter of values",
+      apply: (path) => {
+        const text = readFileSync(path, "latin1");
+        writeFileSync(path, text.replaceAll("value 3", "velue 3"), "latin1");
+      },
     },
-  }, {
-    name: "garbage",
-    apply: (path) => writeFileSync(path, random.bytes(50_000)),
-  }, {
-    name: "garbage as a log",
-    apply: (path) => writeFileSync(`${path}-wal`, random.bytes(50_000)),
-  }, {
-    name: "no bytes",
-    apply: (path) => truncateSync(path, 0),
-  }, {
-    name: "another database",
-    apply: (path) => {
-      rmSync(path);
-      const other = new DatabaseSync(path);
-      other.exec("CREATE TABLE notes (text); INSERT INTO notes VALUES ('a')");
-      other.close();
+    {
+      name: "garbage",
+      apply: (path) => writeFileSync(path, random.bytes(50_000)),
     },
-  }, {
-    name: "the log of another database",
-    apply: (path) => copyFileSync(`${copy}-wal`, `${path}-wal`),
-  }, {
-    name: "values that are none",
-    apply: (path) => edit(path, "UPDATE panza_entries SET value = 7"),
-  }, {
-    name: "values of other entries",
-    apply: (path) =>
-      edit(
-        path,
-        `UPDATE panza_entries SET value =
+    {
+      name: "garbage as a log",
+      apply: (path) => writeFileSync(`${path}-wal`, random.bytes(50_000)),
+    },
+    {
+      name: "no bytes",
+      apply: (path) => truncateSync(path, 0),
+    },
+    {
+      name: "another database",
+      apply: (path) => {
+        rmSync(path);
+        const other = new DatabaseSync(path);
+        other.exec("CREATE TABLE notes (text); INSERT INTO notes VALUES ('a')");
+        other.close();
+      },
+    },
+    {
+      name: "the log of another database",
+      apply: (path) => copyFileSync(`${copy}-wal`, `${path}-wal`),
+    },
+    {
+      name: "values that are none",
+      apply: (path) => edit(path, "UPDATE panza_entries SET value = 7"),
+    },
+    {
+      name: "values of other entries",
+      apply: (path) =>
+        edit(
+          path,
+          `UPDATE panza_entries SET value =
            (SELECT value FROM panza_entries ORDER BY key LIMIT 1)`,
-      ),
-  }, {
-    name: "keys of other entries",
-    apply: (path) =>
-      edit(
-        path,
-        `CREATE TEMP TABLE moved AS SELECT rowid AS place, lead(key) OVER (ORDER BY key) AS key
+        ),
+    },
+    {
+      name: "keys of other entries",
+      apply: (path) =>
+        edit(
+          path,
+          `CREATE TEMP TABLE moved AS SELECT rowid AS place, lead(key) OVER (ORDER BY key) AS key
            FROM panza_entries WHERE id = 'one';
          UPDATE panza_entries SET key = 'x' || key WHERE id = 'one';
          UPDATE panza_entries
            SET key = (SELECT key FROM moved WHERE place = panza_entries.rowid)
            WHERE rowid IN (SELECT place FROM moved WHERE key IS NOT NULL)`,
-      ),
-  }, {
-    name: "times and checksums that are none",
-    apply: (path) =>
-      edit(
-        path,
-        "UPDATE panza_entries SET stored_at = 'x', checksum = 'y', expires_at = 'z'",
-      ),
-  });
+        ),
+    },
+    {
+      name: "times and checksums that are none",
+      apply: (path) =>
+        edit(path, "UPDATE panza_entries SET stored_at = 'x', checksum = 'y', expires_at = 'z'"),
+    },
+  );
 
   const healthy = [rowsOf(template), rowsOf(logged)];
   let missed = 0;
@@ -222,15 +222,16 @@ export async function damageSQLite(
 /** What SQLite gives for an entry. */
 type Fields = readonly unknown[];
 
-const FIELDS =
-  "format, checksum, stored_at, expires_at, stale_until, duration_ms, value";
+const FIELDS = "format, checksum, stored_at, expires_at, stale_until, duration_ms, value";
 
 /** All entries of a healthy file, by id and key. */
 function rowsOf(path: string): Map<string, Fields> {
   const database = new DatabaseSync(path, { readOnly: true });
   try {
     return new Map(
-      database.prepare(`SELECT id, key, ${FIELDS} FROM panza_entries`).all()
+      database
+        .prepare(`SELECT id, key, ${FIELDS} FROM panza_entries`)
+        .all()
         .map((row) => {
           const [id, key, ...fields] = Object.values(row);
           return [JSON.stringify([id, key]), fields];
@@ -250,10 +251,7 @@ interface Seen {
 }
 
 /** Looks up every entry, and compares it with how it was in healthy files. */
-function look(
-  path: string,
-  healthy: readonly ReadonlyMap<string, Fields>[],
-): Seen {
+function look(path: string, healthy: readonly ReadonlyMap<string, Fields>[]): Seen {
   const copy = `${path}.copy`;
   copyDatabase(path, copy);
   const changed = new Set<string>();
@@ -261,18 +259,14 @@ function look(
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(copy);
-    const select = database.prepare(
-      `SELECT ${FIELDS} FROM panza_entries WHERE id = ? AND key = ?`,
-    );
+    const select = database.prepare(`SELECT ${FIELDS} FROM panza_entries WHERE id = ? AND key = ?`);
     for (const place of new Set(healthy.flatMap((rows) => [...rows.keys()]))) {
       const [id, key]: string[] = JSON.parse(place);
       try {
         const row = select.get(id ?? "", key ?? "");
         if (row === undefined) continue;
         const fields = Object.values(row);
-        const isAsBefore = healthy.some((rows) =>
-          isDeepStrictEqual(fields, rows.get(place))
-        );
+        const isAsBefore = healthy.some((rows) => isDeepStrictEqual(fields, rows.get(place)));
         if (!isAsBefore) changed.add(place);
       } catch {
         broken.add(place);
@@ -303,30 +297,23 @@ function holdToOnce(
   { told }: Use,
   what: string,
 ): boolean {
-  const moved = readdirSync(place).filter((name) =>
-    name.includes(".damaged-") && !/-(wal|shm|journal)$/.test(name)
+  const moved = readdirSync(place).filter(
+    (name) => name.includes(".damaged-") && !/-(wal|shm|journal)$/.test(name),
   );
-  const ofFile = told.filter(({ error }) =>
-    error instanceof DatabaseMovedError
-  );
-  const ofEntries = told.filter(({ context }) => context.kind === "damaged")
+  const ofFile = told.filter(({ error }) => error instanceof DatabaseMovedError);
+  const ofEntries = told
+    .filter(({ context }) => context.kind === "damaged")
     .map(({ context }) => JSON.stringify([context.id, context.key]));
   const lines = `${what}: ${told.map(({ error }) => error.message).join("; ")}`;
   assertEquals(ofFile.length, moved.length, lines);
   assert(moved.length <= 1, lines);
   assert(!wasNoticed || moved.length === 1, `${lines}: SQLite noticed it`);
   // A page that breaks off in the middle cannot be read, which may be the fault of the disk alone.
-  const unread = told.filter(({ error, context }) =>
-    context.kind === "read" && error.message.includes("disk I/O error")
+  const unread = told.filter(
+    ({ error, context }) => context.kind === "read" && error.message.includes("disk I/O error"),
   );
-  assertEquals(
-    ofFile.length + ofEntries.length + unread.length,
-    told.length,
-    lines,
-  );
-  const unexpected = ofEntries.filter((entry) =>
-    !changed.has(entry) && !broken.has(entry)
-  );
+  assertEquals(ofFile.length + ofEntries.length + unread.length, told.length, lines);
+  const unexpected = ofEntries.filter((entry) => !changed.has(entry) && !broken.has(entry));
   assertEquals(unexpected, [], `${lines}: they are as they were`);
   if (moved.length === 0) {
     const missing = [...changed].filter((entry) => !ofEntries.includes(entry));

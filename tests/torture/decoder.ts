@@ -64,10 +64,15 @@ export function mutateEntries({ count, seed }: Extent): Decoded {
     const { format, data } = n % 4 === 0
       ? { format: "packed-1", data: makeUp(random) }
       : mutate(random.of(originals), random);
-    const entry = seal("i", "k", {
-      format: n % 50 === 0 ? random.of(["json-1", "packed-1", "x"]) : format,
-      data,
-    }, times);
+    const entry = seal(
+      "i",
+      "k",
+      {
+        format: n % 50 === 0 ? random.of(["json-1", "packed-1", "x"]) : format,
+        data,
+      },
+      times,
+    );
     const bound = data.length * MULTIPLE + SLACK + COARSE;
     let error: unknown;
     let milliseconds = 0;
@@ -104,31 +109,93 @@ export function mutateEntries({ count, seed }: Extent): Decoded {
 function mutate({ format, data }: Encoded, random: Random): Encoded {
   return {
     format,
-    data: typeof data === "string"
-      ? mutateText(data, random)
-      : mutateBytes(data, random),
+    data: typeof data === "string" ? mutateText(data, random) : mutateBytes(data, random),
   };
 }
 
 /** Numbers on either side of what a decoder or an engine treats in another way. */
 // deno-fmt-ignore
 const NUMBERS: readonly number[] = [
-  0, 1, 7, 8, 63, 64, 65, 500, 1020, 1023, 1024, 2560, 3300, 4990, 99_999, 100_000, 1_000_000, 33_554_431, 33_554_432,
-  2 ** 31 - 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1, 2 ** 32, 2 ** 53, -1, 0.5, 1e300,
+  0,
+  1,
+  7,
+  8,
+  63,
+  64,
+  65,
+  500,
+  1020,
+  1023,
+  1024,
+  2560,
+  3300,
+  4990,
+  99_999,
+  100_000,
+  1_000_000,
+  33_554_431,
+  33_554_432,
+  2 ** 31 - 1,
+  2 ** 31,
+  2 ** 32 - 2,
+  2 ** 32 - 1,
+  2 ** 32,
+  2 ** 53,
+  -1,
+  0.5,
+  1e300,
 ];
 
 /** Every tag that there is, and some that there are not. */
 // deno-fmt-ignore
 const TAGS: readonly string[] = [
-  "undefined", "number", "bigint", "ref", "Date", "URL", "RegExp", "Object", "Array", "Map", "Set", "Error",
-  "ArrayBuffer", "u8", "i16", "i32", "f32", "f64", "Buffer", "DataView", "Uint8Array", "Float16Array", "BigInt64Array",
-  "x", "constructor", "__proto__",
+  "undefined",
+  "number",
+  "bigint",
+  "ref",
+  "Date",
+  "URL",
+  "RegExp",
+  "Object",
+  "Array",
+  "Map",
+  "Set",
+  "Error",
+  "ArrayBuffer",
+  "u8",
+  "i16",
+  "i32",
+  "f32",
+  "f64",
+  "Buffer",
+  "DataView",
+  "Uint8Array",
+  "Float16Array",
+  "BigInt64Array",
+  "x",
+  "constructor",
+  "__proto__",
 ];
 
 // deno-fmt-ignore
 const TEXTS: readonly string[] = [
-  "", "a", "NaN", "-0", "f", "Error", "TypeError", "AggregateError", "stack", "length", "__proto__", "a:b", "g", "v", "(a{1000}){1000}",
-  "(?:(?:))", "\\ud800",
+  "",
+  "a",
+  "NaN",
+  "-0",
+  "f",
+  "Error",
+  "TypeError",
+  "AggregateError",
+  "stack",
+  "length",
+  "__proto__",
+  "a:b",
+  "g",
+  "v",
+  "(a{1000}){1000}",
+  "(?:(?:))",
+  "\\ud800",
 ];
 
 /** A skeleton in which every part is a legal one, now and then, and its neighbours are not. */
@@ -144,10 +211,10 @@ function skeleton(random: Random, depth: number): unknown {
       return list(random, depth);
     case 4:
       return Object.fromEntries(
-        Array.from(
-          { length: random.below(4) },
-          () => [String(skeleton(random, 4)), skeleton(random, depth + 1)],
-        ),
+        Array.from({ length: random.below(4) }, () => [
+          String(skeleton(random, 4)),
+          skeleton(random, depth + 1),
+        ]),
       );
     default:
       return tagged(random, depth + 1);
@@ -155,10 +222,7 @@ function skeleton(random: Random, depth: number): unknown {
 }
 
 function list(random: Random, depth: number): unknown[] {
-  return Array.from(
-    { length: random.below(5) },
-    () => skeleton(random, depth + 1),
-  );
+  return Array.from({ length: random.below(5) }, () => skeleton(random, depth + 1));
 }
 
 /** A tag and what stands beside it: most often in the shape that it asks for. */
@@ -224,14 +288,29 @@ function mutateBytes(original: Uint8Array, random: Random): Uint8Array {
   for (let left = random.below(4); left >= 0 && bytes.length > 0; left--) {
     bytes[random.below(bytes.length)] = random.below(256);
   }
-  return random.below(4) === 0
-    ? bytes.subarray(0, random.below(bytes.length + 1))
-    : bytes;
+  return random.below(4) === 0 ? bytes.subarray(0, random.below(bytes.length + 1)) : bytes;
 }
 
 function mutateText(original: string, random: Random): string {
   const at = random.below(original.length + 1);
   // deno-fmt-ignore
-  const piece = random.of(["", "{", "}", "[", "]", '"', ",", ":", "e999", "-", "\\", "\\u", '"__proto__":', "null", "\ud800", "\0"]);
+  const piece = random.of([
+    "",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    ",",
+    ":",
+    "e999",
+    "-",
+    "\\",
+    "\\u",
+    '"__proto__":',
+    "null",
+    "\ud800",
+    "\0",
+  ]);
   return original.slice(0, at) + piece + original.slice(at + random.below(4));
 }

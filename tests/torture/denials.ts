@@ -15,25 +15,22 @@ function child(...parameters: string[]): Child {
   const command = [...commandOf("torture/deny_child.ts", ["-A"])] as const;
   const [program, ...others] = BINDING;
   const isRoot = spawnSync(program, [...others, "true"]).status === 0;
-  return launch([
-    ...(isRoot ? [...BINDING, ...command] as const : command),
-    temporaryFolder(),
-    ...parameters,
-  ], {});
+  return launch(
+    [...(isRoot ? ([...BINDING, ...command] as const) : command), temporaryFolder(), ...parameters],
+    {},
+  );
 }
 
 /** Takes away what a process may do, in every way that this machine knows; tells which. */
 export async function deny(): Promise<string[]> {
-  const ways = [["modes"], ["revoke", "write"], ["revoke", "read"], [
-    "revoke",
-    "read",
-    "write",
-  ]];
+  const ways = [["modes"], ["revoke", "write"], ["revoke", "read"], ["revoke", "read", "write"]];
   const done: string[] = [];
-  await Promise.all(ways.map(async (way) => {
-    const lines = await child(...way).ended();
-    assertEquals(lines.at(-1), "[]", way.join(" "));
-    if (!lines.includes("unbound")) done.push(way.join(" "));
-  }));
+  await Promise.all(
+    ways.map(async (way) => {
+      const lines = await child(...way).ended();
+      assertEquals(lines.at(-1), "[]", way.join(" "));
+      if (!lines.includes("unbound")) done.push(way.join(" "));
+    }),
+  );
   return done.sort();
 }

@@ -76,9 +76,7 @@ function skip(): void {
 }
 
 /** Files and folders whose modes are changed, and to what. */
-const MODES: Readonly<
-  Record<string, readonly (readonly [suffix: string, mode: number])[]>
-> = {
+const MODES: Readonly<Record<string, readonly (readonly [suffix: string, mode: number])[]>> = {
   "a file to read": [["/cache.db", 0o444]],
   "a file to write": [["/cache.db", 0o222]],
   "a file for nobody": [["/cache.db", 0]],
@@ -127,22 +125,17 @@ async function modes(): Promise<void> {
       }
     }
     const third = open(path);
-    if (await third.use([1, 4, 6, 8], `${what}, anew`) > 0) {
+    if ((await third.use([1, 4, 6, 8], `${what}, anew`)) > 0) {
       troubles.push(`${what}: something was lost`);
     }
     for (const cache of [first, second, third]) await cache.close();
-    const left = readdirSync(place).filter((name) =>
-      /damaged|orphaned/.test(name)
-    );
+    const left = readdirSync(place).filter((name) => /damaged|orphaned/.test(name));
     if (left.length > 0) troubles.push(`${what}: a file was moved: ${left}`);
   }
 }
 
 async function revoke(): Promise<void> {
-  const permissions: unknown = Reflect.get(
-    Reflect.get(globalThis, "Deno") ?? {},
-    "permissions",
-  );
+  const permissions: unknown = Reflect.get(Reflect.get(globalThis, "Deno") ?? {}, "permissions");
   if (typeof permissions !== "object" || permissions === null) {
     console.log("unbound");
     return;

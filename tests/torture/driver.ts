@@ -18,22 +18,16 @@ export function aroundMethods(
   const restore = names.map((name) => {
     const method: unknown = Reflect.get(object, name);
     if (typeof method !== "function") throw new Error(`there is no ${name}`);
-    Reflect.set(
-      object,
-      name,
-      function (this: unknown, ...args: unknown[]) {
-        return around(() => Reflect.apply(method, this, args));
-      },
-    );
+    Reflect.set(object, name, function (this: unknown, ...args: unknown[]) {
+      return around(() => Reflect.apply(method, this, args));
+    });
     return () => Reflect.set(object, name, method);
   });
   return () => restore.forEach((each) => each());
 }
 
 /** {@linkcode aroundMethods} for each call of the driver of SQLite. */
-export function aroundDriver(
-  around: (call: () => unknown) => unknown,
-): () => void {
+export function aroundDriver(around: (call: () => unknown) => unknown): () => void {
   const ends = [
     aroundMethods(DatabaseSync.prototype, ["exec", "prepare"], around),
     aroundMethods(StatementSync.prototype, ["get", "all", "run"], around),

@@ -18,15 +18,31 @@ const confusable = fc.letrec<{ any: unknown }>((tie) => ({
   any: fc.oneof(
     { maxDepth: 3 },
     // deno-fmt-ignore
-    fc.constantFrom<unknown>(0, 1, "0", "1", 1n, 0n, true, "true", null, "null", "", NaN, "NaN", Infinity, "undefined", "$"),
+    fc.constantFrom<unknown>(
+      0,
+      1,
+      "0",
+      "1",
+      1n,
+      0n,
+      true,
+      "true",
+      null,
+      "null",
+      "",
+      NaN,
+      "NaN",
+      Infinity,
+      "undefined",
+      "$",
+    ),
     fc.constantFrom(0, 1).map((time) => new Date(time)),
     fc.uint8Array({ maxLength: 2, max: 1 }),
     fc.array(tie("any"), { maxLength: 2 }),
-    fc.dictionary(
-      fc.constantFrom("a", "$", "v", "__proto__", "constructor"),
-      tie("any"),
-      { maxKeys: 2, noNullPrototype: true },
-    ),
+    fc.dictionary(fc.constantFrom("a", "$", "v", "__proto__", "constructor"), tie("any"), {
+      maxKeys: 2,
+      noNullPrototype: true,
+    }),
   ),
 }));
 
@@ -34,9 +50,7 @@ const confusable = fc.letrec<{ any: unknown }>((tie) => ({
 export async function confuseKeys({ count, seed }: Extent): Promise<number> {
   let equal = 0;
   await using cache = new MemoryCache();
-  const fn = cache.cache({ id: "work" })((...args: unknown[]) =>
-    Promise.resolve(args)
-  );
+  const fn = cache.cache({ id: "work" })((...args: unknown[]) => Promise.resolve(args));
   const args = fc.array(confusable.any, { maxLength: 2 });
   await fc.assert(
     fc.asyncProperty(
@@ -47,7 +61,7 @@ export async function confuseKeys({ count, seed }: Extent): Promise<number> {
       async ([one, other]) => {
         const same = isDeepStrictEqual(one, other);
         if (same) equal++;
-        assertEquals(await fn.key(...one) === await fn.key(...other), same);
+        assertEquals((await fn.key(...one)) === (await fn.key(...other)), same);
       },
     ),
     { seed, numRuns: count },
@@ -59,16 +73,10 @@ export async function confuseKeys({ count, seed }: Extent): Promise<number> {
 export async function changeValues({ count, seed }: Extent): Promise<void> {
   await using cache = new SQLiteCache(":memory:");
   await fc.assert(
-    fc.asyncProperty(
-      anything,
-      async (value) => {
-        await cache.set("key", value);
-        assertEquals(
-          difference(value, await cache.get("key")),
-          undefined,
-        );
-      },
-    ),
+    fc.asyncProperty(anything, async (value) => {
+      await cache.set("key", value);
+      assertEquals(difference(value, await cache.get("key")), undefined);
+    }),
     { seed, numRuns: count },
   );
 }
@@ -76,12 +84,99 @@ export async function changeValues({ count, seed }: Extent): Promise<void> {
 /** One character of each class of Unicode, and names that stores are apt to mix up. */
 // deno-fmt-ignore
 export const NAMES: readonly string[] = [
-  "A", "a", "ǅ", "ʰ", "ª", "א", "\u0301", "\u0903", "\u20dd", "٣", "Ⅷ", "½", "‿", "—", "(", "”", "«", "»", "·",
-  "+", "€", "^", "©", " ", "\u00a0", "\u2028", "\u2029", "\0", "\n", "\u00ad", "\u200b", "\ufeff", "\u202e",
-  "\ud800", "\udfff", "\ud83d", "\ue000", "\uffff", "\u{10ffff}", "😀", "👩‍🚀", "é", "e\u0301", "K", "\u212a", "ß", "SS", "İ", "i\u0307",
-  "a/b", "a//b", "/a", "a/", ".", "..", "../a", "a%b", "a_b", "a*b", "a?b", "a\\b", "\\", "\\0", "\\u0000", "a%2Fb", "%", "%00",
-  "'", '"', "`", ";--", "a' OR '1'='1", "__proto__", "constructor", "toString", "null", "undefined", "NaN", "CON", "x".repeat(1000),
-  "😀".repeat(300), "AUX.txt", "~", "#", "&", "=", "<a>", "${a}", "{{a}}", "\x7f", "\x1b[0m", "\r\n", "\t",
+  "A",
+  "a",
+  "ǅ",
+  "ʰ",
+  "ª",
+  "א",
+  "\u0301",
+  "\u0903",
+  "\u20dd",
+  "٣",
+  "Ⅷ",
+  "½",
+  "‿",
+  "—",
+  "(",
+  "”",
+  "«",
+  "»",
+  "·",
+  "+",
+  "€",
+  "^",
+  "©",
+  " ",
+  "\u00a0",
+  "\u2028",
+  "\u2029",
+  "\0",
+  "\n",
+  "\u00ad",
+  "\u200b",
+  "\ufeff",
+  "\u202e",
+  "\ud800",
+  "\udfff",
+  "\ud83d",
+  "\ue000",
+  "\uffff",
+  "\u{10ffff}",
+  "😀",
+  "👩‍🚀",
+  "é",
+  "e\u0301",
+  "K",
+  "\u212a",
+  "ß",
+  "SS",
+  "İ",
+  "i\u0307",
+  "a/b",
+  "a//b",
+  "/a",
+  "a/",
+  ".",
+  "..",
+  "../a",
+  "a%b",
+  "a_b",
+  "a*b",
+  "a?b",
+  "a\\b",
+  "\\",
+  "\\0",
+  "\\u0000",
+  "a%2Fb",
+  "%",
+  "%00",
+  "'",
+  '"',
+  "`",
+  ";--",
+  "a' OR '1'='1",
+  "__proto__",
+  "constructor",
+  "toString",
+  "null",
+  "undefined",
+  "NaN",
+  "CON",
+  "x".repeat(1000),
+  "😀".repeat(300),
+  "AUX.txt",
+  "~",
+  "#",
+  "&",
+  "=",
+  "<a>",
+  "${a}",
+  "{{a}}",
+  "\x7f",
+  "\x1b[0m",
+  "\r\n",
+  "\t",
 ];
 
 /** Tries to make two names reach each other's entries. */
@@ -169,28 +264,34 @@ export const TRAPS: Readonly<Record<string, () => unknown>> = {
   "a revoked proxy of a function": () => revoked(() => {}),
   "an object with a revoked proxy": () => ({ a: [revoked({})] }),
   "a proxy that throws": () =>
-    new Proxy({}, {
-      get: () => {
-        throw thrown;
+    new Proxy(
+      {},
+      {
+        get: () => {
+          throw thrown;
+        },
+        ownKeys: () => {
+          throw thrown;
+        },
+        getPrototypeOf: () => {
+          throw thrown;
+        },
       },
-      ownKeys: () => {
-        throw thrown;
-      },
-      getPrototypeOf: () => {
-        throw thrown;
-      },
-    }),
+    ),
   "a proxy without end": () => {
-    const proxy: unknown = new Proxy({}, {
-      get: () => proxy,
-      ownKeys: () => ["a"],
-      getOwnPropertyDescriptor: () => ({
-        value: proxy,
-        enumerable: true,
-        configurable: true,
-        writable: true,
-      }),
-    });
+    const proxy: unknown = new Proxy(
+      {},
+      {
+        get: () => proxy,
+        ownKeys: () => ["a"],
+        getOwnPropertyDescriptor: () => ({
+          value: proxy,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        }),
+      },
+    );
     return proxy;
   },
   "a sparse array": () => sparse(2 ** 32 - 1),
@@ -201,12 +302,10 @@ export const TRAPS: Readonly<Record<string, () => unknown>> = {
     return cycle;
   },
   "100,000 levels": () => nested(100_000),
-  "a Map of 100,000 levels": () =>
-    new Map([[nested(100_000), nested(100_000)]]),
+  "a Map of 100,000 levels": () => new Map([[nested(100_000), nested(100_000)]]),
   "an array whose length lies": () =>
     new Proxy([], {
-      get: (target, name) =>
-        name === "length" ? 2 ** 53 : Reflect.get(target, name),
+      get: (target, name) => (name === "length" ? 2 ** 53 : Reflect.get(target, name)),
     }),
   "a Date that is none": () => Object.create(Date.prototype),
   "a Map that is none": () => Object.create(Map.prototype),
@@ -240,10 +339,7 @@ export async function spring(cache: Cache): Promise<void> {
     // As an input of a batch: it fails alone.
     const results = [];
     for await (const result of asked.map([make(), 5], { concurrency: 2 })) {
-      results.push(
-        result.ok || result.error instanceof PanzaError ||
-          result.error === thrown,
-      );
+      results.push(result.ok || result.error instanceof PanzaError || result.error === thrown);
     }
     assertEquals(results, [true, true], what("a batch"));
     // As a result: its caller gets it, whether or not it can be stored.
@@ -267,10 +363,7 @@ export async function spring(cache: Cache): Promise<void> {
         // Not what the types allow.
         cache.cache(options as Record<string, never>);
       } catch (error) {
-        assert(
-          error instanceof TypeError || error === thrown,
-          what(error),
-        );
+        assert(error instanceof TypeError || error === thrown, what(error));
       }
     }
     assertEquals(Reflect.get({}, "polluted"), undefined, name);
@@ -284,9 +377,7 @@ export async function hostile(extent: Extent): Promise<unknown> {
   const equal = await confuseKeys(extent);
   await changeValues(extent);
   const mutated = mutateEntries(extent);
-  for (
-    const make of [() => new MemoryCache(), () => new SQLiteCache(":memory:")]
-  ) {
+  for (const make of [() => new MemoryCache(), () => new SQLiteCache(":memory:")]) {
     await using cache = make();
     await mixNames(cache);
   }

@@ -40,16 +40,14 @@ test("Cache keeps ids and keys of every class of Unicode apart", async () => {
 test("S3Cache keeps prefixes, ids and keys of every class of Unicode apart", async () => {
   await withBucket(async (bucket, _client, server) => {
     const prefixes = ["é", "e\u0301", "a%2Fb", "a b", "😀", "ß/א", "+", "a_b"];
-    const caches = prefixes.map((prefix) =>
-      new S3Cache(`${bucket}/${prefix}`, optionsFor(server))
-    );
+    const caches = prefixes.map((prefix) => new S3Cache(`${bucket}/${prefix}`, optionsFor(server)));
     for (const [index, cache] of caches.entries()) {
       await cache.set("place", index);
     }
     await using cache = new S3Cache(`${bucket}/names`, optionsFor(server));
     await mixNames(cache);
     for (const [index, one] of caches.entries()) {
-      assert(await one.get("place") === index);
+      assert((await one.get("place")) === index);
       await one.bustAll();
       assert(!(await one.read("place")).hit);
       await one.close();

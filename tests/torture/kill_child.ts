@@ -21,20 +21,20 @@ async function sqlite(): Promise<void> {
   const cache = new SQLiteCache(place, {
     onError: (error) => console.log(`trouble ${error.name}: ${error.message}`),
   });
-  const small = cache.cache({ id: "small" })(async (n: number) =>
-    await Promise.resolve(smallValue(n))
+  const small = cache.cache({ id: "small" })(
+    async (n: number) => await Promise.resolve(smallValue(n)),
   );
-  const large = cache.cache({ id: "large" })(async (n: number) =>
-    await Promise.resolve(largeValue(n))
+  const large = cache.cache({ id: "large" })(
+    async (n: number) => await Promise.resolve(largeValue(n)),
   );
-  const mapped = cache.cache({ id: "mapped" })(async (n: number) =>
-    await Promise.resolve(smallValue(n))
+  const mapped = cache.cache({ id: "mapped" })(
+    async (n: number) => await Promise.resolve(smallValue(n)),
   );
-  const passing = cache.cache({ id: "passing", ttl: 1 })(async (n: number) =>
-    await Promise.resolve(smallValue(n))
+  const passing = cache.cache({ id: "passing", ttl: 1 })(
+    async (n: number) => await Promise.resolve(smallValue(n)),
   );
-  const junk = cache.cache({ id: "junk" })(async (n: number) =>
-    await Promise.resolve(smallValue(n))
+  const junk = cache.cache({ id: "junk" })(
+    async (n: number) => await Promise.resolve(smallValue(n)),
   );
   console.log("begin");
   await Promise.all([
@@ -71,8 +71,8 @@ async function s3(): Promise<void> {
     credentials: { accessKeyId: "test", secretAccessKey: "test-secret" },
   });
   console.log("begin");
-  const huge = cache.cache({ id: "huge" })(async (n: number) =>
-    await Promise.resolve(hugeValue(n))
+  const huge = cache.cache({ id: "huge" })(
+    async (n: number) => await Promise.resolve(hugeValue(n)),
   );
   for (let n = 1;; n++) {
     await huge(n);

@@ -8,12 +8,7 @@ import { open } from "../../src/encoding/codec.ts";
 import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { start } from "../support/child.ts";
-import {
-  newBucketName,
-  optionsFor,
-  plainClient,
-  testServer,
-} from "../support/s3_server.ts";
+import { newBucketName, optionsFor, plainClient, testServer } from "../support/s3_server.ts";
 import { assertIntact } from "../support/sqlite_files.ts";
 import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
@@ -28,9 +23,7 @@ interface Survey {
 }
 
 /** Kills a writer at random moments, from its first system call to the thick of it. */
-export async function killWriters(
-  { count, seed }: Extent,
-): Promise<Survey> {
+export async function killWriters({ count, seed }: Extent): Promise<Survey> {
   const random = new Random(seed);
   const folder = temporaryFolder();
   let path = "";
@@ -44,11 +37,7 @@ export async function killWriters(
       acknowledged = new Set();
     }
     const first = (round % 3) * 100_000;
-    const child = start("torture/kill_child.ts", [
-      "sqlite",
-      path,
-      String(first),
-    ]);
+    const child = start("torture/kill_child.ts", ["sqlite", path, String(first)]);
     await child.said("begin");
     await delay(random.next() ** 3 * 400);
     for (const line of await child.kill()) {
@@ -71,8 +60,7 @@ async function survey(
   await using cache = new SQLiteCache(path, {
     onError: (error) => troubles.push(error.message),
   });
-  const never = (n: number): Promise<unknown> =>
-    Promise.reject(new Error(`ran ${n}`));
+  const never = (n: number): Promise<unknown> => Promise.reject(new Error(`ran ${n}`));
   const functions = {
     small: cache.cache({ id: "small" })(never),
     large: cache.cache({ id: "large" })(never),
@@ -108,19 +96,16 @@ async function survey(
 /** `assertEquals` takes seconds for a megabyte of bytes. */
 function assertSame(left: unknown, right: unknown, message: string): void {
   if (left instanceof Uint8Array && right instanceof Uint8Array) {
-    assert(
-      left.length === right.length &&
-        left.every((byte, at) => byte === right[at]),
-      message,
-    );
+    assert(left.length === right.length && left.every((byte, at) => byte === right[at]), message);
   } else if (typeof left === "string") assert(left === right, message);
   else assertEquals(left, right, message);
 }
 
 /** Kills writers while the parts of an object are on their way. */
-export async function killUploads(
-  { count, seed }: Extent,
-): Promise<{ acknowledged: number; unfinished: number }> {
+export async function killUploads({
+  count,
+  seed,
+}: Extent): Promise<{ acknowledged: number; unfinished: number }> {
   const random = new Random(seed);
   const server = await testServer();
   const client = plainClient(server);
@@ -129,11 +114,7 @@ export async function killUploads(
   for (let round = 0; round < count; round++) {
     const Bucket = newBucketName();
     await client.send(new CreateBucketCommand({ Bucket }));
-    const child = start("torture/kill_child.ts", [
-      "s3",
-      server.endpoint,
-      Bucket,
-    ]);
+    const child = start("torture/kill_child.ts", ["s3", server.endpoint, Bucket]);
     await child.said("begin");
     await delay(200 + random.next() * 1300);
     const lines = (await child.kill()).filter((line) => line !== "begin");

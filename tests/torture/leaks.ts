@@ -38,13 +38,11 @@ const CONCURRENCY = 50;
 
 const failure = new Error("the function failed");
 const limit = limitConcurrency(20);
-const limited = limit(
-  async (n: number, _options?: { signal: AbortSignal }) => {
-    await Promise.resolve();
-    if (n % 97 === 0) throw failure;
-    return { n, text: `value ${n}` };
-  },
-);
+const limited = limit(async (n: number, _options?: { signal: AbortSignal }) => {
+  await Promise.resolve();
+  if (n % 97 === 0) throw failure;
+  return { n, text: `value ${n}` };
+});
 const limitPerKey = limitConcurrency(1, {
   deriveKey: (n: number) => String(n),
 });
@@ -60,30 +58,31 @@ async function work(
   const random = new Random(seed);
   const fn = cache.cache({ id: "work" })(limited);
   let left = count;
-  await Promise.all(Array.from({ length: CONCURRENCY }, async () => {
-    while (left-- > 0) {
-      const n = first + random.below(keys);
-      const turn = random.below(100);
-      try {
-        if (turn === 0) await fn.bustCache(n);
-        else if (turn < 15) {
-          const controller = new AbortController();
-          const call = fn(n, { signal: controller.signal });
-          controller.abort(failure);
-          await call;
-        } else if (turn < 20) await Promise.all([fn(n), fn(n), fn(n)]);
-        else if (turn < 22) {
-          await fn.map([n, n + 1], { concurrency: 2 }).values();
-        } else if (turn < 70) await perKey(n);
-        else assertEquals((await fn(n)).n, n);
-      } catch (error) {
-        const isExpected = error === failure ||
-          (error instanceof AggregateError &&
-            error.errors.every((one) => one === failure));
-        if (!isExpected) throw error;
+  await Promise.all(
+    Array.from({ length: CONCURRENCY }, async () => {
+      while (left-- > 0) {
+        const n = first + random.below(keys);
+        const turn = random.below(100);
+        try {
+          if (turn === 0) await fn.bustCache(n);
+          else if (turn < 15) {
+            const controller = new AbortController();
+            const call = fn(n, { signal: controller.signal });
+            controller.abort(failure);
+            await call;
+          } else if (turn < 20) await Promise.all([fn(n), fn(n), fn(n)]);
+          else if (turn < 22) {
+            await fn.map([n, n + 1], { concurrency: 2 }).values();
+          } else if (turn < 70) await perKey(n);
+          else assertEquals((await fn(n)).n, n);
+        } catch (error) {
+          const isExpected = error === failure ||
+            (error instanceof AggregateError && error.errors.every((one) => one === failure));
+          if (!isExpected) throw error;
+        }
       }
-    }
-  }));
+    }),
+  );
   assertEquals([limit.activeCount, limit.pendingCount], [0, 0]);
   assertEquals([limitPerKey.activeCount, limitPerKey.pendingCount], [0, 0]);
   await cache.bustAll();
@@ -102,10 +101,7 @@ interface Growth {
  *
  * @param callsPerKey How many there are for each key, all in all.
  */
-export async function leak(
-  { count, seed }: Extent,
-  callsPerKey: number = 1,
-): Promise<Growth> {
+export async function leak({ count, seed }: Extent, callsPerKey: number = 1): Promise<Growth> {
   const unhandled: unknown[] = [];
   const note = (reason: unknown): void => {
     unhandled.push(reason);
@@ -126,7 +122,7 @@ export async function leak(
     await round();
     const before = await heap();
     await round();
-    const grown = await heap() - before;
+    const grown = (await heap()) - before;
     assertEquals(unhandled, [], `seed ${seed}`);
     return { part: grown / before, bytesPerCall: grown / (count / 2) };
   } finally {

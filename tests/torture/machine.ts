@@ -49,10 +49,7 @@ async function call(
     if (index === inputs.length >> 1) meanwhile();
     assertEquals(await fn(n), valueOf(n));
   }
-  assertEquals(
-    await fn.map(inputs, { concurrency: 3 }).values(),
-    inputs.map(valueOf),
-  );
+  assertEquals(await fn.map(inputs, { concurrency: 3 }).values(), inputs.map(valueOf));
   await cache.close();
   return { runs, kinds, messages };
 }
@@ -87,20 +84,14 @@ export async function refuseWrites(): Promise<void> {
   const path = join(folder, "read.db");
   await call((options) => new SQLiteCache(path, options), inputs(5));
   const handle = new DatabaseSync(path, { readOnly: true });
-  const came = await call(
-    (options) => new SQLiteCache(handle, options),
-    inputs(10),
-  );
+  const came = await call((options) => new SQLiteCache(handle, options), inputs(10));
   handle.close();
   assert(came.runs >= 5);
   assertEquals(came.kinds, new Set(["write"]));
   const file = join(folder, "file");
   writeFileSync(file, "");
   for (const nowhere of [join(file, "cache.db"), folder]) {
-    const { kinds } = await call(
-      (options) => new SQLiteCache(nowhere, options),
-      inputs(3),
-    );
+    const { kinds } = await call((options) => new SQLiteCache(nowhere, options), inputs(3));
     assertEquals(kinds, new Set(["read", "write"]));
   }
 }
@@ -108,15 +99,16 @@ export async function refuseWrites(): Promise<void> {
 /** A file, its companions or its folder that vanish while they are used. */
 export async function removeFiles(): Promise<void> {
   for (
-    const names of [["cache.db"], ["cache.db-wal"], ["cache.db-shm"], [
-      "cache.db",
-      "cache.db-wal",
-      "cache.db-shm",
-    ], ["."]]
+    const names of [
+      ["cache.db"],
+      ["cache.db-wal"],
+      ["cache.db-shm"],
+      ["cache.db", "cache.db-wal", "cache.db-shm"],
+      ["."],
+    ]
   ) {
     const folder = join(temporaryFolder(), "deep");
-    const open = (options: CacheOptions) =>
-      new SQLiteCache(join(folder, "cache.db"), options);
+    const open = (options: CacheOptions) => new SQLiteCache(join(folder, "cache.db"), options);
     await call(open, inputs(20), () => {
       for (const name of names) {
         rmSync(join(folder, name), { recursive: true, force: true });
@@ -132,9 +124,7 @@ export async function removeFiles(): Promise<void> {
 const YEAR_MS = 365 * 24 * 3600 * 1000;
 
 /** A clock that jumps a year back and forth between calls. */
-export async function turnClock(
-  open: (options: CacheOptions) => Cache,
-): Promise<void> {
+export async function turnClock(open: (options: CacheOptions) => Cache): Promise<void> {
   const errors: Error[] = [];
   const cache = open({ onError: (error) => errors.push(error) });
   const real = Date.now;
@@ -184,11 +174,10 @@ export async function turnClock(
 /** How many handles of a file this process has open, where the system tells. */
 function handlesOf(path: string): number | undefined {
   // Not by reading it: that asks for more rights than the tests have.
-  const { stdout } = spawnSync(
-    "ls",
-    ["-l", `/proc/${process.pid}/fd`],
-    { encoding: "utf8", maxBuffer: 2 ** 26 },
-  );
+  const { stdout } = spawnSync("ls", ["-l", `/proc/${process.pid}/fd`], {
+    encoding: "utf8",
+    maxBuffer: 2 ** 26,
+  });
   // It complains of handles that other threads close in this moment, and lists the rest.
   return stdout ? stdout.split(path).length - 1 : undefined;
 }
@@ -201,17 +190,22 @@ export async function openMany({ count }: Extent): Promise<void> {
     { length: count },
     () => new SQLiteCache(path, { onError: (error) => errors.push(error) }),
   );
-  const results = await Promise.all(caches.map(async (cache, index) => {
-    const fn = cache.cache({ id: "work" })((n: number) =>
-      Promise.resolve(n + 1)
-    );
-    return await fn(index % 10);
-  }));
-  results.forEach((result, index) => assertEquals(result, index % 10 + 1));
+  const results = await Promise.all(
+    caches.map(async (cache, index) => {
+      const fn = cache.cache({ id: "work" })((n: number) => Promise.resolve(n + 1));
+      return await fn(index % 10);
+    }),
+  );
+  results.forEach((result, index) => assertEquals(result, (index % 10) + 1));
   const opened = handlesOf(path);
   await Promise.all(caches.map((cache) => cache.close()));
   // Past what the system allows they are told of, and nobody's call fails.
-  if (count <= 200) assertEquals(errors.map(({ message }) => message), []);
+  if (count <= 200) {
+    assertEquals(
+      errors.map(({ message }) => message),
+      [],
+    );
+  }
   if (opened !== undefined) {
     assert(opened >= Math.min(count, 100), `${opened} handles are seen`);
     assertEquals(handlesOf(path), 0);
@@ -232,8 +226,7 @@ export async function mount(): Promise<string> {
     return "not done: this process may not mount a file system";
   }
   try {
-    const open = (options: CacheOptions) =>
-      new SQLiteCache(join(place, "cache.db"), options);
+    const open = (options: CacheOptions) => new SQLiteCache(join(place, "cache.db"), options);
     const full = await call(open, inputs(200));
     assert(full.kinds.has("write"), "the disk was full");
     assert(!full.kinds.has("damaged") && !full.kinds.has("backend"));

@@ -6,13 +6,7 @@ import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { optionsFor, withBucket } from "../support/s3_server.ts";
 import { deny } from "./denials.ts";
-import {
-  fillDatabase,
-  openMany,
-  refuseWrites,
-  removeFiles,
-  turnClock,
-} from "./machine.ts";
+import { fillDatabase, openMany, refuseWrites, removeFiles, turnClock } from "./machine.ts";
 import { disorder } from "./timers.ts";
 
 // Tries to make a full database fail a call, or spoil what it holds.
@@ -40,9 +34,7 @@ test("A cache bears a clock that is set back and forward by a year", async () =>
   await turnClock((options) => new MemoryCache(options));
   await turnClock((options) => new SQLiteCache(":memory:", options));
   await withBucket(async (bucket, _client, server) => {
-    await turnClock((options) =>
-      new S3Cache(bucket, { ...optionsFor(server), ...options })
-    );
+    await turnClock((options) => new S3Cache(bucket, { ...optionsFor(server), ...options }));
   });
 });
 

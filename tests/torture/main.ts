@@ -46,9 +46,7 @@ const chosen = positionals.length > 0 ? positionals : Object.keys(SCENARIOS);
 for (const name of chosen) {
   const scenario = SCENARIOS[name];
   if (scenario === undefined) {
-    console.error(
-      `torture: there is no ${name}, only ${Object.keys(SCENARIOS).join(", ")}`,
-    );
+    console.error(`torture: there is no ${name}, only ${Object.keys(SCENARIOS).join(", ")}`);
     process.exit(2);
   }
   const [most, run] = scenario;

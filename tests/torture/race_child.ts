@@ -15,7 +15,7 @@ let opened: OpenRaced | undefined;
 console.log("ready");
 for await (const line of createInterface({ input: process.stdin })) {
   const [number, path = "", name, microseconds, then] = line.split(" ");
-  const { cache, raced, reports } = opened ??= openRaced(path);
+  const { cache, raced, reports } = (opened ??= openRaced(path));
   // Most of them meet while they open it, some while one of them moves it or uses the next one.
   if (Number(microseconds) > 0) await delay(Number(microseconds) / 1000);
   await Promise.all(resultsOf(Number(name)).map((n) => raced(n)));

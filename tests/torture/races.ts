@@ -1,13 +1,6 @@
 /** Processes that meet one damaged database in the same moment: one moves it, and nobody loses. */
 
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
@@ -35,7 +28,7 @@ const APART_US = 20_000;
 const NOTICED_MS = 300;
 
 const PAGE_BYTES = 8192;
-const GARBAGE = "garbage ".repeat(5 * PAGE_BYTES / 8);
+const GARBAGE = "garbage ".repeat((5 * PAGE_BYTES) / 8);
 
 /** What the racers found. */
 interface Races {
@@ -61,44 +54,52 @@ interface Spoiled {
 
 const MOVED = ["DatabaseMovedError"];
 
-const SPOILED: readonly Spoiled[] = [{
-  what: "garbage",
-  told: MOVED,
-  spoil: (path) => {
-    writeFileSync(path, GARBAGE);
-    rmSync(`${path}-wal`);
+const SPOILED: readonly Spoiled[] = [
+  {
+    what: "garbage",
+    told: MOVED,
+    spoil: (path) => {
+      writeFileSync(path, GARBAGE);
+      rmSync(`${path}-wal`);
+    },
   },
-}, {
-  what: "garbage, and a log",
-  told: MOVED,
-  spoil: (path) => writeFileSync(path, GARBAGE),
-}, {
-  what: "a header and garbage",
-  told: MOVED,
-  spoil: (path) => {
-    writeFileSync(path, readFileSync(path).fill(0xa5, 100));
-    rmSync(`${path}-wal`);
+  {
+    what: "garbage, and a log",
+    told: MOVED,
+    spoil: (path) => writeFileSync(path, GARBAGE),
   },
-}, {
-  what: "nothing but a log",
-  told: [],
-  spoil: (path) => rmSync(path),
-}, {
-  what: "an empty file, and a log",
-  told: [],
-  spoil: (path) => truncateSync(path),
-}, {
-  what: "an empty file",
-  told: [],
-  spoil: (path) => {
-    truncateSync(path);
-    rmSync(`${path}-wal`);
+  {
+    what: "a header and garbage",
+    told: MOVED,
+    spoil: (path) => {
+      writeFileSync(path, readFileSync(path).fill(0xa5, 100));
+      rmSync(`${path}-wal`);
+    },
   },
-}, {
-  what: "no folder",
-  told: [],
-  spoil: (path) => rmSync(dirname(path), { recursive: true }),
-}];
+  {
+    what: "nothing but a log",
+    told: [],
+    spoil: (path) => rmSync(path),
+  },
+  {
+    what: "an empty file, and a log",
+    told: [],
+    spoil: (path) => truncateSync(path),
+  },
+  {
+    what: "an empty file",
+    told: [],
+    spoil: (path) => {
+      truncateSync(path);
+      rmSync(`${path}-wal`);
+    },
+  },
+  {
+    what: "no folder",
+    told: [],
+    spoil: (path) => rmSync(dirname(path), { recursive: true }),
+  },
+];
 
 /**
  * Lets several processes open one database that is damaged, emptied or gone, and store results in
@@ -111,10 +112,7 @@ export async function race({ count, seed }: Extent): Promise<Races> {
   const folder = temporaryFolder();
   const template = join(folder, "template.db");
   await makeTemplate(template);
-  const racers = Array.from(
-    { length: RACERS },
-    () => start("torture/race_child.ts", []),
-  );
+  const racers = Array.from({ length: RACERS }, () => start("torture/race_child.ts", []));
   await Promise.all(racers.map((racer) => racer.said("ready")));
   let damaged = 0;
   let orphaned = 0;
@@ -133,9 +131,9 @@ export async function race({ count, seed }: Extent): Promise<Races> {
       await delay(random.next() * 10);
       overwrite(path, 100, GARBAGE.length);
       const reports = await finished;
-      reports.push(...await use(path, () => Promise.resolve()));
+      reports.push(...(await use(path, () => Promise.resolve())));
       await delay(NOTICED_MS);
-      reports.push(...await run("close"));
+      reports.push(...(await run("close")));
       const names = namesOf(reports);
       assert(`${names}` === "" || `${names}` === `${MOVED}`, where + names);
     } else {
@@ -145,7 +143,11 @@ export async function race({ count, seed }: Extent): Promise<Races> {
       assertEquals(namesOf(reports), spoiled.told, `${where}: ${reports}`);
       assertKept(place, before, where);
     }
-    await assertUsable(path, racers.flatMap((_, n) => resultsOf(n)), where);
+    await assertUsable(
+      path,
+      racers.flatMap((_, n) => resultsOf(n)),
+      where,
+    );
     const files = readdirSync(place).join();
     if (files.includes(".damaged-")) damaged++;
     if (files.includes(".orphaned-")) orphaned++;
@@ -183,9 +185,7 @@ async function letRace(
     const line = `${number} ${path} ${name} ${microseconds()} ${then}`;
     racer.process.stdin?.write(`${line}\n`);
   });
-  const said = await Promise.all(
-    racers.map((racer) => racer.saidAfter(`done ${number} `)),
-  );
+  const said = await Promise.all(racers.map((racer) => racer.saidAfter(`done ${number} `)));
   return said.flatMap((reports): string[] => JSON.parse(reports));
 }
 
@@ -194,11 +194,7 @@ function namesOf(reports: readonly string[]): string[] {
 }
 
 /** Looks for results, and whether the database can be used without a word. */
-async function assertUsable(
-  path: string,
-  results: readonly number[],
-  what: string,
-): Promise<void> {
+async function assertUsable(path: string, results: readonly number[], what: string): Promise<void> {
   const reports = await use(path, async (raced) => {
     for (const n of results) {
       const found = await raced.readCache(n);
@@ -232,10 +228,7 @@ export function openRaced(path: string): OpenRaced {
 }
 
 /** Uses a database, reads and stores; resolves with what was told. */
-async function use(
-  path: string,
-  work: (raced: Raced) => Promise<void>,
-): Promise<string[]> {
+async function use(path: string, work: (raced: Raced) => Promise<void>): Promise<string[]> {
   const { cache, raced, reports } = openRaced(path);
   await using _ = cache;
   await work(raced);

@@ -45,9 +45,7 @@ export async function disorder({ count, seed }: Extent): Promise<Disorder> {
     const what = `seed ${seed}, round ${round}`;
     await disorderly(
       (options) =>
-        round % 4 === 0
-          ? new SQLiteCache(":memory:", options)
-          : new MemoryCache(options),
+        round % 4 === 0 ? new SQLiteCache(":memory:", options) : new MemoryCache(options),
       random,
       came,
       what,
@@ -77,17 +75,21 @@ async function disorderly(
     attempts: ATTEMPTS,
     backoff: { min: 10, max: 40 },
     when: (error) => error === failure,
-    after: () => random.below(3) === 0 ? random.below(30) : undefined,
+    after: () => (random.below(3) === 0 ? random.below(30) : undefined),
   });
   const fn = cache.cache({
     id: "work",
     ttl: TTL_MS,
     staleWhileRevalidate: STALE_MS,
-  })(again(limit(async (n: number) => {
-    starts.push(performance.now());
-    if (random.below(3) === 0) throw failure;
-    return await Promise.resolve({ n, at: Date.now() });
-  })));
+  })(
+    again(
+      limit(async (n: number) => {
+        starts.push(performance.now());
+        if (random.below(3) === 0) throw failure;
+        return await Promise.resolve({ n, at: Date.now() });
+      }),
+    ),
+  );
   const underWay = new Set<Call>();
   const call = async (n: number): Promise<void> => {
     const one = { n, earliest: Date.now() };
@@ -125,9 +127,13 @@ async function disorderly(
     }
     await settle();
     if (
-      calls.length === CALLS && underWay.size === 0 &&
-      limit.pendingCount === 0 && time.timers === 0
-    ) break;
+      calls.length === CALLS &&
+      underWay.size === 0 &&
+      limit.pendingCount === 0 &&
+      time.timers === 0
+    ) {
+      break;
+    }
   }
   await Promise.all(calls);
   for (const [index, start] of starts.entries()) {

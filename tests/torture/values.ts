@@ -10,7 +10,7 @@ export function smallValue(n: number): unknown {
 
 /** A value of about half a megabyte to two: text for even inputs, bytes for odd ones. */
 export function largeValue(n: number): string | Uint8Array {
-  const length = 500_000 + (n * 104_729) % 1_500_000;
+  const length = 500_000 + ((n * 104_729) % 1_500_000);
   if (n % 2 === 0) return `${n},`.repeat(length).slice(0, length);
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at++) bytes[at] = (at * 31 + n) & 0xff;
