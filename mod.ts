@@ -19,14 +19,8 @@
  * @module
  */
 
-export type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  Report,
-  StoredEntry,
-} from "./src/backend/contract.ts";
+export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
+export type { StoredEntry } from "./src/encoding/entry.ts";
 export { Batch, type MapOptions, type MapResult } from "./src/core/batch.ts";
 export type { BatchProgress } from "./src/base/batch_progress.ts";
 export {

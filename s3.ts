@@ -24,7 +24,8 @@ import { S3Backend } from "./src/s3/backend.ts";
 import type { S3Options } from "./src/s3/client.ts";
 
 export { S3Backend, type S3Options };
-export type { Backend, EntryInfo, Report, StoredEntry } from "./src/backend/contract.ts";
+export type { Backend, EntryInfo, Report } from "./src/backend/contract.ts";
+export type { StoredEntry } from "./src/encoding/entry.ts";
 export type { S3ClientLike, S3Credentials } from "./src/s3/client.ts";
 
 /** Options of {@linkcode S3Cache}. */

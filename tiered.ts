@@ -23,14 +23,8 @@ import { type CacheOptions, splitCacheOptions } from "./src/core/options.ts";
 import { TieredBackend, type TieredOptions } from "./src/tiered/backend.ts";
 
 export { TieredBackend, type TieredOptions };
-export type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  Report,
-  StoredEntry,
-} from "./src/backend/contract.ts";
+export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
+export type { StoredEntry } from "./src/encoding/entry.ts";
 
 /** Options of {@linkcode TieredCache}. */
 export interface TieredCacheOptions extends TieredOptions, CacheOptions {}

@@ -10,7 +10,8 @@ import { isDeepStrictEqual } from "node:util";
 import v8 from "node:v8";
 import { Encoder } from "npm:cbor-x@1.6.8/index-no-eval";
 import { Packr } from "npm:msgpackr@2.1.3/index-no-eval";
-import { decode, encode, type Encoded, open, seal } from "../src/encoding/codec.ts";
+import { decode, encode, type Encoded } from "../src/encoding/codec.ts";
+import { open, seal } from "../src/encoding/entry.ts";
 import { values } from "./work.ts";
 
 interface Codec<Stored> {

@@ -35,23 +35,7 @@
  * @module
  */
 
-/** One stored result, encoded; a backend keeps its fields as they are. */
-export interface StoredEntry {
-  /** The encoded value: text where JSON is exact, bytes otherwise. */
-  readonly data: string | Uint8Array;
-  /** The name of the encoding, version included: ASCII letters, digits, `-` and `.`. */
-  readonly format: string;
-  /** The checksum of the entry and of where it belongs, 0 to 2³² − 1. */
-  readonly checksum: number;
-  /** When it was stored, in whole milliseconds since the Unix epoch. */
-  readonly storedAt: number;
-  /** When it stops being fresh, in milliseconds since the Unix epoch; `null` is never. */
-  readonly expiresAt: number | null;
-  /** Until when it may still be served stale, in milliseconds; `null` is for ever. */
-  readonly staleUntil: number | null;
-  /** What the call cost that made it, in milliseconds; 0 when unknown. */
-  readonly durationMs: number;
-}
+import type { StoredEntry } from "../encoding/entry.ts";
 
 /** What a listing tells of an entry. */
 export interface EntryInfo {

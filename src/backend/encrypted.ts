@@ -9,8 +9,9 @@
  */
 
 import { decryptAesGcm, encryptAesGcm } from "@std/crypto/aes-gcm";
-import type { Backend, EntryInfo, Pruned, PruneRule, Report, StoredEntry } from "./contract.ts";
-import { ENCRYPTED, type EntryTimes, isIntact, seal } from "../encoding/codec.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./contract.ts";
+import { ENCRYPTED, type EntryTimes, isIntact, seal } from "../encoding/entry.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 
 /**

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { StoredEntry } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import type { BatchProgress } from "../base/batch_progress.ts";
 import type { Asked, Calls, CallStatus, Found, Known } from "./call.ts";
 import { decode, encode, type Encoded } from "../encoding/codec.ts";

@@ -22,7 +22,8 @@
 import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../backend/contract.ts";
 import { Batch, type MapOptions } from "./batch.ts";
 import { type CacheRead, type CallDetail, Calls } from "./call.ts";
-import { encode, open, seal } from "../encoding/codec.ts";
+import { encode } from "../encoding/codec.ts";
+import { open, seal } from "../encoding/entry.ts";
 import { type Duration, parseDuration } from "../base/duration.ts";
 import {
   CacheMissError,

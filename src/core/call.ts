@@ -4,8 +4,9 @@
  * @module
  */
 
-import type { StoredEntry } from "../backend/contract.ts";
-import { decode, encode, type Encoded, open, seal } from "../encoding/codec.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { decode, encode, type Encoded } from "../encoding/codec.ts";
+import { open, seal } from "../encoding/entry.ts";
 import { processStart } from "../base/runtime.ts";
 import { warn } from "../base/env.ts";
 import {

@@ -1,22 +1,13 @@
 /**
- * Values to stored entries and back: JSON text where JSON is exact, the compact form elsewhere, and
- * a checksum over all of it.
+ * Values to text or bytes and back: JSON text where JSON is exact, the compact form elsewhere.
  *
  * @module
  */
 
-import type { StoredEntry } from "../backend/contract.ts";
-import { checksumOf } from "./checksum.ts";
-import { DamagedEntryError, quote } from "../base/errors.ts";
+import { quote } from "../base/errors.ts";
 import { isDense, LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
 import { unpack } from "./unpack.ts";
-
-/** What `encode` writes and `decode` reads. */
-const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
-
-/** The format of what `encryption.ts` made of an entry of one of those. */
-export const ENCRYPTED = "aes-gcm-1";
 
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
 export interface Encoded {
@@ -103,56 +94,5 @@ export function decode({ format, data }: Encoded): unknown {
       return unpack(data);
     default:
       throw new SyntaxError(`format ${quote(format)} is unknown`);
-  }
-}
-
-/** What an entry tells beside its value. */
-export type EntryTimes = Pick<StoredEntry, "storedAt" | "expiresAt" | "staleUntil" | "durationMs">;
-
-/** Puts an entry together, with the checksum that binds it to its place. */
-export function seal(id: string, key: string, encoded: Encoded, times: EntryTimes): StoredEntry {
-  const { storedAt, expiresAt, staleUntil, durationMs } = times;
-  // Written out: spreading costs three times as much.
-  const entry = {
-    data: encoded.data,
-    format: encoded.format,
-    checksum: 0,
-    storedAt,
-    expiresAt,
-    staleUntil,
-    durationMs,
-  };
-  entry.checksum = checksumOf(id, key, entry);
-  return entry;
-}
-
-/** Whether an entry is whole and stands where it was stored. */
-export function isIntact(id: string, key: string, entry: StoredEntry): boolean {
-  return checksumOf(id, key, entry) === entry.checksum;
-}
-
-/**
- * Checks an entry and decodes its value, each time anew: the caller owns what it gets.
- *
- * @throws {DamagedEntryError} If it is damaged, stands in a wrong place or has an unknown format.
- */
-export function open(id: string, key: string, entry: StoredEntry): unknown {
-  if (!isIntact(id, key, entry)) {
-    throw new DamagedEntryError("its checksum does not match", id, key);
-  }
-  if (!FORMATS.has(entry.format)) {
-    throw new DamagedEntryError(
-      entry.format === ENCRYPTED
-        ? "it is encrypted, and the cache was opened without encrypt"
-        : `its format ${quote(entry.format)} is unknown`,
-      id,
-      key,
-    );
-  }
-  try {
-    return decode(entry);
-  } catch (cause) {
-    // What the parsers of the runtime say quotes the value, and no message may.
-    throw new DamagedEntryError("it cannot be decoded", id, key, { cause });
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Backend, EntryInfo, StoredEntry } from "../backend/contract.ts";
+import type { Backend, EntryInfo } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { CacheClosedError, optionMessage, refuseUnknownOptions } from "../base/errors.ts";
 
 /** Options of {@linkcode MemoryBackend}. */

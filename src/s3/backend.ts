@@ -18,7 +18,8 @@
  * @module
  */
 
-import type { Backend, EntryInfo, Report, StoredEntry } from "../backend/contract.ts";
+import type { Backend, EntryInfo, Report } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import {
   BackendError,
   BucketNotFoundError,

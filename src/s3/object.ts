@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { EntryInfo, StoredEntry } from "../backend/contract.ts";
+import type { EntryInfo } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 
 /** Metadata of an object: ASCII names and values. */
 export type Metadata = Readonly<Record<string, string>>;

@@ -4,14 +4,8 @@
  * @module
  */
 
-import type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  Report,
-  StoredEntry,
-} from "../backend/contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule, Report } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import {
   BackendError,
   CacheClosedError,

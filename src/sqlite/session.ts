@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Report, StoredEntry } from "../backend/contract.ts";
+import type { Report } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { BackendError, DamagedEntryError, PanzaError } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
 import {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { EntryInfo, StoredEntry } from "../backend/contract.ts";
+import type { EntryInfo } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 
 /** An id and a key as one text. */
 export function quoted(id: string, key: string): string {

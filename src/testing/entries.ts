@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Backend, EntryInfo, StoredEntry } from "../backend/contract.ts";
+import type { Backend, EntryInfo } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 
 /** The tests of the kit as its groups of clauses register them. */
 export interface Kit<Store> {

@@ -6,7 +6,8 @@
 
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
-import type { Backend, EntryInfo, Pruned, PruneRule, StoredEntry } from "../backend/contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
 import { requireInteger } from "../base/integer.ts";
 import { randomNumbers } from "./random.ts";

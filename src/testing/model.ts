@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Backend, StoredEntry } from "../backend/contract.ts";
+import type { Backend } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { randomNumbers } from "./random.ts";
 import { quoted, same, sameInfos, sameList } from "./assert.ts";
 import { infoOf, list, makeEntry, type Pair } from "./entries.ts";

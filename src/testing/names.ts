@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Backend, StoredEntry } from "../backend/contract.ts";
+import type { Backend } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { equal, quoted, same, sameList } from "./assert.ts";
 import { fill, type Kit, list, makeEntry, type Pair } from "./entries.ts";
 import { ALL_BYTES, JOINS, NAMES } from "./samples.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Backend, StoredEntry } from "../backend/contract.ts";
+import type { Backend } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { equal, fail, same, sameList } from "./assert.ts";
 import { type Kit, list, makeEntry } from "./entries.ts";
 import { ALL_BYTES, BYTES, TEXTS } from "./samples.ts";

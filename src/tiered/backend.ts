@@ -27,9 +27,9 @@ import {
   type Pruned,
   type PruneRule,
   type Report,
-  type StoredEntry,
 } from "../backend/contract.ts";
-import { isIntact } from "../encoding/codec.ts";
+import { type StoredEntry } from "../encoding/entry.ts";
+import { isIntact } from "../encoding/entry.ts";
 import { type Duration, parseDuration } from "../base/duration.ts";
 import {
   BackendError,

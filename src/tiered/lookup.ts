@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { StoredEntry } from "../backend/contract.ts";
-import { isIntact } from "../encoding/codec.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { isIntact } from "../encoding/entry.ts";
 import { DamagedEntryError, type PanzaError } from "../base/errors.ts";
 import type { Tier } from "./tier.ts";
 import type { Search } from "./order.ts";

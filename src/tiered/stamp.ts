@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { StoredEntry } from "../backend/contract.ts";
-import { seal } from "../encoding/codec.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { seal } from "../encoding/entry.ts";
 
 const STAMPED = /^(.+)\.seen-(\d{1,16})$/;
 

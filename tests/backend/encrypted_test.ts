@@ -11,13 +11,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  StoredEntry,
-} from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { Cache } from "../../src/core/cache.ts";
 import { EncryptedBackend } from "../../src/backend/encrypted.ts";
 import { CacheClosedError, DamagedEntryError } from "../../src/base/errors.ts";
@@ -225,7 +220,7 @@ for (const { name, run } of PLACES) {
         await using cache = open({ encrypt });
         await cache.set("a", "of a", { ttl: "1h" });
       }
-      const { seal } = await import("../../src/encoding/codec.ts");
+      const { seal } = await import("../../src/encoding/entry.ts");
       const backend = bare();
       const entry = await backend.get("", "a");
       assert(entry !== undefined);
@@ -330,7 +325,7 @@ test("fn.map() over an encrypted cache misses the damaged entry alone", async ()
 
 // Tries to find a bit whose change goes unseen.
 test("EncryptedBackend.get() finds every flipped bit, whatever the checksum says", async () => {
-  const { seal } = await import("../../src/encoding/codec.ts");
+  const { seal } = await import("../../src/encoding/entry.ts");
   const inner = new MemoryBackend();
   const backend = new EncryptedBackend(inner, [await newKey()]);
   const times = {

@@ -4,7 +4,8 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import fc from "fast-check";
 import type { Backend, PruneRule } from "../../src/backend/contract.ts";
 import { Cache } from "../../src/core/cache.ts";
-import { encode, seal } from "../../src/encoding/codec.ts";
+import { encode } from "../../src/encoding/codec.ts";
+import { seal } from "../../src/encoding/entry.ts";
 import { BackendError, CacheClosedError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { PruneOptions } from "../../src/backend/prune.ts";

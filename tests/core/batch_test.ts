@@ -10,7 +10,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import type { StoredEntry } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { Batch, type MapResult } from "../../src/core/batch.ts";
 import type { BatchProgress } from "../../src/base/batch_progress.ts";
 import { Cache } from "../../src/core/cache.ts";
@@ -946,7 +946,7 @@ test("fn.map() with BUST_CACHE computes each older entry once", async () => {
   const before = old.cache({ id: "f" })(double);
   await before.map([1, 2, 3], { concurrency: 1 }).values();
   // Entries as another process has left them, long ago.
-  const { seal } = await import("../../src/encoding/codec.ts");
+  const { seal } = await import("../../src/encoding/entry.ts");
   for (const n of [1, 2, 3]) {
     const key = await before.key(n);
     const { format, data } = (await backend.get("f", key)) as StoredEntry;

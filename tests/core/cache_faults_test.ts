@@ -2,7 +2,8 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import type { Backend, StoredEntry } from "../../src/backend/contract.ts";
+import type { Backend } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { Cache } from "../../src/core/cache.ts";
 import {
   BackendError,

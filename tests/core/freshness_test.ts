@@ -2,7 +2,7 @@
 import process from "node:process";
 import { after, test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
-import type { StoredEntry } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { Cache } from "../../src/core/cache.ts";
 import { CacheMissError, CacheOnlyError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";

@@ -12,8 +12,9 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
-import type { StoredEntry } from "../../src/backend/contract.ts";
-import { decode, encode, type EntryTimes, isIntact, open, seal } from "../../src/encoding/codec.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
+import { decode, encode } from "../../src/encoding/codec.ts";
+import { type EntryTimes, isIntact, open, seal } from "../../src/encoding/entry.ts";
 import { DamagedEntryError, UncacheableValueError } from "../../src/base/errors.ts";
 import { anything } from "../support/anything.ts";
 import { Amount, AWKWARD_VALUES, VIEW_CLASSES } from "../support/awkward_values.ts";

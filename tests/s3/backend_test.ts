@@ -16,7 +16,8 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import fc from "fast-check";
-import type { Backend, StoredEntry } from "../../src/backend/contract.ts";
+import type { Backend } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import {
   BackendError,
   BucketNotFoundError,

@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { StoredEntry } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { BackendError } from "../../src/base/errors.ts";
 import { randomNumbers } from "../../src/testing/random.ts";
 import { S3Backend } from "../../s3.ts";

@@ -25,7 +25,7 @@ import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import fc from "fast-check";
-import type { StoredEntry } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { BackendError, CacheClosedError, DatabaseMovedError } from "../../src/base/errors.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { isDamage, SQLITE, sqliteCode } from "../../src/sqlite/driver.ts";

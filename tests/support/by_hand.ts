@@ -2,7 +2,8 @@
 
 import { setImmediate } from "node:timers";
 import { assert } from "@std/assert";
-import type { Backend, EntryInfo, StoredEntry } from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { MemoryBackend } from "../../memory.ts";
 
 /** One run of a function of {@linkcode byHand}: it goes on for ever until the test settles it. */

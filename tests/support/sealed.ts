@@ -3,8 +3,9 @@
  * conformance kit, whose checksums are made up, also walks the ways that only intact entries take.
  */
 
-import type { Backend, EntryInfo, StoredEntry } from "../../src/backend/contract.ts";
-import { seal } from "../../src/encoding/codec.ts";
+import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
+import { seal } from "../../src/encoding/entry.ts";
 
 const SEALED = /^(.+)\.sum(\d+)$/;
 

@@ -15,7 +15,7 @@ import {
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { assert, assertEquals } from "@std/assert";
-import type { StoredEntry } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { temporaryFolder } from "./temp.ts";
 

@@ -1,7 +1,9 @@
 /** What the tests of tiers share: intact entries, and stores that tell what they were asked. */
 
-import type { Backend, EntryInfo, StoredEntry } from "../../src/backend/contract.ts";
-import { encode, open, seal } from "../../src/encoding/codec.ts";
+import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
+import { encode } from "../../src/encoding/codec.ts";
+import { open, seal } from "../../src/encoding/entry.ts";
 import { OPERATION_NAMES } from "../../src/testing/faulty.ts";
 import { MemoryBackend } from "../../memory.ts";
 import { FaultyBackend } from "../../testing.ts";

@@ -7,13 +7,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type {
-  Backend,
-  EntryInfo,
-  Pruned,
-  PruneRule,
-  StoredEntry,
-} from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { CacheClosedError } from "../../src/base/errors.ts";
 import { prune } from "../../src/backend/prune.ts";
 import { FaultyBackend, type Operation, testBackend, type TestOptions } from "../../testing.ts";

@@ -2,8 +2,8 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { StoredEntry } from "../../src/backend/contract.ts";
-import { open } from "../../src/encoding/codec.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
+import { open } from "../../src/encoding/entry.ts";
 import { MemoryBackend } from "../../memory.ts";
 import { FaultyBackend } from "../../testing.ts";
 import { TieredBackend } from "../../tiered.ts";

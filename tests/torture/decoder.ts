@@ -2,7 +2,8 @@
 
 import process from "node:process";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { encode, type Encoded, open, seal } from "../../src/encoding/codec.ts";
+import { encode, type Encoded } from "../../src/encoding/codec.ts";
+import { open, seal } from "../../src/encoding/entry.ts";
 import { DamagedEntryError } from "../../src/base/errors.ts";
 import { HEADER_BYTES, MAGIC, padded } from "../../src/encoding/packed.ts";
 import { AWKWARD_VALUES } from "../support/awkward_values.ts";

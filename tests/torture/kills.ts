@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { CreateBucketCommand, DeleteBucketCommand } from "@aws-sdk/client-s3";
 import { assert, assertEquals } from "@std/assert";
-import { open } from "../../src/encoding/codec.ts";
+import { open } from "../../src/encoding/entry.ts";
 import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { start } from "../support/child.ts";

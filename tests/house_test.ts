@@ -1,0 +1,112 @@
+/** The shape of the house: doors at the root, rooms under src/, and who may import whom. */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path/posix";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { assertEquals } from "@std/assert";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+
+/** A folder imports the folders of earlier lines, never one beside it. */
+const FLOORS: readonly (readonly string[])[] = [
+  ["base"],
+  ["encoding", "limits"],
+  ["backend"],
+  ["core", "memory", "sqlite", "s3", "tiered", "progress", "testing"],
+];
+
+const FLOOR = new Map(
+  FLOORS.flatMap((rooms, floor) => rooms.map((room) => [room, floor])),
+);
+
+function typescript(folder: string, recursive: boolean): string[] {
+  return readdirSync(join(ROOT, folder), { recursive, encoding: "utf8" })
+    .map((file) => join(folder, file.replaceAll("\\", "/")))
+    .filter((file) => file.endsWith(".ts")).sort();
+}
+
+/** Every import of a published file: what it is written as, types and `import()` included. */
+function importsOf(file: string): string[] {
+  const code = readFileSync(join(ROOT, file), "utf8").replace(
+    /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm,
+    "",
+  );
+  return [
+    ...code.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*|^import\s+)"([^"]+)"/gm),
+  ]
+    .map(([, specifier]) => specifier ?? "");
+}
+
+/** Why a file may not import a path; `undefined` when it may. */
+function objection(file: string, path: string): string | undefined {
+  const [, from] = /^src\/(\w+)\//.exec(file) ?? [];
+  const [, to] = /^src\/(\w+)\//.exec(path) ?? [];
+  if (from === undefined || from === to) return undefined;
+  if (to === undefined) {
+    return `${file} imports ${path}: a room imports no door`;
+  }
+  const above = (FLOOR.get(to) ?? Infinity) >= (FLOOR.get(from) ?? -Infinity);
+  return above ? `${file} imports ${path}: ${to} is not before ${from}` : undefined;
+}
+
+/** The files that can be reached from a file through imports, without itself unless in a circle. */
+function reachable(
+  file: string,
+  graph: ReadonlyMap<string, readonly string[]>,
+): Set<string> {
+  const seen = new Set<string>();
+  const visit = (from: string): void => {
+    for (const next of graph.get(from) ?? []) {
+      if (!seen.has(next)) visit(seen.add(next) && next);
+    }
+  };
+  visit(file);
+  return seen;
+}
+
+const FILES = [...typescript("", false), ...typescript("src", true)];
+const GRAPH: ReadonlyMap<string, readonly string[]> = new Map(
+  FILES.map((file) => [
+    file,
+    importsOf(file).filter((each) => each.startsWith("."))
+      .map((each) => join(dirname(file), each)),
+  ]),
+);
+
+test("The files at the root are the exports of the package, and nothing else", () => {
+  const { exports } = JSON.parse(readFileSync(join(ROOT, "deno.json"), "utf8"));
+  assertEquals(
+    typescript("", false),
+    Object.values<string>(exports).map((each) => each.slice(2)).sort(),
+  );
+});
+
+test("A folder imports the folders before it, never one beside it, and never a door", () => {
+  const objections = [...GRAPH].flatMap(([file, paths]) =>
+    paths.map((path) => objection(file, path))
+  );
+  assertEquals(objections.filter((each) => each !== undefined), []);
+});
+
+test("Every room under src/ has its floor", () => {
+  assertEquals(readdirSync(join(ROOT, "src")).sort(), [...FLOOR.keys()].sort());
+});
+
+test("No published file imports itself, over however many others", () => {
+  assertEquals(FILES.filter((file) => reachable(file, GRAPH).has(file)), []);
+});
+
+test("The rule of the house refuses what it should", () => {
+  const refused = [
+    ["src/base/a.ts", "src/encoding/b.ts"],
+    ["src/encoding/a.ts", "src/limits/b.ts"],
+    ["src/core/a.ts", "src/sqlite/b.ts"],
+    ["src/core/a.ts", "memory.ts"],
+  ] as const;
+  for (const [file, path] of refused) {
+    assertEquals(typeof objection(file, path), "string", file);
+  }
+  assertEquals(objection("src/core/a.ts", "src/base/b.ts"), undefined);
+  assertEquals(objection("mod.ts", "src/sqlite/b.ts"), undefined);
+});
