@@ -89,7 +89,7 @@ const MOST_BAR = 30;
 /** The columns around a bar: `[] `. */
 const BAR_EDGES = 3;
 /** The width from which a bar is worth the parts that it takes the place of. */
-const ROOM_FOR_BAR = 40;
+const ROOM_FOR_BAR = 60;
 
 /** A bar and as many parts as have room; of a very narrow line, the beginning. */
 export function fit(parts: readonly string[], sum: Tally, room: number): string {
