@@ -22,6 +22,12 @@ function recorder(columns: number | undefined, options: ProgressBarOptions = {})
   return { bar, drawn, write, shown: () => screen(drawn.join("")) };
 }
 
+/** Each drawing of the line, without its control characters. */
+function drawingsIn(output: string): string[] {
+  // deno-lint-ignore no-control-regex
+  return output.match(/(?<=\r)[^\r\n\x1b]+(?=\x1b\[K)/g) ?? [];
+}
+
 /** The lines that a terminal shows after this output; its width does not matter. */
 function screen(output: string): string[] {
   const lines = [""];
@@ -187,7 +193,7 @@ test("progressBar() begins anew with each batch, and sums those that run at once
     fn.map(inputs, { concurrency: 1, onProgress: bar }).values()
   );
   await time.tick(650);
-  assertMatch(shown().at(-1) ?? "", /4\/5 80% in 0.6s, 0.1s left, 1 running/);
+  assertMatch(shown().at(-1) ?? "", /4\/5 80% in 0.6s, 0.2s left, 1 running/);
   await time.tick(300);
   await Promise.all(both);
   assertEquals(shown().map((line) => line.replace(/^\[#{30}\] /, "")), [
@@ -305,7 +311,7 @@ test("progressBar() fits any width, and cuts no number", async () => {
     await time.tick(5_000);
     bar(report({ hits: 100, misses: 20, shared: 3, failed: 5, running: 12 }));
     await time.tick(100);
-    assert(drawn.every((text) => text.replace("\r", "").replace("\x1b[K", "").length < columns));
+    assert(drawingsIn(drawn.join("")).every((drawing) => drawing.length < columns));
     if (columns > 20) assertMatch(shown()[0] ?? "", /128\/1000 12% in 5.1s(, |$)/);
     if (columns > 33) assertMatch(shown()[0] ?? "", /s left(, |$)/);
     bar(report({ finished: true }));
@@ -356,4 +362,73 @@ test("progressBar() refuses bad options by name", () => {
     // Each is wrong on purpose, which the types would refuse already.
     assertThrows(() => Reflect.apply(progressBar, undefined, [options]), kind, message);
   }
+});
+
+const CHILD = commandOf("fixtures/progress_child.ts", ["--allow-env", "--allow-run=stty"]);
+const LINES = ["run 1", "result 0", "after 0", "result 1", "after 1", "result 2", "after 2"];
+
+/** What the child writes, on a pseudo-terminal (`script` of util-linux) if it has columns. */
+async function run(mode: string, columns?: number, variables: Record<string, string> = {}) {
+  const words = [...CHILD, mode].map((part) => `'${part}'`).join(" ");
+  const command = columns === undefined ? words : `stty cols ${columns}; ${words}`;
+  const started: [string, ...string[]] = columns === undefined
+    ? ["sh", "-c", command]
+    : ["script", "-qec", command, "/dev/null"];
+  const surroundings = { variables: { TERM: "xterm", ...variables }, stdin: "" };
+  const { code, stdout, stderr } = await launch(started, surroundings).end();
+  assertEquals(code, 0, stderr);
+  return { stdout, stderr, output: stdout.replaceAll("\r\n", "\n") };
+}
+
+test("progressBar() redraws one line beside what a program prints, on real terminals", async (t) => {
+  for (
+    const [name, columns, variables] of [
+      ["a terminal", 80, {}],
+      ["a terminal without colour", 80, { NO_COLOR: "1" }],
+      ["a narrow terminal", 24, {}],
+    ] as const
+  ) {
+    await t.test(name, async () => {
+      const { output } = await run("print", columns, variables);
+      const lines = screen(output);
+      assertEquals(lines.pop(), "");
+      assertMatch(lines.pop() ?? "", /^(\[#+\] )?3\/3 100% in 0\.\ds, hits 0, misses 2, shared 1$/);
+      // The second run begins while the loop has the first result in hand.
+      assertEquals(lines.filter((line) => line !== "run 2"), LINES);
+      assertEquals(lines.length, LINES.length + 1);
+      const drawings = drawingsIn(output);
+      assert(drawings.length >= 3, output);
+      assert(drawings.every((drawing) => drawing.length < columns), drawings.join("\n"));
+      // deno-lint-ignore no-control-regex
+      assert(!/\x1b\[[\d;]*m/.test(output), "a colour");
+    });
+  }
+});
+
+test("progressBar() fits a terminal that becomes narrow", async () => {
+  const { output } = await run("resize", 100);
+  const [wide, narrow] = output.split("narrow").map(drawingsIn);
+  assert(wide?.some((drawing) => drawing.length > 40), output);
+  assert(narrow?.length && narrow.every((drawing) => drawing.length < 40), output);
+});
+
+test("progressBar() writes whole lines into a pipe and where TERM is dumb", async (t) => {
+  for (const [name, columns] of [["a pipe", undefined], ["a dumb terminal", 80]] as const) {
+    await t.test(name, async () => {
+      const { output, stderr } = await run("print", columns, { TERM: "dumb" });
+      // Bun colours every error on a terminal.
+      // deno-lint-ignore no-control-regex
+      const all = (output + stderr).replaceAll(/\x1b\[[\d;]*m/g, "");
+      // deno-lint-ignore no-control-regex
+      assert(!/[\r\x1b]/.test(all), JSON.stringify(all));
+      const lines = all.trimEnd().split("\n");
+      assertMatch(lines.pop() ?? "", /^3\/3 100% in 0\.\ds, hits 0, misses 2, shared 1$/);
+      assertEquals(lines.sort(), [...LINES, "run 2"].sort());
+    });
+  }
+});
+
+test("progressBar() keeps no process alive whose batch is never read to its end", async () => {
+  const { stdout } = await run("abandon");
+  assertEquals(stdout, "result 0\n");
 });
