@@ -35,18 +35,14 @@ export interface BatchProgress {
 }
 
 /**
- * An `onProgress` function, which may have methods for the other moments of a batch. Each is given
- * the batch, by which a listener of several batches tells them apart.
+ * An `onProgress` function, which may have methods for other moments of a batch. Each is given the
+ * batch, by which a listener of several batches tells them apart.
  */
 export interface ProgressListener {
-  /** Called after each change of the progress. */
+  /** Called when the batch starts, after each change, and as `finished` when it ends, however. */
   (progress: BatchProgress, batch: object): void;
-  /** Called when the batch starts to take inputs. */
-  begin?(batch: object): void;
   /** Called right before a result is handed to the consumer, who may print until `beforeWait`. */
   beforeResult?(batch: object): void;
   /** Called when the consumer has come back and waits for a result that is not ready yet. */
   beforeWait?(batch: object): void;
-  /** Called once, when the batch has ended: well, badly or early. */
-  end?(batch: object): void;
 }

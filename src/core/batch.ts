@@ -255,7 +255,6 @@ class BatchRun<Input, Value> {
     signal?.addEventListener("abort", abort);
     const unwatch = this.#calls.watch((key) => this.#forget(key));
     try {
-      this.#moment("begin");
       // Before the first result, which may take minutes: so that a bar is drawn.
       if (!this.#ended) this.#notify(false);
       while (true) {
@@ -286,7 +285,6 @@ class BatchRun<Input, Value> {
       unwatch();
       await this.#source.leave();
       this.#notify(true);
-      this.#moment("end");
     }
     if (this.#failure !== undefined) throw this.#failure.error;
   }
@@ -543,7 +541,7 @@ class BatchRun<Input, Value> {
     }
   }
 
-  #moment(name: "begin" | "beforeResult" | "beforeWait" | "end"): void {
+  #moment(name: "beforeResult" | "beforeWait"): void {
     try {
       const listener: ProgressListener | undefined = this.#options.onProgress;
       listener?.[name]?.(this);

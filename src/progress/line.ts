@@ -6,79 +6,61 @@
 
 import type { BatchProgress } from "../base/batch_progress.ts";
 
-/** The counts that a line shows: of one batch, or the sum of several. */
-export type Tally = Pick<
-  BatchProgress,
-  "done" | "total" | "running" | "hits" | "misses" | "shared" | "failed" | "unstored" | "counted"
->;
+/** What a line counts: sums over batches. */
+export class Tally {
+  done = 0;
+  /** `NaN` where a batch does not know its own. */
+  total = 0;
+  running = 0;
+  hits = 0;
+  misses = 0;
+  shared = 0;
+  failed = 0;
+  unstored = 0;
+  spent = 0;
+  saved = 0;
 
-/** The sum of no batch. */
-export const NOTHING: Tally = {
-  done: 0,
-  total: 0,
-  running: 0,
-  hits: 0,
-  misses: 0,
-  shared: 0,
-  failed: 0,
-  unstored: 0,
-};
-
-/** Adds a batch to a sum; `given` is its total where it does not know it. */
-export function add(sum: Tally, batch: Tally, given: number | undefined): Tally {
-  const total = batch.total ?? given;
-  const counted = batch.counted ?? sum.counted;
-  return {
-    done: sum.done + batch.done,
-    total: sum.total === undefined || total === undefined ? undefined : sum.total + total,
-    running: sum.running + batch.running,
-    hits: sum.hits + batch.hits,
-    misses: sum.misses + batch.misses,
-    shared: sum.shared + batch.shared,
-    failed: sum.failed + batch.failed,
-    unstored: sum.unstored + batch.unstored,
-    ...counted && {
-      counted: {
-        spent: (sum.counted?.spent ?? 0) + (batch.counted?.spent ?? 0),
-        saved: (sum.counted?.saved ?? 0) + (batch.counted?.saved ?? 0),
-      },
-    },
-  };
+  /** Adds a batch, with the total that was given where it knows none. */
+  add(batch: BatchProgress, givenTotal: number = NaN): void {
+    for (
+      const name of ["done", "running", "hits", "misses", "shared", "failed", "unstored"] as const
+    ) this[name] += batch[name];
+    this.total += batch.total ?? givenTotal;
+    this.spent += batch.counted?.spent ?? 0;
+    this.saved += batch.counted?.saved ?? 0;
+  }
 }
 
 /**
  * The parts of a line, the most important first.
  *
- * @param sum What is shown.
+ * @param tally The counts.
  * @param elapsedMs The time since the start, in milliseconds.
- * @param speed The rate while inputs are left; unset at the end.
+ * @param speed The rate while batches run; unset at the end.
  */
 export function describe(
-  sum: Tally,
+  tally: Tally,
   elapsedMs: number,
   speed?: { readonly perSecond: number | undefined },
 ): string[] {
-  const { done, total, failed, unstored, shared, counted } = sum;
-  // A given total that was too small says nothing.
-  const left = total === undefined || done > total ? undefined : total - done;
-  const perSecond = speed?.perSecond;
-  const hasStopped = speed === undefined && left !== undefined && left > 0;
-  const progress = total === undefined || left === undefined
-    ? `${done} done`
-    : hasStopped
-    ? `${done}/${total}`
-    : `${done}/${total} ${total === 0 ? 100 : Math.floor(100 * done / total)}%`;
+  const { done, total, failed, unstored, shared, spent, saved } = tally;
+  const left = total - done;
+  const hasStopped = speed === undefined && left > 0;
+  // A given total may be too small, which shows before the batch knows its own.
+  let progress = left >= 0 ? `${done}/${total}` : `${done} done`;
+  if (left >= 0 && !hasStopped) progress += ` ${total ? Math.floor(100 * done / total) : 100}%`;
   const parts = [`${progress} in ${formatTime(elapsedMs)}`];
+  const perSecond = speed?.perSecond;
   if (hasStopped) parts.push("stopped");
-  if (perSecond !== undefined && left) parts.push(`${formatTime(1000 * left / perSecond)} left`);
-  if (speed !== undefined) parts.push(`${sum.running} running`);
+  if (perSecond !== undefined && left > 0) {
+    parts.push(`${formatTime(1000 * left / perSecond)} left`);
+  }
+  if (speed !== undefined) parts.push(`${tally.running} running`);
   if (failed > 0) parts.push(`failed ${failed}`);
   if (unstored > 0) parts.push(`not kept ${unstored}`);
-  parts.push(`hits ${sum.hits}`, `misses ${sum.misses}`);
+  parts.push(`hits ${tally.hits}`, `misses ${tally.misses}`);
   if (shared > 0) parts.push(`shared ${shared}`);
-  if (counted) {
-    parts.push(`spent ${formatAmount(counted.spent)}`, `saved ${formatAmount(counted.saved)}`);
-  }
+  if (spent || saved) parts.push(`spent ${formatAmount(spent)}`, `saved ${formatAmount(saved)}`);
   if (perSecond !== undefined) parts.push(`${formatRate(perSecond)}/s`);
   return parts;
 }
@@ -88,26 +70,21 @@ const LEAST_BAR = 10;
 const MOST_BAR = 30;
 /** The columns around a bar: `[] `. */
 const BAR_EDGES = 3;
-/** The width from which a bar is worth the parts that it takes the place of. */
+/** The width from which a bar may take the place of parts. */
 const ROOM_FOR_BAR = 60;
 
-/** A bar and as many parts as have room; of a very narrow line, the beginning. */
-export function fit(parts: readonly string[], sum: Tally, room: number): string {
+/** A bar, and as many parts as have room beside it; of a very narrow line, the beginning. */
+export function fit(parts: readonly string[], { done, total }: Tally, room: number): string {
   const [first = "", ...rest] = parts;
-  const space = room - (room < ROOM_FOR_BAR ? 0 : LEAST_BAR + BAR_EDGES);
-  let text = first.slice(0, Math.max(room, 0));
+  const forText = room < ROOM_FOR_BAR ? room : room - LEAST_BAR - BAR_EDGES;
+  let text = first.slice(0, room);
   for (const part of rest) {
     // A number that is cut would be another number.
-    if (text.length + 2 + part.length > space) break;
+    if (text.length + 2 + part.length > forText) break;
     text += `, ${part}`;
   }
-  return withBar(text, sum, room);
-}
-
-/** The text, with a bar before it where both have room. */
-export function withBar(text: string, { done, total }: Tally, room: number): string {
   const width = Math.min(MOST_BAR, room - text.length - BAR_EDGES);
-  if (total === undefined || done > total || width < LEAST_BAR) return text;
+  if (!(done <= total) || width < LEAST_BAR) return text;
   const full = total === 0 ? width : Math.floor(width * done / total);
   return `[${"#".repeat(full)}${"-".repeat(width - full)}] ${text}`;
 }
@@ -122,8 +99,8 @@ function formatRate(perSecond: number): string {
 }
 
 function formatTime(milliseconds: number): string {
-  const seconds = Math.round(milliseconds / 1000);
   if (milliseconds < 9_950) return `${(milliseconds / 1000).toFixed(1)}s`;
+  const seconds = Math.round(milliseconds / 1000);
   if (seconds < 60) return `${seconds}s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes}m${two(seconds % 60)}s`;
