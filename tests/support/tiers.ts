@@ -4,9 +4,8 @@ import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { encode } from "../../src/encoding/codec.ts";
 import { open, seal } from "../../src/encoding/entry.ts";
-import { OPERATION_NAMES } from "../../src/testing/faulty.ts";
+import { FaultyBackend, OPERATION_NAMES } from "./faulty.ts";
 import { MemoryBackend } from "../../memory.ts";
-import { FaultyBackend } from "../../testing.ts";
 import { TieredBackend, type TieredOptions } from "../../tiered.ts";
 
 /** An intact entry under the id `i`. */

@@ -13,7 +13,7 @@ import { Cache } from "../../src/core/cache.ts";
 import { BackendError, CacheClosedError, DamagedEntryError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { SQLiteBackend, SQLiteCache } from "../../sqlite.ts";
-import { FaultyBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { TieredBackend, TieredCache } from "../../tiered.ts";
 import { ByHand, quiet, reasonOf, stateOf } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
