@@ -31,7 +31,7 @@ testBackend(
     const path = join(folder, `conformance_${files++}.db`);
     return { path, backend: new SQLiteBackend(path) };
   },
-  { again: ({ path }) => new SQLiteBackend(path) },
+  { reopen: ({ path }) => new SQLiteBackend(path) },
 );
 
 testBackend(
@@ -55,10 +55,10 @@ testBackend(
     const paths = [1, 2].map(() => join(folder, `conformance_${files++}.db`));
     return { paths, backend: new TieredBackend(paths.map(openFile)) };
   },
-  { again: ({ paths }) => new TieredBackend(paths.map(openFile)) },
+  { reopen: ({ paths }) => new TieredBackend(paths.map(openFile)) },
 );
 
-// No `again` where a tier belongs to one object: it cannot see what others change behind it.
+// No `reopen` where a tier belongs to one object: it cannot see what others change behind it.
 testBackend(of("TieredBackend of memory and a file, entries intact"), () => ({
   backend: new SealedBackend(
     new TieredBackend([
