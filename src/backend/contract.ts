@@ -7,6 +7,7 @@
  *
  * 1. What `set` stored, `get` returns with equal fields; `data` keeps its kind (text or bytes) and
  *    every code point and byte, from empty to at least 1 MiB. Text is well-formed and has no NUL.
+ *    Only tiers may report an earlier `expiresAt`, still to come: that of an inner copy.
  * 2. `get` of what was never stored, or was deleted, returns `undefined`.
  * 3. `set` replaces the whole entry; a reader sees the old one or the new one, never a mix.
  * 4. Ids and keys are any well-formed strings without NUL, up to 1,000 characters at least: two
@@ -19,9 +20,10 @@
  * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
  *    What is added or removed while it is read may come or not.
  * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
- *     success.
+ *     success. `get` and `getMany`, which may answer at once, may also throw at once.
  * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through
- *     any backend that is open on the same store.
+ *     any backend that is open on the same store. The backend orders nothing else: changes that
+ *     overlap, and reads during a change, may take effect in any order.
  * 12. `close` waits for writes that were accepted, and can be called twice; afterwards every
  *     operation rejects with `CacheClosedError`.
  * 13. The backend keeps no reference to bytes that it was given or has returned: changing them

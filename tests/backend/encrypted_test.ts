@@ -241,7 +241,7 @@ for (const { name, run } of PLACES) {
         assertEquals(await cache.read(key), { hit: false });
       }
       assertEquals(reports.length, 3);
-      await assertRejects(() => cache.backend.get("f", "a"), DamagedEntryError);
+      await assertRejects(async () => await cache.backend.get("f", "a"), DamagedEntryError);
     }));
 
   // Tries to lose values by changing the key.

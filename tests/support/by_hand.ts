@@ -2,7 +2,7 @@
 
 import { setImmediate } from "node:timers";
 import { assert } from "@std/assert";
-import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, Maybe } from "../../src/backend/contract.ts";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { MemoryBackend } from "../../memory.ts";
 
@@ -131,7 +131,7 @@ export class HandBackend implements Backend {
     return held;
   }
 
-  async #run<T>(operation: string, work: () => Promise<T>): Promise<T> {
+  async #run<T>(operation: string, work: () => Maybe<T>): Promise<T> {
     if (this.holding.has(operation)) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       this.held.push({ operation, go: resolve, fail: reject });
@@ -146,7 +146,7 @@ export class HandBackend implements Backend {
     return this.#run("get", () => this.#inner.get(id, key));
   }
 
-  getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
+  getMany(id: string, keys: readonly string[]): Promise<readonly (StoredEntry | undefined)[]> {
     return this.#run("getMany", () => this.#inner.getMany(id, keys));
   }
 

@@ -2,7 +2,7 @@
 
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
-import type { Backend, EntryInfo, Pruned, PruneRule } from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, Maybe, Pruned, PruneRule } from "../../src/backend/contract.ts";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 
 /** The operations that {@linkcode FaultyBackend} can disturb. */
@@ -119,7 +119,7 @@ export class FaultyBackend implements Backend {
     id: string,
     keys: readonly string[],
     signal?: AbortSignal,
-  ): Promise<(StoredEntry | undefined)[]> {
+  ): Promise<readonly (StoredEntry | undefined)[]> {
     const copied = [...keys];
     return this.#run("getMany", () => this.#inner.getMany(id, copied, signal), signal);
   }
@@ -156,7 +156,7 @@ export class FaultyBackend implements Backend {
 
   async #run<Result>(
     operation: Operation,
-    call: () => Result | Promise<Result>,
+    call: () => Maybe<Result>,
     signal?: AbortSignal,
   ): Promise<Result> {
     const finish = await this.#begin(operation, signal);

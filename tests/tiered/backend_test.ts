@@ -537,8 +537,8 @@ test("TieredBackend.close() closes every tier though one fails, and can be calle
   at(faulty, 0).fail("close");
   const error = await assertRejects(() => tiers.close(), BackendError);
   assertStringIncludes(error.message, "1 of 3 tiers failed");
-  await assertRejects(() => at(stores, 1).get("i", "a"), CacheClosedError);
-  await assertRejects(() => at(stores, 2).get("i", "a"), CacheClosedError);
+  await assertRejects(async () => await at(stores, 1).get("i", "a"), CacheClosedError);
+  await assertRejects(async () => await at(stores, 2).get("i", "a"), CacheClosedError);
   assertEquals(await reasonOf(tiers.close()), error);
   const whole = bench(2);
   await Promise.all([whole.tiers.close(), whole.tiers.close()]);
