@@ -7,6 +7,7 @@ import * as exported from "../mod.ts";
 const VALUES: readonly string[] = [
   "BackendError",
   "Batch",
+  "BatchError",
   "BucketNotFoundError",
   "Cache",
   "CacheClosedError",
@@ -24,6 +25,7 @@ const VALUES: readonly string[] = [
   "S3Cache",
   "SQLiteBackend",
   "SQLiteCache",
+  "SchemaError",
   "TieredBackend",
   "TieredCache",
   "UncacheableValueError",
