@@ -1,12 +1,11 @@
 import { memoryUsage } from "node:process";
 import { test } from "node:test";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { CacheClosedError } from "../../src/base/errors.ts";
 import { MemoryBackend } from "../../memory.ts";
+import { collector } from "../support/collected.ts";
 
 /** The bytes that an entry counts beyond its data, id and key, as in `src/memory/backend.ts`. */
 const OVERHEAD = 512;
@@ -21,16 +20,6 @@ function entryOf(data: string | Uint8Array): StoredEntry {
     staleUntil: null,
     durationMs: 3,
   };
-}
-
-/** Asks V8 for a collection; other engines, which know no such flag, do one in time here. */
-function collectGarbage(): void {
-  try {
-    setFlagsFromString("--expose-gc");
-    runInNewContext("gc()");
-  } catch {
-    // Not V8.
-  }
 }
 
 async function keysOf(backend: MemoryBackend, id?: string): Promise<string[]> {
@@ -139,7 +128,7 @@ test("MemoryBackend forgets the keys of entries that it dropped or did not keep"
     await backend.set("i", key.slice(3), entryOf(""));
     if (i % 2 === 0) await backend.set("i", key.slice(3), tooLarge);
   }
-  collectGarbage();
+  collector()();
   const grown = (memoryUsage().heapUsed - before) / 1024 / 1024;
   // The keys that went by hold 230 MiB, half of them each way.
   assert(grown < 50, `the heap has grown by ${grown} MiB`);
