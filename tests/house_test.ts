@@ -126,7 +126,7 @@ named.console + named.process + named.Deno;
   assertEquals(lint.plugins, ["./scripts/lint.ts"]);
 });
 
-test("The rule of the house refuses what it should", () => {
+test("The rule for imports refuses what it should", () => {
   const refused = [
     ["src/base/a.ts", "src/encoding/b.ts"],
     ["src/encoding/a.ts", "src/limits/b.ts"],

@@ -1,4 +1,4 @@
-/** What the root module exports: a list that changes on purpose only. */
+/** The exports of the root module: a list that changes on purpose only. */
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";

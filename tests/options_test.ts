@@ -27,7 +27,7 @@ type WrongValues = Readonly<
 const cache = new MemoryCache();
 const fn = cache.cache({ id: "f" })((n: number) => Promise.resolve(n));
 
-/** What a user calls with options that the types would refuse. */
+/** Calls a function with arguments that its types would refuse. */
 function call(target: unknown, ...args: unknown[]): unknown {
   assert(typeof target === "function");
   return Reflect.apply(target, cache, args);

@@ -71,7 +71,7 @@ class Slot {
  * ```
  */
 export class MemoryBackend implements Backend {
-  /** What it is, for messages. */
+  /** The name of this backend in messages. */
   readonly description = "memory";
   readonly #maxBytes: number;
   /** The slot that closes the ring. */

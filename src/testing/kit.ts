@@ -41,7 +41,7 @@ export interface TestOptions<Store extends OpenStore> {
    * Makes the store fail from now on: every operation on the backend must reject (clause 10).
    */
   readonly breakStore?: (store: Store) => void | Promise<void>;
-  /** Removes what `open` made, after each test; the backend is closed by then. */
+  /** Removes the store that `open` made, after each test; its backend is closed by then. */
   readonly cleanUp?: (store: Store) => void | Promise<void>;
   /**
    * How many entries the tests store that look past the first page of a listing: a positive

@@ -57,7 +57,7 @@ export function testVisibility<Store>(
       const later = await reopen(store);
       try {
         assertEntry(await later.get("id", "key"), makeEntry(ALL_BYTES), "get()");
-        assertEquals(await later.get("id", "deleted"), undefined, "what was deleted");
+        assertEquals(await later.get("id", "deleted"), undefined, "a deleted entry");
       } finally {
         await later.close();
       }
@@ -140,7 +140,7 @@ export function testOwnership<Store>({ check }: Kit<Store>): void {
     ];
     for (const read of [...reads, ...reads]) {
       const entry = await read();
-      assertEntry(entry, expected, "what is read");
+      assertEntry(entry, expected, "a read");
       if (entry?.data instanceof Uint8Array) entry.data.fill(9);
       for (const reread of reads) {
         assertEntry(await reread(), expected, "a later read");

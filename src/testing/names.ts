@@ -124,7 +124,7 @@ export function testNames<Store>(
     }
   });
 
-  check("clause 6: delete() of what is absent succeeds", async (backend) => {
+  check("clause 6: delete() of an absent entry succeeds", async (backend) => {
     await backend.delete("id", "key");
     await backend.delete("", "key");
     await backend.set("id", "other", makeEntry("value"));
@@ -227,7 +227,7 @@ export function testNames<Store>(
     );
 
     checkBoth(
-      "clause 8: clear() leaves what else the store holds",
+      "clause 8: clear() leaves everything else in the store",
       openNeighbour,
       async (first, second) => {
         for (

@@ -37,7 +37,7 @@ export function testPruning<Store>(
   { check, entryCount, breakStore, seed }: Kit<Store>,
 ): void {
   check(
-    `clause 14: prune() deletes and reports what its rule names, nothing else (seed ${seed})`,
+    `clause 14: prune() deletes and reports the entries that its rule names, no others (seed ${seed})`,
     async (backend) => {
       const random = randomNumbers(seed);
       const rules = [...RULES, ...Array.from({ length: RANDOM_RULES }, () => randomRule(random))];
@@ -115,16 +115,16 @@ async function prunesLikeModel(backend: Backend, rule: PruneRule): Promise<void>
   const kept = keptBy(rule, before);
   const deleted = before.filter((entry) => !kept.includes(entry));
   const reported = await pruneBackend(backend, rule);
-  const what = `by prune(${JSON.stringify(rule)})`;
-  assertEquals(reported.entries, deleted.length, `number of entries reported ${what}`);
+  const by = `by prune(${JSON.stringify(rule)})`;
+  assertEquals(reported.entries, deleted.length, `number of entries reported ${by}`);
   assertEquals(
     reported.bytes,
     deleted.reduce((sum, { size }) => sum + size, 0),
-    `number of bytes reported ${what}`,
+    `number of bytes reported ${by}`,
   );
   assertListing(await list(backend), kept);
   for (const { id, key } of deleted) {
-    assertEquals(await backend.get(id, key), undefined, `an entry deleted ${what}`);
+    assertEquals(await backend.get(id, key), undefined, `an entry deleted ${by}`);
   }
 }
 

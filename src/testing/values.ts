@@ -65,7 +65,7 @@ export function testValues<Store>({ check }: Kit<Store>): void {
     );
   });
 
-  check("clause 2: get() of what was never stored is undefined", async (backend) => {
+  check("clause 2: get() of an entry that was never stored is undefined", async (backend) => {
     assertEquals(await backend.get("id", "key"), undefined, "get() on an empty store");
     await backend.set("id", "key", makeEntry("value"));
     for (
@@ -80,7 +80,7 @@ export function testValues<Store>({ check }: Kit<Store>): void {
   });
 
   check(
-    "clause 2: get() of what was deleted is undefined, until it is stored again",
+    "clause 2: get() of a deleted entry is undefined, until it is stored again",
     async (backend) => {
       const entry = makeEntry("value");
       const removals = [

@@ -76,7 +76,7 @@ for (const [rule, must, taken, ofAnotherKind, outOfRange] of RULES) {
   });
 }
 
-test("check() gives what the rules read, and undefined for an option that is unset", () => {
+test("check() returns the values that the rules read, and undefined for an unset option", () => {
   const rules = { ttl: duration, n: required(count()), signal: abortSignal };
   assertEquals(check("try", { ttl: "2s", n: 1 }, rules), { ttl: 2000, n: 1, signal: undefined });
   assertEquals(check("try", Object.create({ ttl: "2s", n: 1 }), rules).ttl, 2000);

@@ -75,7 +75,7 @@ test("dress() keeps the innermost source through any number of wrappers", () => 
   assertEquals([many.name, many.id], ["inner", "a"]);
 });
 
-test("Functions of one name behind limits are told apart by their source", () => {
+test("Functions of one name behind limits are distinguished by their source", () => {
   const cache = new MemoryCache();
   const limit = limitConcurrency(1);
   const one = limit(async function job(): Promise<number> {

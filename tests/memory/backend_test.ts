@@ -111,7 +111,7 @@ test("MemoryBackend keeps everything when maxBytes is Infinity", async () => {
   assertEquals((await keysOf(backend)).length, 150);
 });
 
-test("MemoryBackend keeps 256 MiB unless told otherwise", async () => {
+test("MemoryBackend keeps 256 MiB where maxBytes is unset", async () => {
   const backend = new MemoryBackend();
   // Counted as a little more than 1 MiB each; the engine holds the text once.
   const data = "x".repeat(512 * 1024);

@@ -58,7 +58,7 @@ testBackend(
   { reopen: ({ paths }) => new TieredBackend(paths.map(openFile)) },
 );
 
-// No `reopen` where a tier belongs to one object: it cannot see what others change behind it.
+// No `reopen` where a tier belongs to one object: it cannot see the changes of others.
 testBackend(of("TieredBackend of memory and a file, entries intact"), () => ({
   backend: new SealedBackend(
     new TieredBackend([

@@ -43,7 +43,7 @@ interface ShelfBackend extends Backend {
 /** Replaces steps of a backend; `right` has them as they were, and calls replaced ones. */
 type Override = (self: ShelfBackend, right: Readonly<ShelfBackend>) => Partial<ShelfBackend>;
 
-/** A small backend that keeps the contract, but for what is replaced. */
+/** A small backend that keeps the contract, apart from the steps that are replaced. */
 function shelfBackend(
   override: Override = () => ({}),
   shelf: Shelf = { spaces: new Map(), broken: false },
@@ -139,7 +139,7 @@ function encode(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-/** Changes what is accepted. */
+/** Changes the entries that are accepted. */
 function accepting(change: (entry: StoredEntry) => Partial<StoredEntry>): Override {
   return () => ({ accept: (entry) => ({ ...own(entry), ...change(entry) }) });
 }
@@ -149,7 +149,7 @@ function rewriting(change: (text: string) => string | Uint8Array): Override {
   return accepting(({ data }) => ({ data: typeof data === "string" ? change(data) : data }));
 }
 
-/** Changes what a read answers. */
+/** Changes the entries that a read answers. */
 function answering(change: (entry: StoredEntry) => Partial<StoredEntry>): Override {
   return () => ({ answer: (entry) => ({ ...own(entry), ...change(entry) }) });
 }
@@ -273,7 +273,7 @@ function innerExpiry({ expiresAt }: Pick<StoredEntry, "expiresAt">): { expiresAt
   return { expiresAt: Math.min(expiresAt ?? Infinity, IN_AN_HOUR) };
 }
 
-/** Backends that keep the contract each in a way of its own. */
+/** Different backends that keep the contract. */
 const RIGHT: readonly [string, Override][] = [
   ["keeps the contract", () => ({})],
   ["answers and throws at once", atOnce],
@@ -435,7 +435,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
     ),
   ],
   [
-    "replaces what is not a letter",
+    "replaces every character but letters",
     4,
     changing((id) => id.replaceAll(/\W/g, "_"), (key) => key.replaceAll(/\W/g, "_")),
   ],
@@ -465,7 +465,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
   ["sorts the keys that getMany() is given", 5, (_, right) => ({
     getMany: (id, keys) => right.getMany(id, Array.prototype.sort.call(keys)),
   })],
-  ["rejects a delete of what is absent", 6, (self, right) => ({
+  ["rejects a delete of an absent entry", 6, (self, right) => ({
     delete: async (id, key) => {
       if (!(await self.get(id, key))) throw new Error("not found");
       await right.delete(id, key);
@@ -626,7 +626,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
       void nextTurn().then(() => right.delete(id, key)).catch(() => {});
     },
   })],
-  ["remembers what it read, whatever another backend writes", 11, (self, right) => {
+  ["keeps serving its earlier reads, whatever another backend writes", 11, (self, right) => {
     const read = new Map<string, Found>();
     return {
       set: async (id, key, entry) => {
@@ -687,7 +687,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
   })],
   ["returns its own bytes", 13, () => ({ answer: (entry) => entry })],
   [
-    "prunes what is exactly as old as the rule says",
+    "prunes entries exactly as old as the rule says",
     14,
     pruning(({ storedBefore = -Infinity, ...rule }) => ({
       ...rule,
@@ -695,7 +695,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
     })),
   ],
   [
-    "prunes what expires exactly then",
+    "prunes entries that expire exactly then",
     14,
     pruning(({ expiredBefore = -Infinity, ...rule }) => ({
       ...rule,
@@ -703,7 +703,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
     })),
   ],
   [
-    "does not prune what is past its time where there is a bound",
+    "does not prune expired entries where there is a bound",
     14,
     pruning((rule) =>
       rule.maxEntries === undefined
@@ -780,8 +780,8 @@ test("testBackend() has a test for each numbered clause", () => {
   }
 });
 
-for (const [what, override] of RIGHT) {
-  test(`testBackend() passes a backend that ${what}`, async () => {
+for (const [way, override] of RIGHT) {
+  test(`testBackend() passes a backend that ${way}`, async () => {
     assertEquals(await failures(override), new Map());
   });
 }
