@@ -6,7 +6,7 @@
  */
 
 import type { StoredEntry } from "../encoding/entry.ts";
-import type { BatchProgress } from "../base/batch_progress.ts";
+import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts";
 import type { Asked, Calls, CallStatus, Found, Known } from "./call.ts";
 import { decode, encode, type Encoded } from "../encoding/codec.ts";
 import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
@@ -239,6 +239,7 @@ class BatchRun<Input, Value> {
       shared: 0,
       stale: 0,
       failed: 0,
+      unstored: 0,
       running: 0,
       durationMs: 0,
       savedMs: 0,
@@ -264,11 +265,13 @@ class BatchRun<Input, Value> {
           for (const result of ready) {
             // Counted when it comes out, so that what a consumer sees and counts agree.
             this.#report(result);
+            this.#moment("beforeResult");
             yield result;
           }
         } else if (this.#ended && !this.#isBusy() && !this.#waiting.length) {
           break;
         } else {
+          this.#moment("beforeWait");
           await new Promise<void>((resolve) => (this.#wake = resolve));
         }
       }
@@ -342,8 +345,10 @@ class BatchRun<Input, Value> {
       // Stopped in the meantime: what comes now is not wanted any more.
       if (this.#stopped) return;
       this.#reading = "store";
-      if (inputs.length === 0) this.#ended = true;
-      else await this.#lookUp(inputs);
+      if (inputs.length === 0) {
+        this.#ended = true;
+        this.progress.total = this.#nextIndex;
+      } else await this.#lookUp(inputs);
     } catch (error) {
       this.#failure ??= { error };
       this.#ended = true;
@@ -522,15 +527,24 @@ class BatchRun<Input, Value> {
 
   #notify(finished: boolean): void {
     const { progress } = this;
-    const { onProgress } = this.#options;
+    const onProgress: ProgressListener | undefined = this.#options.onProgress;
     if (finished || onProgress !== undefined) this.#time();
     progress.finished = finished;
     if (onProgress === undefined) return;
     try {
-      const told: unknown = onProgress(progress);
+      const told: unknown = onProgress(progress, this);
       if (told instanceof Promise) {
         told.catch((error: unknown) => this.#calls.reportProgress(error));
       }
+    } catch (error) {
+      this.#calls.reportProgress(error);
+    }
+  }
+
+  #moment(name: "beforeResult" | "beforeWait"): void {
+    try {
+      const listener: ProgressListener | undefined = this.#options.onProgress;
+      listener?.[name]?.(this);
     } catch (error) {
       this.#calls.reportProgress(error);
     }
