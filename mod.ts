@@ -70,9 +70,9 @@ export {
 export { canonicalize, hashKey } from "./hash.ts";
 export {
   MemoryBackend,
+  type MemoryBackendOptions,
   MemoryCache,
   type MemoryCacheOptions,
-  type MemoryOptions,
 } from "./memory.ts";
 export type {
   CacheOptions,

@@ -1,4 +1,4 @@
-/** What wrappers share: how they are applied, and that what they wrap can be seen through them. */
+/** The common part of wrappers: how they are applied, and how the wrapped function shows through. */
 import { test } from "node:test";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { limitConcurrency } from "../../concurrency.ts";
@@ -75,7 +75,7 @@ test("impersonate() keeps the innermost source through any number of wrappers", 
   assertEquals([many.name, many.id], ["inner", "a"]);
 });
 
-test("Functions of one name behind limits are told apart by their source", () => {
+test("Functions of one name behind limits are distinguished by their source", () => {
   const cache = new MemoryCache();
   const limit = limitConcurrency(1);
   const one = limit(async function job(): Promise<number> {
@@ -88,7 +88,7 @@ test("Functions of one name behind limits are told apart by their source", () =>
   assertThrows(() => cache.cache()(two), TypeError, '"job"');
 });
 
-test("A limit around a cached function keeps its methods, and around what it caches changes no key", async () => {
+test("A limit around a cached function keeps its methods, and one inside changes no key", async () => {
   const cache = new MemoryCache();
   let runs = 0;
   const fn = (n: number): Promise<number> => Promise.resolve(n + ++runs);
@@ -107,7 +107,7 @@ test("A limit around a cached function keeps its methods, and around what it cac
   assertEquals(await outside.key(1), await inside.key(1));
 });
 
-test("methodContext() knows functions and methods, and refuses what is neither", () => {
+test("methodContext() takes functions and methods, and refuses everything else", () => {
   const context = { kind: "method", name: "ask", static: false };
   assertEquals(methodContext("try", wrapper, undefined), undefined);
   assertStrictEquals<unknown>(methodContext("try", wrapper, context), context);
