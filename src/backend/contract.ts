@@ -92,6 +92,8 @@ export interface StoreLink {
    * answer is given up counts from the call.
    */
   progress(id: string, key: string): void;
+  /** Whether nothing may be written to the store, not even a copy between tiers. */
+  isReadOnly?(): boolean;
 }
 
 /** A place where entries are kept; see the numbered clauses at the top of this module. */

@@ -9,7 +9,7 @@ import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/pat
 import { builtin } from "../base/runtime.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
-import { ENCRYPTED, open, type StoredEntry } from "../encoding/entry.ts";
+import { isForeign, open, type StoredEntry } from "../encoding/entry.ts";
 import type { CheckedOptions, StandardSchema } from "./options.ts";
 import { Owned } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
@@ -172,14 +172,6 @@ export class Reader {
 async function guarded(schema: StandardSchema, value: unknown): Promise<unknown> {
   const result = await schema["~standard"].validate(value);
   return result.issues === undefined ? result.value : value;
-}
-
-/** Formats of this version and of the entries that other versions may have written. */
-const KNOWN_FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
-
-/** Whether an entry is whole and of a format that this cache must not replace. */
-function isForeign(entry: StoredEntry): boolean {
-  return entry.format === ENCRYPTED || !KNOWN_FORMATS.has(entry.format);
 }
 
 let byteLength: ((text: string) => number) | undefined;

@@ -104,6 +104,7 @@ export class CacheState {
       } else this.report(error, "backend");
     }, {
       order: this.order,
+      isReadOnly: () => this.switches.cacheOnly,
       progress: (id, key) => {
         const scope = this.order.scope(id);
         const place = scope.places.get(key);

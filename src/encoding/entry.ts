@@ -14,6 +14,11 @@ const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
 /** The format of what `encryption.ts` made of an entry of one of those. */
 export const ENCRYPTED = "aes-gcm-1";
 
+/** Whether an entry is encrypted or of another version's format: nothing else may replace it. */
+export function isForeign({ format }: StoredEntry): boolean {
+  return !FORMATS.has(format);
+}
+
 /** One stored result, encoded; a backend keeps its fields as they are. */
 export interface StoredEntry {
   /** The encoded value: text where JSON is exact, bytes otherwise. */

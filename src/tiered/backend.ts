@@ -1,77 +1,62 @@
 /**
  * Several stores as one, nearest first: memory in front of SQLite in front of S3.
  *
- * This file is longer than others because a read and its copies, writes, deletes and what a tier
- * missed of them depend on each other's order; what stands alone is in files of its own.
- *
- * @example A copy in memory in front of a database
- * ```ts
- * import { MemoryCache, SQLiteCache, TieredCache } from "@panza/panza";
- * import { assertEquals } from "@std/assert";
- *
- * await using cache = new TieredCache([
- *   new MemoryCache(),
- *   new SQLiteCache(":memory:"),
- * ]);
- * await cache.set("answer", 42);
- * assertEquals(await cache.get("answer"), 42);
- * ```
- *
  * @module
  */
 
+import { check } from "../base/check.ts";
+import { type Duration, duration } from "../base/duration.ts";
+import { BackendError, CacheClosedError, optionMessage } from "../base/errors.ts";
+import { patienceNow } from "../base/patience.ts";
 import {
   type Backend,
   BACKEND_METHODS,
   type EntryInfo,
+  type Maybe,
   type Pruned,
   type PruneRule,
   type Report,
+  type StoreLink,
 } from "../backend/contract.ts";
-import type { StoredEntry } from "../encoding/entry.ts";
-import { isIntact } from "../encoding/entry.ts";
-import { type Duration, parseDuration } from "../base/duration.ts";
-import {
-  BackendError,
-  CacheClosedError,
-  DamagedEntryError,
-  optionMessage,
-  refuseUnknownOptions,
-} from "../base/errors.ts";
+import { ChangeOrder } from "../backend/order.ts";
 import { prune } from "../backend/prune.ts";
-import { type Answer, Tier } from "./tier.ts";
-import { type Found, Lookup } from "./lookup.ts";
-import { Order, Places } from "./order.ts";
-import { stamp } from "./stamp.ts";
-import { nextTurn } from "../base/turn.ts";
+import { isIntact, seal, type StoredEntry } from "../encoding/entry.ts";
+import { Lookup, mustStay } from "./lookup.ts";
+import { type MissedWrite, nameOf } from "./marks.ts";
+import { after, Tier } from "./tier.ts";
 
 /** Options of {@linkcode TieredBackend}. */
 export interface TieredOptions {
   /**
-   * For how long an entry counts in the inner tiers, all but the last, before the last tier is
-   * asked again: what another machine has busted there is served no longer than that. `Infinity`
-   * (also when unset) is for ever.
+   * How long a copy in an inner tier, all but the last, is fresh, unless the entry itself expires
+   * earlier; afterwards the last tier is asked. What another machine has busted there is served no
+   * longer than that. Above zero; `Infinity` (also when unset) is for ever.
    */
   readonly innerTtl?: Duration;
 }
 
-/** How many entries may be on their way to inner tiers; what is found beyond them is not copied. */
-const MAX_PROMOTIONS = 1_000;
+/** How many copies may be on their way to inner tiers; what is found beyond them is not copied. */
+const MAX_COPIES = 1_000;
 
-/** How many entries are brought to a tier at once that missed them. */
-const CATCH_UP_AT_ONCE = 16;
-
-/** For how long reads may keep a change waiting, in milliseconds. */
-const SLICE_MS = 8;
+/** How many entries are brought at once to a tier that missed them. */
+const BRING_AT_ONCE = 16;
 
 const ACTION = "join tiers";
+
+/** The lookups of one read. */
+interface Search {
+  readonly id: string;
+  readonly lookups: readonly Lookup[];
+  readonly isMany: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /**
  * Keeps entries in several backends, nearest first.
  *
  * A read asks one tier after the other, and copies what it finds to the tiers before. Writes and
- * deletes go to every tier at once. A tier that fails is reported, left alone for 1 to 30 seconds,
- * and then brought what it missed; meanwhile the others serve.
+ * deletes go to every tier at once. A tier that fails to read, or to write, is reported and spared
+ * that for 1 to 30 seconds; meanwhile the others serve, and what it missed is brought afterwards.
  *
  * @example What is found further out is copied inwards
  * ```ts
@@ -89,51 +74,50 @@ const ACTION = "join tiers";
  * ```
  */
 export class TieredBackend implements Backend {
-  /** What they are and where, nearest first. */
+  /** The descriptions of the tiers, nearest first. */
   readonly description: string;
   readonly #tiers: readonly Tier[];
   readonly #innerTtl: number;
-  readonly #order = new Order();
   readonly #reports: Report[] = [];
-  readonly #catchingUp = new Map<Tier, Promise<void>>();
-  readonly #promotions = new Set<Promise<void>>();
-  /** How many prunes are under way. */
-  #pruning = 0;
-  /** Until when reads may follow each other while a change waits for the event loop. */
-  #turnEnds = 0;
-  #closed = false;
+  /** The order of changes: its own until a cache connects, which orders changes from then on. */
+  #order = new ChangeOrder();
+  #link: StoreLink | undefined;
+  /** Copies on their way; none rejects. */
+  readonly #copies = new Set<Promise<void>>();
+  #prunes = 0;
+  /** When the last prune ended, by the order's clock. */
+  #prunedAt = 0;
   #closing: Promise<void> | undefined;
 
   /**
    * Joins backends; they belong to it from now on, and `close()` closes them.
    *
    * @param tiers Backends, or caches whose backends are taken; nearest first, at least one.
-   * @param options For how long inner tiers answer by themselves.
-   * @throws {TypeError} If there is no tier, one that is no backend, or one twice; or if an option
-   * does not exist or has the wrong shape.
+   * @param options How long inner tiers answer by themselves.
+   * @throws {TypeError} If there is no tier, one that is not a backend, or one twice; or if an
+   * option is unknown or of the wrong kind.
    * @throws {RangeError} If `innerTtl` is not above zero.
    */
   constructor(
     tiers: readonly (Backend | { readonly backend: Backend })[],
     options: TieredOptions = {},
   ) {
-    refuseUnknownOptions(ACTION, options, ["innerTtl"]);
+    const { innerTtl = Infinity } = check(ACTION, options, { innerTtl: duration });
     const backends = backendsOf(tiers);
-    const { innerTtl } = options;
-    this.#innerTtl = innerTtl === undefined
-      ? Infinity
-      : parseDuration(ACTION, "innerTtl", innerTtl);
+    this.#innerTtl = innerTtl;
     const listener = {
       report: (error: Error) => this.#report(error),
-      recovered: (tier: Tier) => {
-        void this.#catchUp(tier);
-      },
+      recovered: (tier: Tier) => void this.#bring(tier),
     };
-    this.#tiers = backends.map(
-      (backend, index) => new Tier(backend, index < backends.length - 1, listener),
+    this.#tiers = backends.map((backend, index) =>
+      new Tier(backend, index < backends.length - 1, listener)
     );
-    const names = backends.map(({ description }) => description);
-    this.description = `tiers (${names.join(", ")})`;
+    this.description = `tiers (${backends.map(({ description }) => description).join(", ")})`;
+  }
+
+  /** The place of the last tier, which the others hold copies of. */
+  get location(): string | undefined {
+    return this.#tiers.at(-1)?.backend.location;
   }
 
   /**
@@ -141,20 +125,31 @@ export class TieredBackend implements Backend {
    * another tier made up for.
    *
    * @param report Gets a `BackendError` that names the tier, or a `DamagedEntryError`.
+   * @param link The order that a cache keeps changes in, and a listener for progress.
    */
-  connect(report: Report): void {
+  connect(report: Report, link?: StoreLink): void {
     this.#reports.push(report);
-    for (const { backend } of this.#tiers) backend.connect(report);
+    if (link !== undefined) {
+      this.#link = link;
+      this.#order = link.order;
+    }
+    for (const tier of this.#tiers) {
+      const progress = (id: string, key: string) => {
+        tier.progressAt = patienceNow();
+        link?.progress(id, key);
+      };
+      tier.backend.connect(report, { order: this.#order, progress });
+    }
   }
 
   #report(error: Error): void {
-    // A read that close() overtook is no trouble.
-    if (this.#closed && error.cause instanceof CacheClosedError) return;
+    // A read that close() overtook is not a failure.
+    if (this.#closing !== undefined && error.cause instanceof CacheClosedError) return;
     for (const report of this.#reports) {
       try {
         report(error);
       } catch {
-        // A listener has no say in what comes of the operation.
+        // A listener does not change the outcome of the operation.
       }
     }
   }
@@ -166,18 +161,22 @@ export class TieredBackend implements Backend {
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
    * @param signal Aborts reads that cross a network.
-   * @returns The entry, `undefined` if no tier that answered has it.
+   * @returns The entry, at once if the tiers answer at once; `undefined` if no tier that answered
+   * has it. Its `expiresAt` may be that of an inner copy, which expires earlier.
    * @throws {BackendError} If no tier answered.
    * @throws {CacheClosedError} After `close()`.
    */
-  async get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
+  get(id: string, key: string, signal?: AbortSignal): Maybe<StoredEntry | undefined> {
     this.#assertOpen();
-    if (this.#owesTurn) await this.#giveWay();
-    const lookup = new Lookup(id, key, this.#innerTtl);
-    await this.#look(this.#tiers, id, [lookup], false, signal);
-    const result = this.#resultOf(lookup);
-    if (result instanceof DamagedEntryError) throw result;
-    return result;
+    const lookup = new Lookup(id, key);
+    const search = { id, lookups: [lookup], isMany: false, signal };
+    return after(this.#search(search), () => {
+      if (lookup.best !== undefined) return lookup.best;
+      // Whoever asked checks it too, and reports it.
+      if (lookup.damaged instanceof Error) throw lookup.damaged;
+      if (lookup.hasFailed) throw this.#failure("read", lookup.errors);
+      return lookup.damaged;
+    });
   }
 
   /**
@@ -187,147 +186,106 @@ export class TieredBackend implements Backend {
    * @param keys The keys, in any order; duplicates are answered each.
    * @param signal Aborts reads that cross a network.
    * @returns The entries in the order of the keys, `undefined` where there is none.
-   * @throws {BackendError} If no tier answered for one of them.
+   * @throws {BackendError} If no tier answered for any of them.
    * @throws {CacheClosedError} After `close()`.
    */
-  async getMany(
+  getMany(
     id: string,
     keys: readonly string[],
     signal?: AbortSignal,
-  ): Promise<(StoredEntry | undefined)[]> {
+  ): Maybe<readonly (StoredEntry | undefined)[]> {
     this.#assertOpen();
-    if (this.#owesTurn) await this.#giveWay();
-    const lookups = keys.map((key) => new Lookup(id, key, this.#innerTtl));
-    await this.#look(this.#tiers, id, lookups, true, signal);
-    return lookups.map((lookup) => {
-      const result = this.#resultOf(lookup);
-      if (!(result instanceof DamagedEntryError)) return result;
-      // Nobody above can tell it of one key among many.
-      this.#report(result);
-      return undefined;
+    const lookups = keys.map((key) => new Lookup(id, key));
+    return after(this.#search({ id, lookups, isMany: true, signal }), () => {
+      const [first] = lookups;
+      if (first !== undefined && lookups.every(({ hasFailed }) => hasFailed)) {
+        throw this.#failure("read", first.errors);
+      }
+      return lookups.map(({ best, damaged }) => {
+        if (best !== undefined) return best;
+        if (!(damaged instanceof Error)) return damaged;
+        // The caller could not be told of one key among many.
+        this.#report(damaged);
+        return undefined;
+      });
     });
   }
 
-  /**
-   * Lets changes go on: hits in memory settle in microtasks, and a loop of them would keep a change
-   * in another tier waiting for ever.
-   */
-  async #giveWay(): Promise<void> {
-    await nextTurn();
-    this.#turnEnds = performance.now() + SLICE_MS;
-  }
-
-  /** Whether reads have kept a change waiting for long enough. */
-  get #owesTurn(): boolean {
-    return this.#order.busy && performance.now() > this.#turnEnds;
+  /** Looks entries up, at once where the tiers answer at once, and copies them inwards. */
+  #search(search: Search): Maybe<void> {
+    const finish = (): void => {
+      for (const lookup of search.lookups) {
+        for (const error of lookup.damages()) this.#report(error);
+        if (lookup.place === undefined) continue;
+        this.#promote(lookup);
+        this.#order.leave(lookup.place);
+      }
+    };
+    const done = this.#ask(search, this.#tiers, 0);
+    return done instanceof Promise ? done.finally(finish) : finish();
   }
 
   /** Asks one tier after the other until everything is found. */
-  async #look(
-    tiers: readonly Tier[],
-    id: string,
-    lookups: readonly Lookup[],
-    many: boolean,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    let open = lookups;
-    try {
-      for (const [index, tier] of tiers.entries()) {
-        if (index > 0) {
-          open = open.filter(({ fresh }) => fresh === undefined);
-          // What is found from here on will be copied, unless it is changed from here on.
-          for (const lookup of open) {
-            lookup.search ??= this.#order.search(id, lookup.key);
-          }
-        }
-        const asked: Lookup[] = [];
-        for (const lookup of open) {
-          if (tier.distrusts(id, lookup.key)) lookup.lacking.push(tier);
-          else asked.push(lookup);
-        }
-        const [first] = asked;
-        if (first === undefined) continue;
-        const askedAt = Date.now();
-        const { backend } = tier;
-        const answer = await tier.ask(
-          "read",
-          async () =>
-            many
-              ? await backend.getMany(
-                id,
-                asked.map(({ key }) => key),
-                signal,
-              )
-              : [await backend.get(id, first.key, signal)],
-          { signal },
-        );
-        for (const [index, lookup] of asked.entries()) {
-          if (answer.state === "failed") lookup.errors.push(answer.error);
-          else if (answer.state === "damaged") {
-            lookup.damage(tier, answer.error);
-          } else lookup.accept(tier, answer.value[index], askedAt);
-        }
-      }
-      for (const lookup of lookups) this.#promote(lookup);
-    } finally {
-      for (const { search } of lookups) {
-        if (search !== undefined) this.#order.forget(search);
-      }
-    }
+  #ask(search: Search, tiers: readonly Tier[], index: number): Maybe<void> {
+    const { id, isMany, signal } = search;
+    const tier = tiers[index];
+    const open = index === 0 ? search.lookups : search.lookups.filter(({ isFresh }) => !isFresh);
+    if (tier === undefined || open.length === 0) return;
+    if (index > 0 && tiers === this.#tiers) this.#enter(open);
+    const asked = open.filter((lookup) => lookup.asks(tier));
+    if (asked.length === 0) return this.#ask(search, tiers, index + 1);
+    const decides = !tier.isInner && this.#innerTtl !== Infinity;
+    const answers = tier.read(id, asked.map(({ key }) => key), isMany, { signal });
+    return after(answers, (answers) => {
+      for (const [at, lookup] of asked.entries()) lookup.accept(tier, answers[at], decides);
+      return this.#ask(search, tiers, index + 1);
+    });
   }
 
-  /** What a read comes to, when every tier that had to be was asked. */
-  #resultOf(lookup: Lookup): StoredEntry | DamagedEntryError | undefined {
-    const { found } = lookup;
-    if (found !== undefined) {
-      for (const error of lookup.damages()) this.#report(error);
-      return found.entry;
+  /** Takes the places of what may be copied: a change from here on wins over the copy. */
+  #enter(lookups: readonly Lookup[]): void {
+    for (const lookup of lookups) {
+      if (lookup.place !== undefined) continue;
+      const scope = this.#order.scope(lookup.id);
+      lookup.place = this.#order.enter(scope, lookup.key);
+      const isChanging = this.#order.before(scope, lookup.place) !== undefined;
+      if (!isChanging) lookup.born = this.#order.now();
     }
-    // Whoever asked checks it too, and tells of it.
-    if (lookup.damaged !== undefined) return lookup.damaged;
-    if (lookup.failed) throw this.#failure("read", lookup.errors);
-    return undefined;
   }
 
   /** Copies a fresh entry to the tiers before it, unless it was changed since it was looked for. */
-  #promote({ id, key, fresh, search, lacking }: Lookup): void {
+  #promote(lookup: Lookup): void {
+    const { id, key, place, born, best } = lookup;
+    const lacking = lookup.lacking();
     if (
-      fresh === undefined ||
-      search === undefined ||
-      search.outdated ||
-      lacking.length === 0 ||
-      this.#closed ||
-      this.#pruning > 0 ||
-      this.#promotions.size >= MAX_PROMOTIONS
-    ) {
-      return;
-    }
-    // Deletes and later writes of the entry wait for it. A tier that fails reports it, and has
-    // missed nothing: what it held before counts no more than it did.
-    const promotion: Promise<void> = this.#order.write(id, key, async () => {
-      await Promise.all(lacking.map((tier) => this.#put(tier, id, key, fresh)));
-      this.#promotions.delete(promotion);
-    });
-    this.#promotions.add(promotion);
+      place === undefined || best === undefined || lacking.length === 0 ||
+      this.#closing !== undefined || this.#link?.isReadOnly?.() === true ||
+      this.#prunes > 0 || born <= this.#prunedAt || this.#copies.size >= MAX_COPIES
+    ) return;
+    // The bytes are the caller's.
+    const entry = ownBytes(best);
+    const work = () => Promise.all(lacking.map((tier) => this.#write(tier, id, key, entry)));
+    const copy: Promise<void> = this.#order.repair(place, born, work)
+      .catch((error) => this.#report(error))
+      .finally(() => this.#copies.delete(copy));
+    this.#copies.add(copy);
   }
 
-  /** Writes an entry to one tier. */
-  async #put(tier: Tier, id: string, key: string, found: Found): Promise<Answer<void>> {
-    const stored = this.#asStored(tier, id, key, found);
-    const answer = await tier.ask("write", () => tier.backend.set(id, key, stored));
-    if (answer.state === "answered") tier.trust(id, key);
-    return answer;
-  }
-
-  /** An entry as a tier keeps it. */
-  #asStored(tier: Tier, id: string, key: string, { entry, seenAt }: Found): StoredEntry {
-    return tier.inner &&
-        this.#innerTtl !== Infinity &&
-        seenAt !== undefined &&
-        // A new checksum would hide the damage.
-        isIntact(id, key, entry)
-      ? stamp(id, key, entry, seenAt)
+  /** Writes an entry to a tier; an inner tier's copy expires after `innerTtl`. */
+  #write(
+    tier: Tier,
+    id: string,
+    key: string,
+    entry: StoredEntry,
+    isForced = false,
+  ): Promise<Error | undefined> {
+    const end = tier.isInner ? Date.now() + this.#innerTtl : Infinity;
+    const isLater = end !== Infinity && end < (entry.expiresAt ?? Infinity);
+    // A new checksum would hide damage.
+    const copy = isLater && isIntact(id, key, entry)
+      ? seal(id, key, entry, { ...entry, expiresAt: end })
       : entry;
+    return tier.write(id, key, copy, { isForced });
   }
 
   /**
@@ -342,23 +300,19 @@ export class TieredBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   async set(id: string, key: string, entry: StoredEntry): Promise<void> {
-    this.#assertOpen();
-    const { data } = entry;
-    // The tiers may have to wait for their turn, when the caller may have changed its bytes.
-    const own = typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
-    const found = { entry: own, seenAt: Date.now() };
-    await this.#order.write(id, key, async () => {
-      const answers = await Promise.all(this.#tiers.map((tier) => this.#put(tier, id, key, found)));
-      const errors = errorsOf(answers);
-      if (errors.length === answers.length) {
-        // No tier is behind another: what was stored counts as before.
-        throw this.#failure("write", errors);
-      }
-      for (const [index, tier] of this.#tiers.entries()) {
-        if (answers[index]?.state === "answered") continue;
+    // In its own order it may have to wait, when the caller may have changed the bytes.
+    const own = this.#link === undefined ? ownBytes(entry) : entry;
+    await this.#change(id, key, async () => {
+      const tiers = this.#tiers;
+      const results = await Promise.all(tiers.map((tier) => this.#write(tier, id, key, own)));
+      const errors = results.filter((result) => result !== undefined);
+      // No tier is behind another: what was stored counts as before.
+      if (errors.length === tiers.length) throw this.#failure("write", errors);
+      for (const [index, tier] of tiers.entries()) {
+        if (results[index] === undefined) continue;
         // It may hold an older entry, which would hide the new one.
-        tier.distrust(id, key, "write");
-        if (tier.up) void this.#catchUp(tier);
+        tier.marks.missedWrite(id, key, own);
+        if (tier.takesWrites) void this.#bring(tier);
       }
     });
   }
@@ -372,15 +326,12 @@ export class TieredBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   async delete(id: string, key: string): Promise<void> {
-    this.#assertOpen();
-    await this.#order.write(id, key, async () => {
-      const answers = await this.#deleteFromAll(
+    await this.#change(id, key, () =>
+      this.#deleteFromAll(
         (backend) => backend.delete(id, key),
-        (tier) => tier.trust(id, key),
-        (tier) => tier.distrust(id, key, "delete"),
-      );
-      this.#assertDone("delete", answers);
-    });
+        ({ marks }) => marks.changed(id, key),
+        ({ marks }) => marks.missedDelete(id, key),
+      ));
   }
 
   /**
@@ -391,7 +342,6 @@ export class TieredBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   async deleteId(id: string): Promise<void> {
-    this.#assertOpen();
     await this.#sweep(id, (backend) => backend.deleteId(id));
   }
 
@@ -402,58 +352,67 @@ export class TieredBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   async clear(): Promise<void> {
-    this.#assertOpen();
     await this.#sweep(undefined, (backend) => backend.clear());
   }
 
   async #sweep(id: string | undefined, work: (backend: Backend) => Promise<void>): Promise<void> {
-    await this.#order.sweep(id, async () => {
-      const answers = await this.#deleteFromAll(
+    this.#assertOpen();
+    const sweep = () =>
+      this.#deleteFromAll(
         work,
-        (tier) => tier.trustAll(id),
-        (tier) => tier.distrustAll(id),
+        ({ marks }) => marks.swept(id),
+        ({ marks }) => marks.missedSweep(id),
       );
-      this.#assertDone("delete", answers);
-    });
+    if (this.#link !== undefined) return await sweep();
+    const scope = id === undefined ? undefined : this.#order.scope(id);
+    await this.#order.sweep(scope, sweep);
+  }
+
+  /** Changes one entry; where a cache is connected, it has its place in the order already. */
+  async #change(id: string, key: string, work: () => Promise<void>): Promise<void> {
+    this.#assertOpen();
+    if (this.#link !== undefined) return await work();
+    const place = this.#order.enter(this.#order.scope(id), key);
+    const done = this.#order.change(place, work);
+    this.#order.leave(place);
+    await done;
   }
 
   async #deleteFromAll(
     work: (backend: Backend) => Promise<void>,
-    done: (tier: Tier) => void,
-    failed: (tier: Tier) => void,
-  ): Promise<Answer<void>[]> {
-    return await Promise.all(
-      this.#tiers.map(async (tier) => {
-        const answer = await tier.ask("delete", () => work(tier.backend), {
-          forced: true,
-        });
-        // What it was to delete must not come back, in this process, once it answers again.
-        (answer.state === "answered" ? done : failed)(tier);
-        return answer;
-      }),
-    );
+    succeed: (tier: Tier) => void,
+    fail: (tier: Tier) => void,
+  ): Promise<void> {
+    const results = await Promise.all(this.#tiers.map(async (tier) => {
+      const error = await tier.delete(work);
+      // What it was to delete must not come back, in this process, once it answers again.
+      (error === undefined ? succeed : fail)(tier);
+      return error;
+    }));
+    const errors = results.filter((result) => result !== undefined);
+    if (errors.length > 0) throw this.#failure("delete", errors);
   }
 
   /**
-   * Lists the entries of all tiers, each once, as the nearest tier that holds it tells of it.
+   * Lists the entries of all tiers, each once, as the nearest tier that holds it reports it.
    *
    * Ids and keys of the inner tiers, all but the last, are kept in memory while it is read: some
    * 150 bytes for each entry.
    *
    * @param id The id whose entries to list; all when it is left out.
-   * @returns What is stored, in no particular order.
+   * @returns The stored entries, in no particular order.
    * @throws {BackendError} If a tier failed: the list would not be whole.
    * @throws {CacheClosedError} After `close()`.
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, void> {
-    const seen = new Places<true>();
+    const seen = new Set<string>();
     for (const tier of this.#tiers) {
       this.#assertOpen();
       try {
         for await (const info of tier.backend.entries(id)) {
-          // What it must not answer for, it does not list either.
-          if (tier.distrusts(info.id, info.key) || seen.get(info.id, info.key) === true) continue;
-          if (tier.inner) seen.set(info.id, info.key, true);
+          const name = nameOf(info.id, info.key);
+          if (!tier.marks.counts(info.id, info.key) || seen.has(name)) continue;
+          if (tier.isInner) seen.add(name);
           yield info;
         }
       } catch (error) {
@@ -467,36 +426,24 @@ export class TieredBackend implements Backend {
    * Prunes each tier by itself: a bound holds for what each of them keeps.
    *
    * @param rule Which entries to delete.
-   * @returns What the tier deleted that deleted most: an entry of several tiers is one.
+   * @returns The counts of the tier that deleted most: an entry of several tiers is one.
    * @throws {BackendError} If a tier failed; the others are pruned.
    * @throws {CacheClosedError} After `close()`.
    */
   async prune(rule: PruneRule): Promise<Pruned> {
     this.#assertOpen();
     // A copy on its way inwards would bring back what is deleted further out.
-    this.#pruning++;
+    this.#prunes++;
     try {
-      await Promise.all(this.#promotions);
-      const answers = await Promise.all(
-        this.#tiers.map((tier) =>
-          tier.ask(
-            "prune",
-            async () => await (tier.backend.prune?.(rule) ?? prune(tier.backend, rule)),
-            { forced: true },
-          )
-        ),
+      await Promise.all(this.#copies);
+      const all = await this.#forAll(
+        "prune",
+        async ({ backend }) => await (backend.prune?.(rule) ?? prune(backend, rule)),
       );
-      this.#assertDone("prune", answers);
-      let most: Pruned = { entries: 0, bytes: 0 };
-      for (const answer of answers) {
-        if (answer.state === "answered" && answer.value.entries > most.entries) {
-          most = answer.value;
-        }
-      }
-      return most;
+      return all.reduce((most, each) => each.entries > most.entries ? each : most);
     } finally {
-      this.#order.outdate(undefined);
-      this.#pruning--;
+      this.#prunedAt = this.#order.now();
+      this.#prunes--;
     }
   }
 
@@ -507,100 +454,93 @@ export class TieredBackend implements Backend {
    * @throws {BackendError} If a tier failed to close; the others are closed.
    */
   close(): Promise<void> {
-    this.#closed = true;
     return (this.#closing ??= this.#close());
   }
 
   async #close(): Promise<void> {
-    await this.#order.idle();
-    await Promise.all(
-      this.#tiers.map(async (tier) => {
-        await this.#catchUp(tier);
-        await this.#catchUp(tier, true);
-        const missing = tier.missedWrites().length;
-        if (missing === 0) return;
-        const { description } = tier.backend;
-        const cause = new Error(`it failed, and ${missing} entries never got there`);
-        this.#report(new BackendError(description, "write", cause));
-      }),
-    );
-    const closings = await Promise.allSettled(
-      this.#tiers.map(async ({ backend }) => await backend.close()),
-    );
-    const errors: Error[] = [];
-    for (const [index, closing] of closings.entries()) {
-      const tier = this.#tiers[index];
-      if (closing.status === "rejected" && tier !== undefined) {
-        errors.push(tier.named("close", closing.reason));
-      }
-    }
-    if (errors.length > 0) throw this.#failure("close", errors);
+    await this.#order.settled();
+    await Promise.all(this.#tiers.map(async (tier) => {
+      await tier.bringing;
+      await this.#bring(tier);
+      const { length } = tier.marks.missedWrites();
+      if (length === 0) return;
+      const cause = new Error(`it failed, and ${length} entries never got there`);
+      this.#report(tier.named("write", cause));
+    }));
+    await this.#forAll("close", ({ backend }) => backend.close());
   }
 
-  /** Brings a tier what it missed, as long as it answers; never rejects. */
-  #catchUp(tier: Tier, forced = false): Promise<void> {
-    const running = this.#catchingUp.get(tier);
-    if (running !== undefined) return running;
-    const work = (async () => {
-      let outages: number;
-      do {
-        outages = tier.outages;
-        await this.#makeUpAll(tier, forced);
-        // It may have failed and recovered meanwhile, without anybody to notice but this.
-      } while (tier.up && tier.outages !== outages);
-    })().finally(() => this.#catchingUp.delete(tier));
-    this.#catchingUp.set(tier, work);
-    return work;
+  /** Brings a tier the writes that it missed, until it fails again. Never rejects. */
+  #bring(tier: Tier): Promise<void> {
+    return tier.bringing ??= this.#bringAll(tier)
+      .catch((error) => this.#report(error))
+      .finally(() => tier.bringing = undefined);
   }
 
-  async #makeUpAll(tier: Tier, forced: boolean): Promise<void> {
-    const places = tier.missedWrites()[Symbol.iterator]();
-    let goesOn = true;
+  async #bringAll(tier: Tier): Promise<void> {
+    const missed = tier.marks.missedWrites().values();
+    let answers = true;
     const worker = async (): Promise<void> => {
-      for (const [id, key] of places) {
-        goesOn &&= await this.#order.write(id, key, () => this.#makeUp(tier, id, key, forced));
-        if (!goesOn) return;
+      for (const write of missed) {
+        if (answers) answers = await this.#bringOne(tier, write);
+        if (!answers) return;
       }
     };
-    await Promise.all(Array.from({ length: CATCH_UP_AT_ONCE }, worker));
+    await Promise.all(Array.from({ length: BRING_AT_ONCE }, worker));
   }
 
-  /** Makes up for one missed write; tells whether the tier answered. */
-  async #makeUp(tier: Tier, id: string, key: string, forced: boolean): Promise<boolean> {
-    if (!tier.missedWrite(id, key)) return true;
-    // What only a tier behind this one has comes back with the next read.
-    const nearer = this.#tiers.slice(0, this.#tiers.indexOf(tier));
-    const lookup = new Lookup(id, key, this.#innerTtl);
-    await this.#look(nearer, id, [lookup], false);
-    const { backend } = tier;
-    const { found } = lookup;
-    const answer = await tier.ask(
-      "write",
-      async () => {
-        if (found === undefined) await backend.delete(id, key);
-        else if (!(await isNewer(backend, id, key, found.entry))) {
-          await backend.set(id, key, this.#asStored(tier, id, key, found));
-        }
-      },
-      { forced },
-    );
-    if (answer.state === "answered") tier.trust(id, key);
-    return answer.state === "answered";
+  /**
+   * Brings a tier one entry that it missed, as another tier has it now. It is a copy like any other:
+   * a change wins over it, and nothing is deleted. Resolves to whether the tier answers.
+   */
+  async #bringOne(tier: Tier, { id, key, storedAt, expiresAt }: MissedWrite): Promise<boolean> {
+    const order = this.#order;
+    const place = order.enter(order.scope(id), key);
+    let answers = true;
+    const work = async (): Promise<void> => {
+      const lookup = new Lookup(id, key);
+      const others = this.#tiers.filter((each) => each !== tier);
+      await this.#ask({ id, lookups: [lookup], isMany: false }, others, 0);
+      if (lookup.best === undefined) return;
+      // An inner copy expires earlier than what was to be stored.
+      const entry = lookup.best.storedAt === storedAt
+        ? seal(id, key, lookup.best, { ...lookup.best, expiresAt })
+        : lookup.best;
+      const [held] = await tier.read(id, [key], false, { isForced: true });
+      if (held instanceof Error) answers = false;
+      else if (held !== undefined && isIntact(id, key, held) && outlasts(held, entry)) {
+        tier.marks.changed(id, key);
+      } else answers = await this.#write(tier, id, key, entry, true) === undefined;
+    };
+    await order.repair(place, order.now(), work).finally(() => order.leave(place));
+    return answers;
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new CacheClosedError();
+    if (this.#closing !== undefined) throw new CacheClosedError();
   }
 
-  #assertDone(operation: string, answers: readonly Answer<unknown>[]): void {
-    const errors = errorsOf(answers);
+  /** Does something in every tier, also where another one fails. */
+  async #forAll<Result>(
+    operation: string,
+    work: (tier: Tier) => Promise<Result>,
+  ): Promise<Result[]> {
+    const results = await Promise.allSettled(this.#tiers.map(async (tier) => {
+      try {
+        return await work(tier);
+      } catch (error) {
+        throw tier.named(operation, error);
+      }
+    }));
+    const errors = results.flatMap((each) => each.status === "rejected" ? each.reason : []);
     if (errors.length > 0) throw this.#failure(operation, errors);
+    return results.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
   }
 
   /** One error for those of several tiers, each of which names its tier. */
   #failure(operation: string, errors: readonly Error[]): Error {
-    // Whoever closes while reads are under way need not look further.
-    if (this.#closed && operation === "read") return new CacheClosedError();
+    // A read that close() overtook.
+    if (this.#closing !== undefined && operation === "read") return new CacheClosedError();
     const reasons = errors.map(({ message }) => message).join("; ");
     const cause = new AggregateError(
       errors,
@@ -610,57 +550,36 @@ export class TieredBackend implements Backend {
   }
 }
 
-function errorsOf(answers: readonly Answer<unknown>[]): Error[] {
-  return answers.flatMap((answer) => (answer.state === "answered" ? [] : [answer.error]));
+/** Whether a tier keeps its entry: what another machine stored meanwhile, or must not be replaced. */
+function outlasts(held: StoredEntry, entry: StoredEntry): boolean {
+  if (mustStay(held, entry)) return true;
+  // A time to come shows that a clock was set back: then ours is the newer one.
+  return held.storedAt > entry.storedAt && held.storedAt <= Date.now();
 }
 
-/** Whether a tier got a newer entry from elsewhere while it could not be reached from here. */
-async function isNewer(
-  backend: Backend,
-  id: string,
-  key: string,
-  { storedAt }: StoredEntry,
-): Promise<boolean> {
-  try {
-    const theirs = await backend.get(id, key);
-    return (
-      theirs !== undefined &&
-      isIntact(id, key, theirs) &&
-      // A time to come shows that a clock was set back: then ours is the newer one.
-      theirs.storedAt > storedAt &&
-      theirs.storedAt <= Date.now()
-    );
-  } catch (error) {
-    if (error instanceof DamagedEntryError) return false;
-    throw error;
-  }
+/** An entry whose bytes nobody else changes. */
+function ownBytes(entry: StoredEntry): StoredEntry {
+  const { data } = entry;
+  return typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
 }
 
 /** The backends of the tiers, checked. */
 function backendsOf(tiers: readonly (Backend | { readonly backend: Backend })[]): Backend[] {
-  const rule = "a list of at least one backend or cache";
   if (!Array.isArray(tiers) || tiers.length === 0) {
+    const rule = "a list of at least one backend or cache";
     throw new TypeError(optionMessage(ACTION, "tiers", rule, tiers));
   }
   const backends: Backend[] = [];
   // Not `map`, which would skip holes.
-  for (let index = 0; index < tiers.length; index++) {
-    const tier: Backend | { readonly backend: Backend } | undefined = tiers[index];
-    const backend = tier !== undefined && tier !== null && "backend" in tier ? tier.backend : tier;
-    if (
-      typeof backend !== "object" ||
-      backend === null ||
-      BACKEND_METHODS.some((name) => typeof backend[name] !== "function")
-    ) {
+  for (const [index, tier] of tiers.entries()) {
+    const backend = tier?.backend ?? tier;
+    if (BACKEND_METHODS.some((name) => typeof backend?.[name] !== "function")) {
       throw new TypeError(optionMessage(ACTION, `tiers[${index}]`, "a backend or a cache", tier));
     }
-    if (backends.includes(backend)) {
+    const twin = backends.indexOf(backend);
+    if (twin >= 0) {
       throw new TypeError(
-        `Cannot ${ACTION}: tiers[${index}] is the same store as tiers[${
-          backends.indexOf(
-            backend,
-          )
-        }]`,
+        `Cannot ${ACTION}: tiers[${index}] is the same store as tiers[${twin}]`,
       );
     }
     backends.push(backend);

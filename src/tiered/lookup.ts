@@ -1,112 +1,93 @@
 /**
- * What a read has found of one entry so far, tier by tier, and which of it counts.
+ * The lookup of one entry, tier by tier, and which of the tiers' answers counts.
  *
  * @module
  */
 
-import type { StoredEntry } from "../encoding/entry.ts";
-import { isIntact } from "../encoding/entry.ts";
-import { DamagedEntryError, type PanzaError } from "../base/errors.ts";
-import type { Tier } from "./tier.ts";
-import type { Search } from "./order.ts";
-import { unstamp } from "./stamp.ts";
-
-/** An intact entry, as it was stored first. */
-export interface Found {
-  readonly entry: StoredEntry;
-  /** When the outermost tier was last known to hold it; `undefined` where that was not kept. */
-  readonly seenAt: number | undefined;
-}
+import { DamagedEntryError } from "../base/errors.ts";
+import type { Place } from "../backend/order.ts";
+import { isForeign, isIntact, type StoredEntry } from "../encoding/entry.ts";
+import { type Answer, isDamage, type Tier } from "./tier.ts";
 
 /** One entry that is looked for. */
 export class Lookup {
   readonly id: string;
   readonly key: string;
-  readonly #innerTtl: number;
-  /** A fresh entry that counts: no further tier is asked. */
-  fresh: Found | undefined;
-  /** Set as soon as a tier was asked from which an entry can be copied. */
-  search: Search | undefined;
-  /** The tiers that hold nothing that counts, nearest first. */
-  readonly lacking: Tier[] = [];
-  /** Why tiers gave no answer. */
-  readonly errors: PanzaError[] = [];
-  /** Damaged entries: as they are, or as their tier told of them. */
-  readonly #damaged: (StoredEntry | DamagedEntryError)[] = [];
-  #stale: Found | undefined;
-  #overdue: Found | undefined;
-  #answered = false;
-  /** Whether the outermost tier told what it has. */
-  #settled = false;
+  /** The entry that counts so far: a fresh one, else the one that expires last. */
+  best: StoredEntry | undefined;
+  /** Whether it is fresh: no further tier is asked. */
+  isFresh = false;
+  /** Its place in the order, once a tier is asked from which it can be copied. */
+  place: Place | undefined;
+  /** When that was, by the order's clock; 0 while it was being changed. */
+  born = 0;
+  readonly errors: Error[] = [];
+  /** Damaged entries, as they are or as their tier reported them. */
+  readonly #damaged: (StoredEntry | Error)[] = [];
+  /** The tiers that hold nothing that counts, and what they hold instead. */
+  readonly #lacking: [tier: Tier, held: StoredEntry | undefined][] = [];
+  #isAnswered = false;
 
-  constructor(id: string, key: string, innerTtl: number) {
+  constructor(id: string, key: string) {
     this.id = id;
     this.key = key;
-    this.#innerTtl = innerTtl;
+  }
+
+  /** Whether a tier is worth asking; one whose entry does not count is as good as empty. */
+  asks(tier: Tier): boolean {
+    if (tier.marks.counts(this.id, this.key)) return true;
+    this.#lacking.push([tier, undefined]);
+    return false;
   }
 
   /**
-   * Takes note of what a tier holds.
+   * Takes a tier's answer.
    *
-   * @param askedAt When it was asked, in milliseconds since the Unix epoch.
+   * @param decides Whether an expired entry of the tiers before does not count beside it.
    */
-  accept(tier: Tier, stored: StoredEntry | undefined, askedAt: number): void {
-    this.#answered = true;
-    if (stored !== undefined && !isIntact(this.id, this.key, stored)) {
-      this.damage(tier, stored);
+  accept(tier: Tier, answer: Answer, decides: boolean): void {
+    if (answer instanceof Error && !isDamage(answer)) {
+      this.errors.push(answer);
       return;
     }
-    if (!tier.inner) this.#settled = true;
-    if (stored === undefined) {
-      this.lacking.push(tier);
-      return;
-    }
-    const { entry, seenAt } = unstamp(this.id, this.key, stored);
-    const found = { entry, seenAt: tier.inner ? seenAt : askedAt };
-    if (tier.inner && this.#isOverdue(seenAt, askedAt)) {
-      this.#overdue = later(this.#overdue, found);
-    } else if (entry.expiresAt !== null && askedAt >= entry.expiresAt) {
-      this.#stale = later(this.#stale, found);
+    this.#isAnswered = true;
+    if (decides && this.best !== undefined && !isForeign(this.best)) this.best = undefined;
+    if (answer === undefined) {
+      this.#lacking.push([tier, undefined]);
+    } else if (answer instanceof Error || !isIntact(this.id, this.key, answer)) {
+      this.#damaged.push(answer);
+      this.#lacking.push([tier, undefined]);
+    } else if (answer.expiresAt === null || Date.now() < answer.expiresAt) {
+      this.best = answer;
+      this.isFresh = true;
     } else {
-      this.fresh = found;
-      return;
+      this.best = this.best === undefined ? answer : later(this.best, answer);
+      this.#lacking.push([tier, answer]);
     }
-    this.lacking.push(tier);
   }
 
-  /** Takes note of a damaged entry. */
-  damage(tier: Tier, damaged: StoredEntry | DamagedEntryError): void {
-    this.#answered = true;
-    this.#damaged.push(damaged);
-    this.lacking.push(tier);
+  /** The tiers that a fresh entry is to be copied to. */
+  lacking(): Tier[] {
+    const { best } = this;
+    if (!this.isFresh || best === undefined) return [];
+    return this.#lacking.flatMap(([tier, held]) => mustStay(held, best) ? [] : tier);
   }
 
-  #isOverdue(seenAt: number | undefined, now: number): boolean {
-    if (this.#innerTtl === Infinity) return false;
-    // A clock that was set back must not make an entry last.
-    return seenAt === undefined || now < seenAt || now >= seenAt + this.#innerTtl;
+  /** Whether no tier could answer. */
+  get hasFailed(): boolean {
+    return !this.#isAnswered && this.errors.length > 0;
   }
 
-  /** The entry that counts: a fresh one, else the least stale. */
-  get found(): Found | undefined {
-    // What the outermost tier could not be asked about is better than nothing.
-    return this.fresh ?? later(this.#stale, this.#settled ? undefined : this.#overdue);
-  }
-
-  /** Whether tiers failed and none answered. */
-  get failed(): boolean {
-    return !this.#answered && this.errors.length > 0;
-  }
-
-  /** The nearest damaged entry. */
-  get damaged(): StoredEntry | DamagedEntryError | undefined {
+  /** The nearest damaged entry, for whoever asked, where there is no other. */
+  get damaged(): StoredEntry | Error | undefined {
     return this.#damaged[0];
   }
 
-  /** The damaged entries as errors. */
-  damages(): DamagedEntryError[] {
+  /** The errors of damaged entries that another tier made up for. */
+  damages(): Error[] {
+    if (this.best === undefined) return [];
     return this.#damaged.map((damaged) =>
-      damaged instanceof DamagedEntryError ? damaged : new DamagedEntryError(
+      damaged instanceof Error ? damaged : new DamagedEntryError(
         "its checksum does not match in one tier, and another tier was asked",
         this.id,
         this.key,
@@ -115,9 +96,14 @@ export class Lookup {
   }
 }
 
-/** The one that expires later; the first where they are equal. */
-function later(first: Found | undefined, second: Found | undefined): Found | undefined {
-  if (first === undefined || second === undefined) return first ?? second;
-  const expiry = ({ entry }: Found): number => entry.expiresAt ?? Infinity;
+/** Whether a tier's entry is of a kind that the other one cannot replace, such as an encrypted one. */
+export function mustStay(held: StoredEntry | undefined, other: StoredEntry): boolean {
+  return held !== undefined && isForeign(held) && held.format !== other.format;
+}
+
+/** The entry that must stay, else the one that expires later, else the first. */
+function later(first: StoredEntry, second: StoredEntry): StoredEntry {
+  if (isForeign(first) !== isForeign(second)) return isForeign(first) ? first : second;
+  const expiry = ({ expiresAt }: StoredEntry): number => expiresAt ?? Infinity;
   return expiry(second) > expiry(first) ? second : first;
 }

@@ -1,216 +1,203 @@
 /**
- * One of several tiers: whether it can be asked at present, and what it must not answer.
+ * One of several tiers: whether it can be asked at present, and which of its entries count.
  *
  * @module
  */
 
-import type { Backend } from "../backend/contract.ts";
-import { BackendError, DamagedEntryError, type PanzaError } from "../base/errors.ts";
-import { Places } from "./order.ts";
+import { BackendError, DamagedEntryError } from "../base/errors.ts";
+import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
+import { Pause } from "../base/pause.ts";
+import type { Backend, Maybe } from "../backend/contract.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { Marks, MAX_MARKS } from "./marks.ts";
 
-/** For how long a tier that failed is not asked, in milliseconds; each failure doubles it. */
-const FIRST_PAUSE_MS = 1_000;
-/** The longest such pause. */
-const LONGEST_PAUSE_MS = 30_000;
+/** What a tier says of one entry: an error when it failed, or knows the entry to be damaged. */
+export type Answer = StoredEntry | Error | undefined;
 
-/** How many places a tier keeps in mind; a place takes some 150 bytes. */
-const MAX_MARKS = 100_000;
-
-/** What came of asking a tier. */
-export type Answer<Value> =
-  | { readonly state: "answered"; readonly value: Value }
-  /** It answered, with an entry that it knows to be damaged. */
-  | { readonly state: "damaged"; readonly error: DamagedEntryError }
-  /** It failed now, or not long ago. */
-  | { readonly state: "failed"; readonly error: PanzaError };
-
-/** What a tier missed: a write that other tiers have, or a delete that its caller knows failed. */
-type Missed = "write" | "delete";
-
-/** A time in which a tier fails. */
-interface Outage {
-  error: PanzaError;
-  pause: number;
-  /** When it is asked again, as `performance.now()` tells time. */
-  retryAt: number;
-}
-
-/** How to ask a tier. */
-export interface Asking {
-  /** Whether to ask also while it is to be left alone. */
-  readonly forced?: boolean;
-  /** When it aborts, the tier is not to blame. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What a tier tells the backend that it is part of. */
-export interface Listener {
-  /** Trouble that failed no operation. */
+/** What the tiers do when one of them reports something. */
+export interface TierListener {
   readonly report: (error: Error) => void;
-  /** It answers again. */
+  /** The tier answers again. */
   readonly recovered: (tier: Tier) => void;
 }
 
-/** A backend among others, with what is known of it. */
-export class Tier {
+/** A time in which a tier fails to read, or to write. */
+class Outage {
+  /** The first error; `undefined` when there is no outage. */
+  error: Error | undefined;
+  readonly pause = new Pause();
+  /** Whether an operation is finding out if it is over. */
+  isProbed = false;
+}
+
+/** How to ask a tier. */
+interface Asking {
+  /** Whether to ask also when it failed a moment ago. */
+  readonly isForced?: boolean;
+  /** When it aborts, the tier has not failed. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long it may make no progress, in milliseconds; 10 s when unset. */
+  readonly limitMs?: number;
+}
+
+/** A backend among others. */
+export class Tier implements Progress {
   readonly backend: Backend;
   /** Whether another tier is behind it. */
-  readonly inner: boolean;
-  readonly #listener: Listener;
-  #outage: Outage | undefined;
-  #outages = 0;
-  readonly #missed = new Places<Missed>();
-  /** Ids whose deletion failed. */
-  readonly #ids = new Set<string>();
-  /** Whether nothing counts that it holds: clearing it failed, or it missed more than can be kept. */
-  #blind = false;
-  /** What was written since to places that it would not answer for. */
-  readonly #renewed = new Places<true>();
+  readonly isInner: boolean;
+  readonly marks: Marks;
+  progressAt = 0;
+  /** Settles when it has been brought what it missed. */
+  bringing: Promise<void> | undefined;
+  readonly #listener: TierListener;
+  readonly #outages = { read: new Outage(), write: new Outage() };
+  #hasReportedKind = false;
 
-  constructor(backend: Backend, inner: boolean, listener: Listener) {
+  constructor(backend: Backend, isInner: boolean, listener: TierListener) {
     this.backend = backend;
-    this.inner = inner;
+    this.isInner = isInner;
     this.#listener = listener;
+    this.marks = new Marks(() => {
+      const cause = new Error(`it missed more than ${MAX_MARKS} changes`);
+      const advice = "this process reads from it only what it stores from now on";
+      listener.report(new BackendError(backend.description, "write", cause, advice));
+    });
   }
 
-  /** Whether it answered when it was last asked. */
-  get up(): boolean {
-    return this.#outage === undefined;
+  /** Whether it takes changes, as far as is known. */
+  get takesWrites(): boolean {
+    return this.#outages.write.error === undefined;
   }
 
-  /** How often it began to fail. */
-  get outages(): number {
-    return this.#outages;
+  /** Reads entries of one id: one answer for each key, in their order. Rejects after an abort. */
+  read(
+    id: string,
+    keys: readonly string[],
+    isMany: boolean,
+    asking: Asking = {},
+  ): Maybe<readonly Answer[]> {
+    const { backend } = this;
+    const { signal } = asking;
+    const work = () =>
+      isMany
+        ? after(
+          backend.getMany(id, keys, signal),
+          (found) => keys.map((_, index) => this.#checked(found[index])),
+        )
+        : after(backend.get(id, keys[0]!, signal), (found) => [this.#checked(found)]);
+    const finish = (answers: readonly Answer[] | Error): Maybe<readonly Answer[]> => {
+      if (!(answers instanceof Error)) return answers;
+      if (!isMany || !isDamage(answers)) return keys.map(() => answers);
+      // Damage is one entry's, and the others count.
+      const each = keys.map(async (key) => await this.read(id, [key], false, asking));
+      return Promise.all(each).then((answers) => answers.flat());
+    };
+    return after(this.#ask("read", "read", work, asking), finish);
   }
 
-  /** Asks it, unless it failed a short while ago; `work` is called at once. */
-  async ask<Value>(
-    operation: string,
-    work: () => Promise<Value>,
-    { forced = false, signal }: Asking = {},
-  ): Promise<Answer<Value>> {
-    const outage = this.#outage;
-    if (outage !== undefined && !forced) {
-      const now = performance.now();
-      if (now < outage.retryAt) return { state: "failed", error: outage.error };
-      // One call finds out; the others leave it alone meanwhile.
-      outage.retryAt = now + outage.pause;
-    }
-    let answer: Answer<Value>;
-    try {
-      answer = { state: "answered", value: await work() };
-    } catch (error) {
-      if (signal?.aborted === true) throw error;
-      if (!(error instanceof DamagedEntryError)) {
-        return { state: "failed", error: this.#fail(operation, error, outage) };
-      }
-      answer = { state: "damaged", error };
-    }
-    // A call that began before the outage proves nothing about its end.
-    if (outage !== undefined && outage === this.#outage) {
-      this.#outage = undefined;
-      this.#listener.recovered(this);
-    }
-    return answer;
-  }
-
-  #fail(operation: string, cause: unknown, during: Outage | undefined): PanzaError {
-    const error = this.named(operation, cause);
-    const now = performance.now();
-    if (this.#outage === undefined) {
-      const pause = FIRST_PAUSE_MS;
-      this.#outage = { error, pause, retryAt: now + pause };
-      this.#outages++;
-      this.#listener.report(error);
-    } else if (this.#outage === during) {
-      const pause = Math.min(during.pause * 2, LONGEST_PAUSE_MS);
-      Object.assign(during, { error, pause, retryAt: now + pause });
+  /** Stores an entry; returns why it failed. */
+  async write(
+    id: string,
+    key: string,
+    entry: StoredEntry,
+    asking: Asking = {},
+  ): Promise<Error | undefined> {
+    let storing: Promise<void> | undefined;
+    const work = () => storing = this.backend.set(id, key, entry);
+    const error = await this.#ask("write", "write", work, asking) ?? undefined;
+    if (error === undefined) this.marks.changed(id, key);
+    else if (error.cause instanceof NoProgressError) {
+      // It may still arrive, on top of what was changed meanwhile.
+      storing?.then(() => this.marks.missedWrite(id, key, entry), () => {});
     }
     return error;
   }
 
+  /** Deletes something, also when it failed a moment ago; returns why it failed. */
+  async delete(work: (backend: Backend) => Promise<void>): Promise<Error | undefined> {
+    const asking = { isForced: true, limitMs: PATIENCE.changeMs };
+    return await this.#ask("write", "delete", () => work(this.backend), asking) ?? undefined;
+  }
+
   /** An error that names this tier. */
-  named(operation: string, cause: unknown): PanzaError {
+  named(operation: string, cause: unknown): BackendError {
     return cause instanceof BackendError
       ? cause
       : new BackendError(this.backend.description, operation, cause);
   }
 
-  /** Whether what it holds there may be outdated: then it must not answer. */
-  distrusts(id: string, key: string): boolean {
-    return (
-      this.#missed.get(id, key) !== undefined ||
-      (this.#isClosed(id) && this.#renewed.get(id, key) === undefined)
-    );
+  /** A backend that gives anything but an entry or `undefined` is reported once: it has nothing. */
+  #checked(answer: StoredEntry | undefined): StoredEntry | undefined {
+    if (answer === undefined || (typeof answer === "object" && answer !== null)) return answer;
+    if (!this.#hasReportedKind) {
+      this.#hasReportedKind = true;
+      const cause = new TypeError(`it must answer an entry or undefined, not ${String(answer)}`);
+      this.#listener.report(this.named("read", cause));
+    }
+    return undefined;
   }
 
-  /** Whether nothing of the id counts but what was written since. */
-  #isClosed(id: string): boolean {
-    return this.#blind || this.#ids.has(id);
-  }
-
-  /** A write or delete of the entry succeeded. */
-  trust(id: string, key: string): void {
-    this.#missed.delete(id, key);
-    if (this.#isClosed(id) && this.#renewed.size < MAX_MARKS) {
-      this.#renewed.set(id, key, true);
+  /** Asks the backend, unless it failed a moment ago; returns why it failed. */
+  #ask<Value>(
+    direction: "read" | "write",
+    operation: string,
+    work: () => Maybe<Value>,
+    { isForced = false, signal, limitMs = PATIENCE.callMs }: Asking,
+  ): Maybe<Value | Error> {
+    const outage = this.#outages[direction];
+    const during = outage.error;
+    if (during !== undefined && !isForced) {
+      // One operation finds out whether it is over; the others are spared the wait.
+      if (outage.pause.isOn || outage.isProbed) return during;
+      outage.isProbed = true;
+    }
+    const succeed = (value: Value): Value => {
+      if (during !== undefined) this.#end(outage, during);
+      return value;
+    };
+    const fail = (cause: unknown): Maybe<Error> => {
+      if (isDamage(cause)) {
+        if (during !== undefined) this.#end(outage, during);
+        return cause;
+      }
+      if (during !== undefined) outage.isProbed = false;
+      if (signal?.aborted === true) return Promise.reject(cause);
+      const error = this.named(operation, cause);
+      if (outage.error === undefined) {
+        outage.error = error;
+        this.#listener.report(error);
+      }
+      outage.pause.begin();
+      return error;
+    };
+    try {
+      const answer = work();
+      if (!(answer instanceof Promise)) return succeed(answer);
+      return patiently(answer, limitMs, this).then(succeed, fail);
+    } catch (cause) {
+      return fail(cause);
     }
   }
 
-  /** The deletion of an id, or of everything, succeeded. */
-  trustAll(id: string | undefined): void {
-    this.#missed.deleteAll(id);
-    if (id === undefined) {
-      this.#ids.clear();
-      this.#blind = false;
-    } else this.#ids.delete(id);
-    if (!this.#blind) this.#renewed.deleteAll(id);
+  /** Ends an outage; an operation that began before it proves nothing. */
+  #end(outage: Outage, during: Error): void {
+    outage.isProbed = false;
+    if (outage.error !== during) return;
+    outage.error = undefined;
+    outage.pause.end();
+    this.#listener.recovered(this);
   }
+}
 
-  /** A write or delete of the entry failed. */
-  distrust(id: string, key: string, missed: Missed): void {
-    this.#renewed.delete(id, key);
-    if (this.#blind) return;
-    this.#missed.set(id, key, missed);
-    if (this.#missed.size > MAX_MARKS) this.#goBlind();
-  }
+/** Goes on at once with what is there at once. */
+export function after<Value, Result>(
+  value: Maybe<Value>,
+  goOn: (value: Value) => Maybe<Result>,
+): Maybe<Result> {
+  return value instanceof Promise ? value.then(goOn) : goOn(value);
+}
 
-  /** The deletion of an id, or of everything, failed. */
-  distrustAll(id: string | undefined): void {
-    // Whatever it missed before was to be deleted too.
-    this.#missed.deleteAll(id);
-    this.#renewed.deleteAll(id);
-    if (id === undefined) this.#blind = true;
-    else if (!this.#blind) this.#ids.add(id);
-    if (this.#ids.size > MAX_MARKS) this.#goBlind();
-  }
-
-  #goBlind(): void {
-    this.#blind = true;
-    this.#missed.deleteAll(undefined);
-    this.#ids.clear();
-    const cause = new Error(`it missed more than ${MAX_MARKS} changes`);
-    this.#listener.report(
-      new BackendError(
-        this.backend.description,
-        "read",
-        cause,
-        "this process reads from it only what it stores from now on, until everything is busted",
-      ),
-    );
-  }
-
-  /** Whether a write of the entry was missed, and not made up for. */
-  missedWrite(id: string, key: string): boolean {
-    return this.#missed.get(id, key) === "write";
-  }
-
-  /** The entries whose writes were missed. */
-  missedWrites(): [id: string, key: string][] {
-    const found: [string, string][] = [];
-    for (const [id, key, missed] of this.#missed.of(undefined)) {
-      if (missed === "write") found.push([id, key]);
-    }
-    return found;
-  }
+/** Whether a backend, perhaps of another copy of the library, knows an entry to be damaged. */
+export function isDamage(error: unknown): error is DamagedEntryError {
+  return error instanceof Error && error.name === "DamagedEntryError";
 }
