@@ -13,7 +13,6 @@ const {
   CacheOnlyError,
   DamagedEntryError,
   DatabaseMovedError,
-  EnvironmentVariableError,
   PanzaError,
   QueueFullError,
   ReentrantCallError,
@@ -61,11 +60,6 @@ const ERRORS: Readonly<
     new DatabaseMovedError("x.db", "x.db.damaged", cause),
     { path: "x.db", movedTo: "x.db.damaged", cause },
     ["x.db", "because", "; it was moved to x.db.damaged"],
-  ],
-  EnvironmentVariableError: [
-    new EnvironmentVariableError("CACHE_ONLY", "maybe"),
-    { variable: "CACHE_ONLY" },
-    ["CACHE_ONLY", '"maybe"', "must be 1, true"],
   ],
   QueueFullError: [new QueueFullError(3), { maxQueue: 3 }, ["3", "; raise maxQueue"]],
   ReentrantCallError: [
