@@ -285,6 +285,13 @@ function innerExpiry({ expiresAt }: Pick<StoredEntry, "expiresAt">): { expiresAt
 const RIGHT: readonly [string, Override][] = [
   ["keeps the contract", () => ({})],
   ["answers and throws at once", atOnce],
+  ["answers at once while its changes take turns of the event loop", (self, right) => ({
+    ...atOnce(self, right),
+    async work() {
+      self.check();
+      await nextTurn();
+    },
+  })],
   ["has no location", () => ({ location: undefined })],
   ["reports the earlier expiry of an inner copy", (_, right) => ({
     answer: (entry) => ({ ...right.answer(entry), ...innerExpiry(entry) }),
