@@ -245,7 +245,8 @@ test("progressBar() estimates the rest by recent calls, not by leading hits", as
       [[...calls(200, () => 100), ...calls(30, second, 0, 200)], /, 12m50s left, .* 1\.0\/s$/],
       [calls(20, (index) => index % 2 ? 40_000 : 80_000), /, 16h20m left, .* 0\.017\/s$/],
       [[[9_000, {}]], /0\/1000 0% in 9\.1s, 0 running, hits 0, misses 0$/],
-      [[[9_000, { total: undefined, misses: 9 }]], /^9 done in 9\.1s, 0 running, .* 1\.0\/s$/],
+      [[[9_000, { total: 2, misses: 9 }]], /^9 done in 9\.1s, 0 running, .* 1\.0\/s$/],
+    [[[9_000, { total: undefined, misses: 9 }]], /^9 done in 9\.1s, 0 running, .* 1\.0\/s$/],
     ] as const
   ) {
     using time = new FakeTime();
