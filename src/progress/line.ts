@@ -23,19 +23,15 @@ export class Tally {
 
   /** Adds a batch, with the total that was given where it knows none. */
   add(batch: BatchProgress, givenTotal: number = NaN): void {
-    for (
-      const name of [
-        "done",
-        "running",
-        "hits",
-        "misses",
-        "shared",
-        "stale",
-        "failed",
-        "unstored",
-      ] as const
-    ) this[name] += batch[name];
+    this.done += batch.done;
     this.total += batch.total ?? givenTotal;
+    this.running += batch.running;
+    this.hits += batch.hits;
+    this.misses += batch.misses;
+    this.shared += batch.shared;
+    this.stale += batch.stale;
+    this.failed += batch.failed;
+    this.unstored += batch.unstored;
     this.spent += batch.counted?.spent ?? 0;
     this.saved += batch.counted?.saved ?? 0;
   }

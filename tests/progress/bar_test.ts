@@ -69,7 +69,7 @@ test("progressBar() shows counts, time, time left and rate on one line of a term
   bar(report({ misses: 28, hits: 166, stale: 4, failed: 2, unstored: 1, running: 7 }));
   await time.tick(1);
   assertEquals(shown(), [
-    "[#####----------------] 200/1000 20% in 4.0s, 16s left, 7 running, failed 2, not kept 1, " +
+    "[###--------------] 200/1000 20% in 4.0s, 16s left, 7 running, failed 2, not kept 1, " +
     "hits 166, misses 28, stale 4, 50/s",
   ]);
   assertEquals(drawn.length, drawingsIn(drawn.join("")).length);
