@@ -16,7 +16,9 @@ import {
   ReentrantCallError,
 } from "../base/errors.ts";
 import { currentFlight, type Flight, runInFlight, waitsForItself } from "./flight.ts";
-import { canonicalArguments, canonicalValue, digest, keyText } from "../encoding/canonical.ts";
+import { canonicalArguments, canonicalValue } from "../encoding/canonical.ts";
+import { digest } from "../encoding/digest.ts";
+import { keyText } from "../encoding/key_text.ts";
 import type { Freshness, FunctionOptions } from "./options.ts";
 import { callerSignals } from "../base/signals.ts";
 import type { FunctionState, Outcome, Store } from "./store.ts";

@@ -5,9 +5,10 @@
  */
 
 import { quote } from "../base/errors.ts";
-import { isDense, LONG, numberKind, pack } from "./pack.ts";
+import { isRawJson } from "./kinds.ts";
+import { LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray } from "../base/plain.ts";
-import { MAX_DEPTH } from "./shape.ts";
+import { isDense, MAX_DEPTH } from "./shape.ts";
 import { unpack } from "./unpack.ts";
 
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
@@ -72,8 +73,8 @@ function isExactJson(value: unknown, seen: Set<object>, depth: number): boolean 
     }
     return true;
   }
-  // JSON.stringify would call a toJSON, even one that is no member.
-  if (!isPlain(value) || typeof value["toJSON"] === "function") return false;
+  // JSON.stringify would call a toJSON, even an inherited one, and write raw JSON as it is.
+  if (!isPlain(value) || typeof value["toJSON"] === "function" || isRawJson(value)) return false;
   for (const name of Object.keys(value)) {
     if (!isExactJson(value[name], seen, depth + 1)) return false;
   }

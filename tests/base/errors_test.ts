@@ -54,12 +54,12 @@ const ERRORS: Readonly<Record<string, readonly [error: Error, fields: Record<str
   QueueFullError: [new QueueFullError(3), { maxQueue: 3 }],
   ReentrantCallError: [new ReentrantCallError("f", "3f"), { id: "f", key: "3f" }],
   UncacheableValueError: [
-    new UncacheableValueError("value.f", "a function", { cause }),
-    { path: "value.f", cause },
+    new UncacheableValueError("value.f", "a function"),
+    { path: "value.f" },
   ],
   UnhashableArgumentError: [
-    new UnhashableArgumentError("args[0]", "a function", { cause }),
-    { path: "args[0]", cause },
+    new UnhashableArgumentError("args[0]", "a function"),
+    { path: "args[0]" },
   ],
 };
 
@@ -99,7 +99,7 @@ test("Every message says what failed, names it, and tells the way out", () => {
     EnvironmentVariableError: ["CACHE_ONLY", '"maybe"', "must be 1, true"],
     QueueFullError: ["3", "; raise maxQueue"],
     ReentrantCallError: ['"f"', "3f", "; call the plain function"],
-    UncacheableValueError: ["value.f", "a function", "; return plain data"],
+    UncacheableValueError: ["value.f", "a function", "; return the parts", "codec"],
     UnhashableArgumentError: ["args[0]", "a function", "; pass hashFunc"],
   };
   assertEquals(Object.keys(parts), Object.keys(ERRORS));

@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { isDeepStrictEqual } from "node:util";
+import { inspect, isDeepStrictEqual } from "node:util";
 import {
   assert,
   assertEquals,
@@ -403,7 +403,7 @@ test("encode() refuses what cannot come back, and names the place", () => {
     [() => {}, "value", /a function/],
     [Symbol("s"), "value", /a symbol/],
     [{ callback: () => {} }, "value.callback", /a function/],
-    [[1, { "odd name": Symbol() }], 'value[1]["odd name"]', /a symbol/],
+    [[1, { a: 1, "odd name": Symbol() }], "value[1][member 2]", /a symbol/],
     [{ a: Promise.resolve(1) }, "value.a", /a promise/],
     [{ a: [new Model()] }, "value.a[0]", /an instance of Model/],
     [new Amount(1), "value", /an instance of Amount/],
@@ -432,18 +432,18 @@ test("encode() refuses what cannot come back, and names the place", () => {
     [Object.assign(new Error(), { f() {} }), "value.f", /a function/],
     [{ $: () => {} }, "value.$", /a function/],
     [[, Symbol()], "value[1]", /a symbol/],
-    [Object.assign(/a/, { lastIndex: NaN }), "value", /lastIndex is no whole number/],
+    [Object.assign(/a/, { lastIndex: NaN }), "value", /lastIndex is not a whole number/],
     [{ toJSON: () => 1 }, "value.toJSON", /a function/],
   ];
   for (const [value, path, what] of refused) {
     const error = refusal(value);
     assertEquals(error.path, path, error.message);
     assert(what.test(error.message), error.message);
-    assert(error.message.includes("shouldCache"), error.message);
+    assert(error.message.includes("return the parts that you need, convert it with codec"));
   }
 });
 
-test("encode() keeps what a getter or a proxy throws as the cause, and no content", () => {
+test("encode() names the place of code that throws, and nothing of what it says", () => {
   const secret = new Error("secret-4711");
   const throwing = {
     other: "content-4711",
@@ -453,12 +453,10 @@ test("encode() keeps what a getter or a proxy throws as the cause, and no conten
   };
   const error = refusal([{ throwing }]);
   assertEquals(error.path, "value[0].throwing.broken");
-  assertStrictEquals(error.cause, secret);
-  assert(!error.message.includes("4711"));
+  assert(!inspect(error).includes("4711"));
   const { proxy, revoke } = Proxy.revocable<object>({}, {});
   revoke();
   assertEquals(refusal({ a: proxy }).path, "value.a");
-  assertInstanceOf(refusal({ a: proxy }).cause, TypeError);
   assertEquals(refusal(Object.create(Date.prototype)).path, "value");
 });
 
