@@ -358,8 +358,7 @@ export class DamagedEntryError extends PanzaError {
    */
   constructor(what: string, id: string, key: string, options?: ErrorOptions) {
     super(
-      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; ` +
-        "it counts as a miss and the next result replaces it",
+      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; it counts as a miss`,
       options,
     );
     this.id = id;

@@ -424,11 +424,11 @@ test("canonicalize() takes the objects that parsers of queries and cookies make"
 
 test("canonicalize() refuses texts past 256 MiB, and writes shared parts once", () => {
   let part: unknown = { leaf: 1 };
-  for (let level = 0; level < 20; level++) part = { left: part, right: part };
-  assertEquals(canonicalize([part]).length, 29_360_112);
+  for (let level = 0; level < 16; level++) part = { left: part, right: part };
+  assertEquals(canonicalize([part]).length, 1_834_992);
   for (let level = 0; level < 60; level++) part = { left: part, right: [part] };
   const long = "x".repeat(2 ** 27);
-  const big = { length: 2 ** 28, toJSON: () => [long, long, long] };
+  const big = { toJSON: () => `${long}${long}x` };
   for (const value of [part, [part, undefined], new Map([[part, 1]]), [long, long], big]) {
     const milliseconds = timeOf(() => {
       assert(refusal([value]).message.includes("longer than 256 MiB"));
