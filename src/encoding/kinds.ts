@@ -56,7 +56,11 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["Map", { read: (value) => [...Map.prototype.entries.call(value)], make: makeOfAll }],
   ["Set", { read: (value) => [...Set.prototype.values.call(value)], make: makeOfAll }],
   ["URLSearchParams", { read: listOf, make: makeOfAll }],
-  ["Headers", { read: listOf, make: makeOfAll }],
+  ["Headers", {
+    // Values that were joined may end in a space, which no Headers takes back and HTTP ignores.
+    read: (value) => listOf(value).map((pair) => listOf(pair).map(trimmed)),
+    make: makeOfAll,
+  }],
   ["FormData", {
     read: listOf,
     make: (maker, parts) => {
@@ -68,6 +72,10 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
     },
   }],
 ]);
+
+function trimmed(text: unknown): string {
+  return String(text).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, "");
+}
 
 /** The parts of an iterable object. */
 export function listOf(value: unknown): unknown[] {
