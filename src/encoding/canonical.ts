@@ -379,20 +379,10 @@ function base64(bytes: Uint8Array): string {
 }
 
 /** Platform classes whose content cannot be read at once; some runtimes give them `toJSON`. */
-const OPAQUE: ReadonlySet<string> = new Set([
-  "Promise",
-  "Blob",
-  "File",
-  "Request",
-  "Response",
-  "ReadableStream",
-  "WritableStream",
-  "TransformStream",
-  "SharedArrayBuffer",
-  "WeakMap",
-  "WeakSet",
-  "WeakRef",
-]);
+const OPAQUE: ReadonlySet<string> = new Set(
+  ("Promise Blob File Request Response ReadableStream WritableStream TransformStream " +
+    "SharedArrayBuffer WeakMap WeakSet WeakRef").split(" "),
+);
 
 /**
  * The key of a call: SHA-256 of the canonical text of its arguments, in hex.

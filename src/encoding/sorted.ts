@@ -54,28 +54,9 @@ function copyArray(value: readonly unknown[], depth: number): unknown[] | undefi
   left -= value.length;
   const copy: unknown[] = [];
   for (let index = 0; index < value.length; index++) {
-    const item = value[index];
-    switch (typeof item) {
-      case "string":
-        left -= item.length;
-        copy.push(item);
-        break;
-      case "boolean":
-        copy.push(item);
-        break;
-      case "number":
-        if (!Number.isFinite(item)) return undefined;
-        copy.push(item);
-        break;
-      case "object": {
-        const part = item === null ? null : copyOf(item, depth + 1);
-        if (part === undefined) return undefined;
-        copy.push(part);
-        break;
-      }
-      default:
-        return undefined;
-    }
+    const part = copyPart(value[index], depth);
+    if (part === OTHER) return undefined;
+    copy.push(part);
   }
   return copy;
 }
@@ -92,31 +73,31 @@ function copyObject(value: Record<string, unknown>, depth: number): object | und
   for (let index = 0; index < sorted.length; index++) {
     const name = sorted[index]!;
     const item = value[name];
-    switch (typeof item) {
-      case "string":
-        left -= item.length;
-        copy[name] = item;
-        break;
-      case "boolean":
-        copy[name] = item;
-        break;
-      case "number":
-        if (!Number.isFinite(item)) return undefined;
-        copy[name] = item;
-        break;
-      case "object": {
-        const part = item === null ? null : copyOf(item, depth + 1);
-        if (part === undefined) return undefined;
-        copy[name] = part;
-        break;
-      }
-      case "undefined":
-        break;
-      default:
-        return undefined;
-    }
+    if (item === undefined) continue;
+    const part = copyPart(item, depth);
+    if (part === OTHER) return undefined;
+    copy[name] = part;
   }
   return copy;
+}
+
+/** Stands for every part that is not JSON. */
+const OTHER = Symbol("other");
+
+function copyPart(item: unknown, depth: number): unknown {
+  switch (typeof item) {
+    case "string":
+      left -= item.length;
+      return item;
+    case "boolean":
+      return item;
+    case "number":
+      return Number.isFinite(item) ? item : OTHER;
+    case "object":
+      return item === null ? null : copyOf(item, depth + 1) ?? OTHER;
+    default:
+      return OTHER;
+  }
 }
 
 /** The names of objects that were met, in the order of the object and in the one to write. */

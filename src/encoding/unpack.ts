@@ -27,39 +27,24 @@ const LAST_INDEX = String(2 ** 32 - 2);
 
 type ViewConstructor = new (buffer: ArrayBuffer) => ArrayBufferView;
 
-/** Views that the runtime has, by the name of their class: Float16Array is younger than the rest. */
-function viewConstructor(name: string): ViewConstructor | undefined {
-  switch (name) {
-    case "Int8Array":
-      return Int8Array;
-    case "Uint8Array":
-      return Uint8Array;
-    case "Uint8ClampedArray":
-      return Uint8ClampedArray;
-    case "Int16Array":
-      return Int16Array;
-    case "Uint16Array":
-      return Uint16Array;
-    case "Int32Array":
-      return Int32Array;
-    case "Uint32Array":
-      return Uint32Array;
-    case "BigInt64Array":
-      return BigInt64Array;
-    case "BigUint64Array":
-      return BigUint64Array;
-    case "Float32Array":
-      return Float32Array;
-    case "Float64Array":
-      return Float64Array;
-    case "DataView":
-      return DataView;
-    case "Float16Array":
-      return Reflect.get(globalThis, name) as ViewConstructor | undefined;
-    default:
-      return undefined;
-  }
-}
+/** Views by the name of their class. `Float16Array` is younger than some supported runtimes. */
+const VIEWS: ReadonlyMap<string, ViewConstructor> = new Map<string, ViewConstructor>(
+  [
+    Int8Array,
+    Uint8Array,
+    Uint8ClampedArray,
+    Int16Array,
+    Uint16Array,
+    Int32Array,
+    Uint32Array,
+    BigInt64Array,
+    BigUint64Array,
+    Float32Array,
+    Float64Array,
+    DataView,
+    ...(typeof Float16Array === "function" ? [Float16Array] : []),
+  ].map((View) => [View.name, View]),
+);
 
 /**
  * So many parts of a Map or Set are put in between two looks at the clock, which takes 0.1 ms.
@@ -330,7 +315,7 @@ class Unpacker {
       const node = builtin("node:buffer");
       return this.#made(node === undefined ? new Uint8Array(buffer) : node.Buffer.from(buffer));
     }
-    const View = viewConstructor(name) ?? malformed("an unknown type");
+    const View = VIEWS.get(name) ?? malformed("an unknown type");
     return this.#made(new View(buffer));
   }
 
