@@ -235,6 +235,7 @@ class Writer extends Trail {
 
   #writeArray(value: readonly unknown[]): string {
     if (hasSymbols(value)) return this.#refuseSymbols();
+    if (value.length >= 2 ** 32) return this.#refuse("an array of an impossible length");
     const level = this.around.length - 1;
     if (!isDense(value)) return this.#writeSparse(value, level);
     const parts: string[] = [];

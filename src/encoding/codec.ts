@@ -22,10 +22,19 @@ export interface Encoded {
 /**
  * Encodes a value.
  *
- * @param value Anything that structured clone keeps; see `packed.ts` for what JSON text does not.
+ * Kept, equal and in the same class: JSON, `undefined`, `NaN`, `Infinity`, `-0`, `bigint`, `Date`,
+ * `RegExp`, `URL`, `Map`, `Set`, the errors of the language with `cause` and further members, typed
+ * arrays, `DataView`, `Buffer`, `ArrayBuffer`, sparse arrays and their named members, cycles and
+ * parts that stand in many places. Values of another realm come back as values of this one.
+ *
+ * Lost, as in structured clone: prototypes of plain objects, members with a symbol for a name or
+ * not enumerable, members that were added to a `Date`, `RegExp`, `Map`, `Set` or to bytes, and that
+ * two views share a buffer. A getter comes back as what it gave.
+ *
+ * @param value The value.
  * @returns The text or bytes and the name of their format.
- * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, an instance of a
- * class, or nested deeper than 1,000 objects.
+ * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, raw JSON, an instance
+ * of another class, or nested deeper than 1,000 objects.
  */
 export function encode(value: unknown): Encoded {
   const text = jsonText(value);

@@ -635,6 +635,10 @@ test("canonicalize() refuses members that no key holds, and takes hidden ones as
     assert(refusal([{ age: value }]).message.includes("a symbol for a name"));
   }
   assertEquals(refusal([/b/.exec("abc")]).path, "args[0].index");
+  const endless = new Proxy([], {
+    get: (list, name) => name === "length" ? 2 ** 53 : Reflect.get(list, name),
+  });
+  assert(refusal([endless]).message.includes("an impossible length"));
   for (
     const value of [new URL("http://a/"), new URLSearchParams(), new Headers(), new FormData()]
   ) {
