@@ -69,13 +69,13 @@ const ERRORS: Readonly<
   ],
   SchemaError: [new SchemaError(issues), { issues }, ["2 issues", "; retry({ schema })"]],
   UncacheableValueError: [
-    new UncacheableValueError("value.f", "a function", { cause }),
-    { path: "value.f", cause },
-    ["value.f", "a function", "; return plain data"],
+    new UncacheableValueError("value.f", "a function"),
+    { path: "value.f" },
+    ["value.f", "a function", "; return the parts", "codec"],
   ],
   UnhashableArgumentError: [
-    new UnhashableArgumentError("args[0]", "a function", { cause }),
-    { path: "args[0]", cause },
+    new UnhashableArgumentError("args[0]", "a function"),
+    { path: "args[0]" },
     ["args[0]", "a function", "; pass hashFunc"],
   ],
 };
