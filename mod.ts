@@ -33,16 +33,25 @@ export {
 } from "./src/core/cache.ts";
 export type { CacheRead, CallDetail, CallStatus } from "./src/core/call.ts";
 export {
+  type AdaptiveLimiter,
   type Backoff,
-  type Limit,
+  type ConcurrencyLimiter,
+  type FunctionWrapper,
+  limitAdaptive,
+  type LimitAdaptiveOptions,
   limitConcurrency,
-  type LimitConcurrencyOptions,
+  type Limiter,
+  type LimiterOptions,
   limitRate,
   type LimitRateOptions,
-  type RateLimit,
-  type Retry,
+  type RateLimiter,
+  readRetryAfter,
+  type Retrier,
   retry,
+  type RetryInfo,
   type RetryOptions,
+  type SchemaResult,
+  type StandardSchema,
 } from "./concurrency.ts";
 export type { Duration } from "./src/base/duration.ts";
 export {

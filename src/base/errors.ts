@@ -245,7 +245,8 @@ export class ReentrantCallError extends PanzaError {
   constructor(
     id: string,
     key: string,
-    message = `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait ` +
+    message: string =
+      `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait ` +
       "for itself for ever; call the plain function there, or set singleFlight: false",
   ) {
     super(message);

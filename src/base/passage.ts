@@ -103,20 +103,19 @@ export class Passage {
   }
 
   /**
-   * Calls what a wrapper in here wraps, in a passage of its own that ends when the call settles.
+   * Calls a function in this passage, which ends when the call settles.
    *
    * @param call Calls the function; it may also throw or return a plain value.
    * @returns The result.
    */
   async run(call: () => unknown): Promise<unknown> {
-    const inner = new Passage(this);
     let hasSucceeded = false;
     try {
-      const value = await inner.enter(call);
+      const value = await this.enter(call);
       hasSucceeded = true;
       return value;
     } finally {
-      inner.end(hasSucceeded);
+      this.end(hasSucceeded);
     }
   }
 

@@ -107,7 +107,10 @@ export function limitAdaptive(options: LimitAdaptiveOptions): AdaptiveLimiter {
     mayCoolDown: false,
   });
   return Object.assign(withActiveCount(lines), {
-    limitOf: (key?: unknown): number => lines.find(key)?.limit ?? law.start,
+    limitOf: (key?: unknown): number => {
+      const line = lines.find(key);
+      return line instanceof AdaptiveLine ? line.limit : law.start;
+    },
   });
 }
 
@@ -159,13 +162,19 @@ class AdaptiveLine extends PermitLine {
 
   override isIdle(): boolean {
     const now = performance.now();
-    return super.isIdle() && now - this.#lastEnd >= MEMORY && now >= this.#pausedUntil;
+    return this.active === 0 && this.size === 0 && now - this.#lastEnd >= MEMORY;
+  }
+
+  protected override take(): boolean {
+    return this.#pauseLeft() === 0 && super.take();
   }
 
   protected override delay(): number {
-    const delay = super.delay();
-    if (delay > 0 || this.#pausedUntil === -Infinity) return delay;
-    return Math.max(0, this.#pausedUntil - performance.now());
+    return Math.max(super.delay(), this.#pauseLeft());
+  }
+
+  #pauseLeft(): number {
+    return this.#pausedUntil === -Infinity ? 0 : Math.max(0, this.#pausedUntil - performance.now());
   }
 
   protected override run(
@@ -187,9 +196,9 @@ class AdaptiveLine extends PermitLine {
     });
   }
 
-  protected override release(): void {
+  /** Keeps what it has learned. */
+  protected override rest(): void {
     this.#lastEnd = performance.now();
-    super.release();
   }
 
   #isOverload(error: unknown): boolean {

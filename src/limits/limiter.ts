@@ -7,6 +7,7 @@
 
 import { abortSignal, checkValue, count, fn, type Rule } from "../base/check.ts";
 import { type Duration, finiteDuration } from "../base/duration.ts";
+import { isObject } from "../base/plain.ts";
 import { type AsyncFunction, type FunctionWrapper, wrapperOf } from "../base/wrap.ts";
 import { reasonOfEnd } from "./end.ts";
 import type { LimitState, Line } from "./line.ts";
@@ -59,13 +60,13 @@ export const LIMITER_RULES: {
 } = { deriveKey: fn, maxQueue: count({ min: 0, infinity: true }), signal: abortSignal };
 
 /** How a limit comes to its lines. */
-export interface LimiterSetup<Kind extends Line> {
+export interface LimiterSetup {
   /** What cannot be done if the limit is used wrongly, as a verb phrase. */
   readonly action: string;
   /** The options, checked. */
   readonly options: LimiterOptions;
   /** Makes the line of a key. */
-  readonly open: (state: LimitState, key: unknown) => Kind;
+  readonly open: (state: LimitState, key: unknown) => Line;
   /** What a call costs; unset, each costs 1. */
   readonly cost?: (args: unknown[]) => number;
   /** Whether a retry around the limit may pause it. */
@@ -73,31 +74,27 @@ export interface LimiterSetup<Kind extends Line> {
 }
 
 /** A limit and its lines. */
-export class Lines<Kind extends Line> {
-  readonly #setup: LimiterSetup<Kind>;
-  readonly #shared: Kind | undefined;
-  readonly #ofKeys = new Map<unknown, Kind>();
-  readonly #pauses = new Pauses();
+export class Lines {
+  readonly #setup: LimiterSetup;
   readonly #state: LimitState;
+  readonly #shared: Line | undefined;
 
   /** @param setup What kind of limit it is. */
-  constructor(setup: LimiterSetup<Kind>) {
+  constructor(setup: LimiterSetup) {
     const { signal, maxQueue = Infinity, deriveKey } = setup.options;
     this.#setup = setup;
     this.#state = {
       pendingCount: 0,
       activeCount: 0,
+      isPaused: false,
+      pauses: new Pauses(),
+      lines: new Map(),
+      spare: undefined,
       maxQueue,
       signal,
-      pauses: this.#pauses,
       pausable: setup.mayCoolDown ? this : undefined,
     };
     this.#shared = deriveKey === undefined ? setup.open(this.#state, undefined) : undefined;
-  }
-
-  /** How many calls wait, over all keys. */
-  get pendingCount(): number {
-    return this.#state.pendingCount;
   }
 
   /** How many calls hold a permit, over all keys. */
@@ -106,37 +103,36 @@ export class Lines<Kind extends Line> {
   }
 
   /** The line of a key, if there is one: lines of idle keys are forgotten. */
-  find(key: unknown): Kind | undefined {
-    return this.#shared ?? this.#ofKeys.get(key);
+  find(key: unknown): Line | undefined {
+    return this.#shared ?? this.#state.lines.get(key);
   }
 
   /** Holds back new starts of a key. */
   pause(milliseconds: number, key: unknown): void {
-    this.#pauses.pauseKey(key, milliseconds);
+    this.#state.pauses.pauseKey(key, milliseconds);
+    this.#state.isPaused = true;
   }
 
   /** The limit as its user sees it. */
   get limiter(): Limiter {
-    const wrapper = wrapperOf(
-      this.#setup.action,
-      "the limit",
-      (fn, self, args) => this.#call(fn, self, args),
-    );
+    const { action } = this.#setup;
+    const wrapper = wrapperOf(action, "the limit", (fn, self, args) => this.#call(fn, self, args));
     const pause = (...args: [duration: Duration, key?: unknown]): void => {
       const milliseconds = checkValue("pause the limit", "duration", args[0], finiteDuration);
-      if (args.length === 1) this.#pauses.pauseAll(milliseconds);
-      else this.#pauses.pauseKey(args[1], milliseconds);
+      if (args.length > 1) return this.pause(milliseconds, args[1]);
+      this.#state.pauses.pauseAll(milliseconds);
+      this.#state.isPaused = true;
     };
-    return Object.defineProperties(Object.assign(wrapper, { pause, pendingCount: 0 }), {
-      pendingCount: { get: () => this.pendingCount },
-    });
+    const limiter = Object.assign(wrapper, { pause, pendingCount: 0 });
+    return Object.defineProperty(limiter, "pendingCount", { get: () => this.#state.pendingCount });
   }
 
   /** Runs a call now or when its turn comes; it rejects and never throws. */
   #call(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
-    const { options, cost } = this.#setup;
+    const { cost } = this.#setup;
+    const { signal } = this.#state;
     try {
-      if (options.signal?.aborted) throw reasonOfEnd(options.signal);
+      if (signal !== undefined && signal.aborted) throw reasonOfEnd(signal);
       const line = this.#shared ?? this.#lineOf(args);
       return line.call(fn, self, args, cost === undefined ? 1 : cost(args));
     } catch (error) {
@@ -144,21 +140,29 @@ export class Lines<Kind extends Line> {
     }
   }
 
-  #lineOf(args: unknown[]): Kind {
-    const { action, open, options } = this.#setup;
+  #lineOf(args: unknown[]): Line {
+    const { options, open } = this.#setup;
+    const { lines, spare } = this.#state;
     const key: unknown = options.deriveKey && Reflect.apply(options.deriveKey, undefined, args);
-    const known = this.#ofKeys.get(key);
+    const known = lines.get(key);
     if (known !== undefined) return known;
-    if (isThenable(key)) {
-      throw new TypeError(
-        `Cannot ${action}: deriveKey must return the key itself, not a promise of it; derive it ` +
-          "from the arguments, or await it before the call",
-      );
-    }
-    this.#forgetIdle();
-    const line = open(this.#state, key);
-    this.#ofKeys.set(key, line);
+    this.#checkKey(key);
+    if (spare === undefined) this.#forgetIdle();
+    const line = spare ?? open(this.#state, key);
+    this.#state.spare = undefined;
+    line.key = key;
+    lines.set(key, line);
     return line;
+  }
+
+  #checkKey(key: unknown): void {
+    if (!isObject(key) || !("then" in key)) return;
+    // Nobody waits for it.
+    Promise.resolve(key).catch(() => {});
+    throw new TypeError(
+      `Cannot ${this.#setup.action}: deriveKey must return the key itself, not a promise of it; ` +
+        "derive it from the arguments, or await it before the call",
+    );
   }
 
   /**
@@ -166,16 +170,12 @@ export class Lines<Kind extends Line> {
    * that idle ones run out without a timer and without a pause.
    */
   #forgetIdle(): void {
+    const { lines } = this.#state;
     let left = 2;
-    for (const [key, line] of this.#ofKeys) {
-      if (left-- === 0) return;
-      this.#ofKeys.delete(key);
-      if (!line.isIdle()) this.#ofKeys.set(key, line);
+    for (const [key, line] of lines) {
+      if (left-- === 0 || line.isIdle === undefined) return;
+      lines.delete(key);
+      if (!line.isIdle()) lines.set(key, line);
     }
   }
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof value === "object" && value !== null &&
-    typeof Reflect.get(value, "then") === "function";
 }

@@ -6,8 +6,8 @@
 
 import { abortReason, whenAborted } from "../base/abort.ts";
 import { QueueFullError } from "../base/errors.ts";
-import { currentPassage, type Passage, type Pausable } from "../base/passage.ts";
-import { callerSignals } from "../base/signals.ts";
+import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
+import { findSignals } from "../base/signals.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
 import { reasonOfEnd } from "./end.ts";
 import { COME_BACK_MS, type Pauses } from "./pauses.ts";
@@ -18,11 +18,17 @@ export interface LimitState {
   pendingCount: number;
   /** How many calls hold a permit, over all keys. */
   activeCount: number;
+  /** Whether a pause, or the time in which starts come back from it, may go on. */
+  isPaused: boolean;
+  readonly pauses: Pauses;
+  /** The lines of all keys that are in use; empty in a limit without keys. */
+  readonly lines: Map<unknown, Line>;
+  /** A line that was forgotten, for the next new key: making one costs more than a call. */
+  spare: Line | undefined;
   /** How many calls may wait, per key. */
   readonly maxQueue: number;
   /** Ends the limit. */
   readonly signal: AbortSignal | undefined;
-  readonly pauses: Pauses;
   /** What a retry around a call may pause; `undefined` where it must not. */
   readonly pausable: Pausable | undefined;
 }
@@ -39,7 +45,7 @@ interface Waiter {
   /** Stops to listen to signals. */
   stop: (() => void) | undefined;
   /** Ends the wait in the passage. */
-  ended: (() => void) | undefined;
+  readonly ended: (() => void) | undefined;
   previous: Waiter | undefined;
   next: Waiter | undefined;
 }
@@ -76,19 +82,19 @@ export abstract class Line {
    * @param state What the lines of the limit share.
    * @param key The key; `undefined` in a limit without keys.
    */
-  constructor(protected readonly state: LimitState, protected readonly key: unknown) {}
+  constructor(protected readonly state: LimitState, public key: unknown) {}
 
   /** How much may run, or start in a window, at most. */
   protected abstract get capacity(): number;
 
+  /** Takes what a call needs to start, if it is free; the line does not matter. */
+  protected abstract take(cost: number): boolean;
+
   /**
-   * How long a call that is next has to wait, in milliseconds: 0 if it may start, `Infinity` until
-   * another one has begun or ended.
+   * How long the next call has to wait for what is not free, in milliseconds; `Infinity` until
+   * another call has begun or ended.
    */
   protected abstract delay(cost: number): number;
-
-  /** Takes what a call needs to start, which `delay` has found free. */
-  protected abstract take(cost: number): void;
 
   /** Runs a call that has what it needs to start; it never throws. */
   protected abstract run(
@@ -102,8 +108,8 @@ export abstract class Line {
   /** Refuses a call that would wait for ever, by an error. */
   protected checkWait?(fn: AsyncFunction): void;
 
-  /** Whether nothing would be lost if the line were made anew. */
-  abstract isIdle(): boolean;
+  /** Whether a new line would be the same; lines without this method tell when they rest. */
+  isIdle?(): boolean;
 
   /**
    * Runs a call now or when its turn comes.
@@ -112,23 +118,25 @@ export abstract class Line {
    */
   call(fn: AsyncFunction, self: unknown, args: unknown[], cost: number): Promise<unknown> {
     const passage = currentPassage();
-    if (this.size > 0 || this.#delay(cost) > 0) return this.#wait(fn, self, args, cost, passage);
-    this.#take(cost);
-    return this.run(fn, self, args, cost, passage);
+    return this.size === 0 && this.#mayStart(cost)
+      ? this.run(fn, self, args, cost, passage)
+      : this.#wait(fn, self, args, cost, passage);
   }
 
   /** Lets waiting calls start as long as they may, and sets the timer for the next one. */
   pump(): void {
     for (let first = this.#first; first !== undefined; first = this.#first) {
-      const delay = this.#delay(first.cost);
-      if (delay > 0) {
-        if (delay < Infinity) this.#arm(delay);
-        return;
-      }
-      this.#take(first.cost);
+      if (!this.#mayStart(first.cost)) return this.#arm(first.cost);
       this.#leave(first);
       first.admit(first);
     }
+  }
+
+  #mayStart(cost: number): boolean {
+    if (!this.state.isPaused) return this.take(cost);
+    if (this.#pauseDelay() > 0 || !this.take(cost)) return false;
+    this.#startedSince += cost;
+    return true;
   }
 
   /** Calls the wrapped function, in the passage of its caller where there is one. */
@@ -140,7 +148,7 @@ export abstract class Line {
   ): unknown {
     if (passage === undefined) return Reflect.apply(fn, self, args);
     if (this.state.pausable !== undefined) passage.pass(this.state.pausable, this.key);
-    return passage.run(() => Reflect.apply(fn, self, args));
+    return new Passage(passage).run(() => Reflect.apply(fn, self, args));
   }
 
   #wait(
@@ -151,10 +159,8 @@ export abstract class Line {
     passage: Passage | undefined,
   ): Promise<unknown> {
     const { state } = this;
-    const own = callerSignals([state.signal, ...args]);
-    const signals = passage === undefined ? own : [...own, ...passage.signals];
-    const aborted = signals.find((signal) => signal.aborted);
-    if (aborted !== undefined) throw abortReason(aborted);
+    const signals = this.#signalsOf(args, passage);
+    for (const signal of signals) if (signal.aborted) throw abortReason(signal);
     this.checkWait?.(fn);
     if (this.size >= state.maxQueue) throw new QueueFullError(state.maxQueue);
     const turn = new Promise<Waiter>(capture);
@@ -190,6 +196,13 @@ export abstract class Line {
     return turn.then(this.#begin);
   }
 
+  #signalsOf(args: unknown[], passage: Passage | undefined): readonly AbortSignal[] {
+    const found = findSignals(args);
+    const { signal } = this.state;
+    if (signal === undefined && passage === undefined) return found;
+    return [...(signal === undefined ? [] : [signal]), ...passage?.signals ?? [], ...found];
+  }
+
   readonly #begin = ({ fn, self, args, cost, passage }: Waiter): Promise<unknown> =>
     this.run(fn, self, args, cost, passage);
 
@@ -209,25 +222,14 @@ export abstract class Line {
     }
   }
 
-  #delay(cost: number): number {
-    const delay = this.delay(cost);
-    return this.state.pauses.areOver || delay === Infinity
-      ? delay
-      : Math.max(delay, this.#pauseDelay());
-  }
-
-  #take(cost: number): void {
-    this.take(cost);
-    this.#startedSince += cost;
-  }
-
   /**
    * How long a pause holds back the next start. In the second after its end, what has started stays
    * below the part of the capacity that corresponds to the time.
    */
   #pauseDelay(): number {
-    const { pauses } = this.limit;
+    const { pauses } = this.state;
     const now = performance.now();
+    this.state.isPaused = pauses.mayHold(now);
     const end = pauses.endOf(this.key, now);
     if (end === -Infinity) return 0;
     if (end !== this.#pauseEnd) {
@@ -240,7 +242,9 @@ export abstract class Line {
     return Math.max(0, end + this.#startedSince / whole * COME_BACK_MS - now);
   }
 
-  #arm(delay: number): void {
+  #arm(cost: number): void {
+    const delay = Math.max(this.delay(cost), this.state.isPaused ? this.#pauseDelay() : 0);
+    if (delay === Infinity) return;
     const at = performance.now() + delay;
     if (this.#timer !== undefined && this.#timerAt <= at) return;
     clearTimeout(this.#timer);

@@ -16,9 +16,9 @@ export class Pauses {
   readonly #ofKeys = new Map<unknown, number>();
   #last = -Infinity;
 
-  /** Whether no pause was made since the last one and its aftermath ended; needs no clock. */
-  get areOver(): boolean {
-    return this.#last === -Infinity;
+  /** Whether any key may be held back, now or later. */
+  mayHold(now: number): boolean {
+    return !isOver(this.#last, now);
   }
 
   /** Pauses one key. An earlier pause that ends later stays. */
@@ -46,7 +46,6 @@ export class Pauses {
    * @returns The end, on the same clock; `-Infinity` when its aftermath is over too.
    */
   endOf(key: unknown, now: number): number {
-    if (isOver(this.#last, now)) this.#last = -Infinity;
     const until = Math.max(this.#ofAll, this.#ofKeys.get(key) ?? -Infinity);
     return isOver(until, now) ? -Infinity : until;
   }

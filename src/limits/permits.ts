@@ -8,7 +8,7 @@ import { check, checkValue, count } from "../base/check.ts";
 import { ReentrantCallError } from "../base/errors.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
-import { Line, type LimitState } from "./line.ts";
+import { type LimitState, Line } from "./line.ts";
 import { type Limiter, LIMITER_RULES, type LimiterOptions, Lines } from "./limiter.ts";
 
 /** What {@linkcode limitConcurrency} returns: functions wrapped by the same one share its permits. */
@@ -89,7 +89,7 @@ export function limitConcurrency(n: number, options: LimiterOptions = {}): Concu
 }
 
 /** The limit as its user sees it, with the number of calls that hold a permit. */
-export function withActiveCount(lines: Lines<Line>): ConcurrencyLimiter {
+export function withActiveCount(lines: Lines): ConcurrencyLimiter {
   return Object.defineProperty(Object.assign(lines.limiter, { activeCount: 0 }), "activeCount", {
     get: () => lines.activeCount,
   });
@@ -111,19 +111,17 @@ export class PermitLine extends Line {
     super(state, key);
   }
 
-  isIdle(): boolean {
-    return this.active === 0 && this.size === 0;
-  }
-
   // While calls wait, no permit is free: it goes from the one that ends to the one that waits, so
   // that a newcomer never overtakes.
-  protected delay(): number {
-    return this.active < this.capacity ? 0 : Infinity;
-  }
-
-  protected take(): void {
+  protected take(): boolean {
+    if (this.active >= this.capacity) return false;
     this.active++;
     this.state.activeCount++;
+    return true;
+  }
+
+  protected delay(): number {
+    return this.active < this.capacity ? 0 : Infinity;
   }
 
   protected override checkWait(fn: AsyncFunction): void {
@@ -187,6 +185,15 @@ export class PermitLine extends Line {
   protected release(): void {
     this.active--;
     this.state.activeCount--;
-    this.pump();
+    if (this.size > 0) this.pump();
+    else if (this.active === 0) this.rest();
+  }
+
+  /** The line is not in use now: it is as a new one is. */
+  protected rest(): void {
+    if (!this.state.lines.delete(this.key)) return;
+    this.key = undefined;
+    // What has started since a pause concerns its own key.
+    if (!this.state.isPaused) this.state.spare = this;
   }
 }

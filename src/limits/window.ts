@@ -8,7 +8,7 @@ import { check, checkValue, count as countRule, fn, required, type Rule } from "
 import { type Duration, finiteDuration } from "../base/duration.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
-import { Line, type LimitState } from "./line.ts";
+import { type LimitState, Line } from "./line.ts";
 import { type Limiter, LIMITER_RULES, type LimiterOptions, Lines } from "./limiter.ts";
 
 /** The options of {@linkcode limitRate}. */
@@ -166,11 +166,18 @@ class WindowLine extends Line {
     return this.#oldest === this.#starts.length;
   }
 
+  protected take(cost: number): boolean {
+    if (!this.#fits(cost)) {
+      this.#drop(performance.now());
+      if (!this.#fits(cost)) return false;
+    }
+    this.#admitted++;
+    this.#reserved += cost;
+    return true;
+  }
+
   protected delay(cost: number): number {
-    if (this.#fits(cost)) return 0;
     const now = performance.now();
-    this.#drop(now);
-    if (this.#fits(cost)) return 0;
     // Calls that have been admitted begin first, and look again then.
     if (this.#admitted > 0) return Infinity;
     let missing = this.#booked + cost - this.capacity;
@@ -180,11 +187,6 @@ class WindowLine extends Line {
       if (missing <= 0) break;
     }
     return Math.max(0, (this.#starts[place] ?? now) + this.#per - now);
-  }
-
-  protected take(cost: number): void {
-    this.#admitted++;
-    this.#reserved += cost;
   }
 
   protected run(

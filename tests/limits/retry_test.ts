@@ -84,7 +84,7 @@ test("retry() makes one attempt only when attempts is 1, and asks nobody", async
   const never = () => {
     throw new Error("asked");
   };
-  const result = retry({ attempts: 1, when: never, after: never })(run)();
+  const result = retry({ attempts: 1, shouldRetry: never, retryAfter: never })(run)();
   assertStrictEquals(await outcome(result), errors[0]);
   assertEquals(errors.length, 1);
 });
@@ -95,7 +95,7 @@ test("retry() does not repeat an error that when refuses", async () => {
   const result = outcome(
     retry({
       backoff: steady,
-      when: (error) => error instanceof Error && error.message !== "failure 2",
+      shouldRetry: (error) => error instanceof Error && error.message !== "failure 2",
     })(run)(),
   );
   await time.tick(100_000);
@@ -122,7 +122,7 @@ test("retry() waits as long as after says in place of the backoff, which goes on
   const result = retry({
     attempts: 7,
     backoff: steady,
-    after: () => answers[asked++],
+    retryAfter: () => answers[asked++],
   })(run)();
   await time.tick(1_000_000);
   assertEquals(await result, "done");
@@ -133,7 +133,7 @@ test("retry() waits as long as after says in place of the backoff, which goes on
 test("retry() counts the attempts after waits of after too", async () => {
   using time = new FakeTime();
   const { run, errors } = flaky(time, 9);
-  const result = outcome(retry({ attempts: 3, after: () => 10 })(run)());
+  const result = outcome(retry({ attempts: 3, retryAfter: () => 10 })(run)());
   await time.tick(1_000);
   assertStrictEquals(await result, errors[2]);
   assertEquals(errors.length, 3);
@@ -142,7 +142,7 @@ test("retry() counts the attempts after waits of after too", async () => {
 test("retry() gives up when after says Infinity", async () => {
   using time = new FakeTime();
   const { run, errors } = flaky(time, 9);
-  const result = retry({ after: () => Infinity })(run)();
+  const result = retry({ retryAfter: () => Infinity })(run)();
   assertStrictEquals(await outcome(result), errors[0]);
   assertEquals([errors.length, time.timers], [1, 0]);
 });
@@ -150,7 +150,7 @@ test("retry() gives up when after says Infinity", async () => {
 test("retry() rejects with the mistake when after says nonsense", async () => {
   using time = new FakeTime();
   const { run } = flaky(time, 9);
-  const options = { after: () => "soon" };
+  const options = { retryAfter: () => "soon" };
   const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [options]);
   const error = await outcome(wrap(run)());
   assert(error instanceof TypeError);
@@ -165,7 +165,10 @@ test("retry() stops waiting when the caller's signal aborts, in the backoff and 
       const controller = new AbortController();
       const { signal } = controller;
       const result = outcome(
-        retry({ backoff: steady, after })(run)(1, argument === "direct" ? signal : { signal }),
+        retry({ backoff: steady, retryAfter: after })(run)(
+          1,
+          argument === "direct" ? signal : { signal },
+        ),
       );
       await time.tick(500);
       controller.abort("gone");
@@ -182,7 +185,7 @@ test("retry() does not repeat what fails because the caller's signal aborted", a
   const controller = new AbortController();
   const error = new Error("stopped");
   let calls = 0;
-  const result = retry({ after: () => 0 })(async (_signal: AbortSignal) => {
+  const result = retry({ retryAfter: () => 0 })(async (_signal: AbortSignal) => {
     calls++;
     await Promise.resolve();
     controller.abort("gone");
@@ -329,8 +332,8 @@ test("retry() refuses bad options by name when constructing", () => {
     );
   }
   refused({ attempts: "3" }, TypeError, "attempts must be");
-  refused({ when: 1 }, TypeError, "when must be a function");
-  refused({ after: 1 }, TypeError, "after must be a function");
+  refused({ shouldRetry: 1 }, TypeError, "shouldRetry must be a function");
+  refused({ retryAfter: 1 }, TypeError, "retryAfter must be a function");
   refused({ signal: {} }, TypeError, "signal must be an AbortSignal");
   refused({ retries: 3 }, TypeError, '"retries"');
   refused(null, TypeError, "options must be an object");
