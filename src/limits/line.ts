@@ -186,6 +186,7 @@ export abstract class Line {
       waiter.stop = whenAborted(signals, (reason) => {
         const isFirst = this.#first === waiter;
         this.#leave(waiter);
+        waiter.ended?.();
         waiter.refuse(state.signal?.aborted ? reasonOfEnd(state.signal) : reason);
         // Later, because the next one may leave with the same signal.
         if (isFirst && this.size > 0) queueMicrotask(() => this.pump());
@@ -203,8 +204,12 @@ export abstract class Line {
     return [...(signal === undefined ? [] : [signal]), ...passage?.signals ?? [], ...found];
   }
 
-  readonly #begin = ({ fn, self, args, cost, passage }: Waiter): Promise<unknown> =>
-    this.run(fn, self, args, cost, passage);
+  readonly #begin = ({ fn, self, args, cost, passage, ended }: Waiter): Promise<unknown> => {
+    const result = this.run(fn, self, args, cost, passage);
+    // Not before, or the caller would seem to work between its wait and the function.
+    ended?.();
+    return result;
+  };
 
   #leave(waiter: Waiter): void {
     if (waiter.previous === undefined) this.#first = waiter.next;
@@ -214,7 +219,6 @@ export abstract class Line {
     // One that has left must not keep its neighbours from being collected.
     waiter.previous = waiter.next = undefined;
     waiter.stop?.();
-    waiter.ended?.();
     this.state.pendingCount--;
     if (--this.size === 0 && this.#timer !== undefined) {
       clearTimeout(this.#timer);

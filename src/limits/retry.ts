@@ -212,9 +212,26 @@ async function callUntilItSucceeds(
   args: unknown[],
 ): Promise<unknown> {
   const passage = currentPassage();
+  // Between an attempt and the wait for the next one, the caller must not seem to work.
+  const ended = passage?.wait("turn");
+  try {
+    return await makeAttempts(plan, passage, fn, self, args);
+  } finally {
+    ended?.();
+  }
+}
+
+async function makeAttempts(
+  plan: Plan,
+  passage: Passage | undefined,
+  fn: AsyncFunction,
+  self: unknown,
+  args: unknown[],
+): Promise<unknown> {
   const own = findSignals([plan.signal, ...args]);
   const signals = passage === undefined ? own : [...own, ...passage.signals];
   const start = performance.now();
+  const mistakes: unknown[] = [];
   for (let attempt = 1;; attempt++) {
     const aborted = signals.find((signal) => signal.aborted);
     if (aborted !== undefined) throw abortReason(aborted);
@@ -226,9 +243,16 @@ async function callUntilItSucceeds(
     } catch (error) {
       const isOver = attempt === plan.attempts || isFinal(error) ||
         signals.some((signal) => signal.aborted);
-      const wait = isOver ? undefined : decide(plan, error, attempt, passed);
-      if (wait === undefined || performance.now() - start + wait > plan.maxElapsed) throw error;
-      report(plan, error, { attempt, delayMs: wait });
+      const wait = isOver ? undefined : decide(plan, error, attempt, passed, mistakes);
+      if (wait === undefined || performance.now() - start + wait > plan.maxElapsed) {
+        addCause(error, mistakes.at(-1));
+        throw error;
+      }
+      try {
+        plan.onRetry?.(error, { attempt, delayMs: wait });
+      } catch (mistake) {
+        mistakes.push(mistake);
+      }
       const ended = passage?.wait("attempt");
       try {
         await delayUnlessAborted(wait, signals);
@@ -303,6 +327,7 @@ const LONGEST_DELAY = 2_147_483_647;
 /**
  * Decides how long to wait for the next attempt, and lets the server's word pause limits.
  *
+ * @param mistakes Gets what callbacks throw or return wrongly.
  * @returns Milliseconds; `undefined` for no more attempts.
  */
 function decide(
@@ -310,6 +335,7 @@ function decide(
   error: unknown,
   attempt: number,
   passed: readonly Passed[],
+  mistakes: unknown[],
 ): number | undefined {
   const { min, max, multiplier, jitter } = plan.backoff;
   const longest = Math.min(max, min * multiplier ** (attempt - 1));
@@ -327,7 +353,7 @@ function decide(
     if (pause > 0) { for (const [limit, key] of passed) limit.pause(pause, key); }
     return after;
   } catch (mistake) {
-    addCause(error, mistake);
+    mistakes.push(mistake);
     return backoff;
   }
 }
@@ -343,17 +369,9 @@ function readWait(value: unknown): number | undefined {
   return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
 }
 
-function report(plan: Plan, error: unknown, info: RetryInfo): void {
-  try {
-    plan.onRetry?.(error, info);
-  } catch (mistake) {
-    addCause(error, mistake);
-  }
-}
-
 /** Tells a mistake in a callback beside the error of the function, which stays what it is. */
 function addCause(error: unknown, mistake: unknown): void {
-  if (!isObject(error) || !Object.isExtensible(error)) return;
+  if (mistake === undefined || !isObject(error)) return;
   if (Reflect.get(error, "cause") !== undefined) return;
   Reflect.defineProperty(error, "cause", { value: mistake, writable: true, configurable: true });
 }

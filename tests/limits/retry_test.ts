@@ -1,6 +1,12 @@
 import { test } from "node:test";
 import { AsyncLocalStorage } from "node:async_hooks";
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { limitConcurrency, limitRate } from "../../concurrency.ts";
 import { retry } from "../../src/limits/retry.ts";
 import { FakeTime } from "../support/fake_time.ts";
@@ -21,6 +27,10 @@ function flaky(time: FakeTime, failures: number) {
       throw error;
     },
   };
+}
+
+function fail(message: string): never {
+  throw new Error(message);
 }
 
 /** The reason of a rejection, or the value. */
@@ -147,14 +157,45 @@ test("retry() gives up when after says Infinity", async () => {
   assertEquals([errors.length, time.timers], [1, 0]);
 });
 
-test("retry() rejects with the mistake when after says nonsense", async () => {
-  using time = new FakeTime();
-  const { run } = flaky(time, 9);
-  const options = { retryAfter: () => "soon" };
-  const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [options]);
-  const error = await outcome(wrap(run)());
-  assert(error instanceof TypeError);
-  assert(error.message.includes("the result of after must be a duration"));
+test("retry() tells a callback's mistake as the cause of the function's error, and goes on", async () => {
+  const mistakes: [name: string, options: unknown, message: string][] = [
+    ["shouldRetry", { shouldRetry: () => fail("mine") }, "mine"],
+    ["shouldRetry", { shouldRetry: () => Promise.resolve(true) }, "the result of shouldRetry must"],
+    ["retryAfter", { retryAfter: () => fail("mine") }, "mine"],
+    ["retryAfter", { retryAfter: () => "soon" }, "the result of retryAfter must be a duration"],
+    ["onRetry", { onRetry: () => fail("mine") }, "mine"],
+  ];
+  for (const [name, options, message] of mistakes) {
+    using time = new FakeTime();
+    const { run, starts, errors } = flaky(time, 9);
+    const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [{
+      attempts: 3,
+      backoff: steady,
+      ...Object(options),
+    }]);
+    const result = outcome(wrap(run)());
+    await time.tick(100_000);
+    const error = await result;
+    assertStrictEquals(error, errors[2]);
+    assert(error instanceof Error && error.cause instanceof Error);
+    assertStringIncludes(error.cause.message, message, name);
+    assertEquals(starts, [0, 1_000, 3_000], name);
+  }
+});
+
+test("retry() leaves an error that has a cause, or takes none, as it is", async () => {
+  const cause = new Error("cause");
+  for (const error of [new Error("own", { cause }), Object.freeze(new Error("own")), "own", null]) {
+    using time = new FakeTime();
+    const result = outcome(
+      retry({ attempts: 2, shouldRetry: () => fail("mine") })(() => Promise.reject(error))(),
+    );
+    await time.tick(100_000);
+    assertStrictEquals(await result, error);
+    if (error instanceof Error && error.cause !== undefined) {
+      assertStrictEquals(error.cause, cause);
+    }
+  }
 });
 
 test("retry() stops waiting when the caller's signal aborts, in the backoff and in after", async () => {
@@ -338,7 +379,7 @@ test("retry() refuses bad options by name when constructing", () => {
   refused({ retries: 3 }, TypeError, '"retries"');
   refused(null, TypeError, "options must be an object");
   refused({ backoff: null }, TypeError, "backoff must be an object");
-  refused({ backoff: { base: 1 } }, TypeError, '"base"');
+  refused({ backoff: { base: 1 } }, TypeError, '"backoff.base"');
   refused({ backoff: { min: 0 } }, RangeError, "backoff.min must be");
   refused({ backoff: { min: "soon" } }, TypeError, "backoff.min must be");
   refused({ backoff: { min: Infinity } }, RangeError, "backoff.min must be");
