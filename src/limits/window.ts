@@ -160,7 +160,7 @@ class WindowLine extends Line {
     this.#actual = actual;
   }
 
-  isIdle(): boolean {
+  override isIdle(): boolean {
     if (this.size > 0 || this.#admitted > 0) return false;
     this.#drop(performance.now());
     return this.#oldest === this.#starts.length;
@@ -177,6 +177,7 @@ class WindowLine extends Line {
   }
 
   protected delay(cost: number): number {
+    if (this.#fits(cost)) return 0;
     const now = performance.now();
     // Calls that have been admitted begin first, and look again then.
     if (this.#admitted > 0) return Infinity;
