@@ -86,7 +86,8 @@ function amount(text: string | undefined): number | undefined {
 /** The time from the server's own date, which may differ from ours, to another one. */
 function until(text: string, date: string | undefined): number | undefined {
   const end = Date.parse(text);
-  if (Number.isNaN(end)) return undefined;
+  // Every date of HTTP has letters; without them engines take nearly anything for a date.
+  if (Number.isNaN(end) || !/[a-z]/i.test(text)) return undefined;
   const now = Date.parse(date ?? "");
   return Math.max(0, end - (Number.isNaN(now) ? Date.now() : now));
 }
