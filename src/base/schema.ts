@@ -7,14 +7,11 @@
 import type { Rule } from "./check.ts";
 import { SchemaError } from "./errors.ts";
 
-/** What a schema makes of a value: its output, or what is wrong. */
-export type SchemaResult<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly unknown[] };
-
 /**
  * The part of Standard Schema v1 (https://standardschema.dev) that is used here: zod, valibot,
  * arktype and others implement it.
+ *
+ * @typeParam Output What the schema makes of a value.
  */
 export interface StandardSchema<Output = unknown> {
   /** The entry point that the standard defines. */
@@ -23,12 +20,25 @@ export interface StandardSchema<Output = unknown> {
     readonly version: 1;
     /** Who implements it. */
     readonly vendor: string;
-    /** Checks a value. */
+    /** Checks a value: what the schema makes of it, or `issues`, which are what is wrong with it. */
     readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
     /** Types alone; never present at run time. */
     readonly types?: { readonly input: unknown; readonly output: Output } | undefined;
   };
 }
+
+/** What a schema says of a value. */
+export type SchemaResult<Output> =
+  | {
+    /** What the schema makes of the value. */
+    readonly value: Output;
+    /** Absent: nothing is wrong. */
+    readonly issues?: undefined;
+  }
+  | {
+    /** What is wrong with the value. */
+    readonly issues: readonly unknown[];
+  };
 
 /** A schema of any library that implements the standard; some are functions. */
 export const schemaRule: Rule<StandardSchema> = {

@@ -1,11 +1,11 @@
+/** The checker of options: each rule, and the one formula of every refusal. */
 import { test } from "node:test";
-import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import {
   abortSignal,
   array,
   boolean,
   check,
-  checkValue,
   count,
   finite,
   fn,
@@ -16,127 +16,99 @@ import {
   type Rule,
   text,
 } from "../../src/base/check.ts";
+import { duration, finiteDuration } from "../../src/base/duration.ts";
 
-/** What is not of a kind, and what is out of range. */
-const RULES: Record<string, {
-  rule: Rule<unknown>;
-  good: unknown[];
-  wrongKind: unknown[];
-  outOfRange?: unknown[];
-  must: string;
-}> = {
-  count: {
-    rule: count(),
-    good: [1, Number.MAX_SAFE_INTEGER],
-    wrongKind: ["1", 1n, null],
-    outOfRange: [0, -1, 1.5, NaN, Infinity, 2 ** 53],
-    must: "a positive integer",
-  },
-  "count from 0": {
-    rule: count({ min: 0, infinity: true }),
-    good: [0, Infinity],
-    wrongKind: [true],
-    outOfRange: [-1, 0.5, -Infinity],
-    must: "a non-negative integer or Infinity",
-  },
-  "count up to 10": {
-    rule: count({ max: 10 }),
-    good: [1, 10],
-    wrongKind: [],
-    outOfRange: [11],
-    must: "an integer from 1 to 10",
-  },
-  "count from 5": {
-    rule: count({ min: 5 }),
-    good: [5],
-    wrongKind: [],
-    outOfRange: [4],
-    must: "an integer of at least 5",
-  },
-  number: {
-    rule: number(0, 1),
-    good: [0, 0.5, 1],
-    wrongKind: ["0"],
-    outOfRange: [-0.1, 1.1, NaN],
-    must: "a number from 0 to 1",
-  },
-  finite: {
-    rule: finite(1),
-    good: [1, 1e300],
-    wrongKind: [{}],
-    outOfRange: [0.9, Infinity, NaN],
-    must: "a finite number of at least 1",
-  },
-  boolean: { rule: boolean, good: [true, false], wrongKind: [1, "true"], must: "a boolean" },
-  text: { rule: text, good: ["a"], wrongKind: ["", 1], must: "a non-empty string" },
-  oneOf: {
-    rule: oneOf("ignore", false),
-    good: ["ignore", false],
-    wrongKind: ["other", true],
-    must: '"ignore" or false',
-  },
-  fn: { rule: fn, good: [() => {}, class {}], wrongKind: [{}, "f"], must: "a function" },
-  abortSignal: {
-    rule: abortSignal,
-    good: [
-      new AbortController().signal,
-      { aborted: false, addEventListener() {}, removeEventListener() {} },
-    ],
-    wrongKind: [{}, new AbortController()],
-    must: "an AbortSignal",
-  },
-  object: { rule: object, good: [{}], wrongKind: [[], null, 1], must: "an object" },
-  array: { rule: array, good: [[]], wrongKind: [{}, "ab"], must: "an array" },
-};
+const signal = new AbortController().signal;
+const call = (): void => {};
+const polyfill = { aborted: false, addEventListener: call, removeEventListener: call };
 
-for (const [name, { rule, good, wrongKind, outOfRange = [], must }] of Object.entries(RULES)) {
-  test(`The rule ${name} says what it must be, a TypeError for the kind and a RangeError for the range`, () => {
-    for (const value of good) assertStrictEquals(checkValue("open it", "size", value, rule), value);
-    const message = `Cannot open it: size must be ${must}, received `;
-    for (const value of wrongKind) {
-      assertThrows(() => checkValue("open it", "size", value, rule), TypeError, message);
-    }
-    for (const value of outOfRange) {
-      assertThrows(() => checkValue("open it", "size", value, rule), RangeError, message);
+/** Each rule, the words of its message, and values: those it takes, of another kind, out of range. */
+const RULES: readonly [
+  rule: Rule<unknown>,
+  must: string,
+  taken: readonly unknown[],
+  ofAnotherKind: readonly unknown[],
+  outOfRange: readonly unknown[],
+][] = [
+  [count(), "a positive integer", [1, 2 ** 53 - 1], ["1", null, 1n, {}, [1], true], [
+    0,
+    -1,
+    1.5,
+    NaN,
+    Infinity,
+    2 ** 53,
+  ]],
+  [count({ min: 0 }), "a non-negative integer", [0, 1], ["0"], [-1, 0.5, -Infinity]],
+  [
+    count({ min: 2, infinity: true }),
+    "an integer of at least 2 or Infinity",
+    [2, Infinity],
+    ["2"],
+    [1, -Infinity, NaN],
+  ],
+  [count({ min: 0, max: 9 }), "an integer from 0 to 9", [0, 9], [false], [-1, 10, Infinity]],
+  [number(0), "a number of at least 0", [0, 0.5, Infinity], ["0", null], [-0.5, NaN]],
+  [number(0, 1), "a number from 0 to 1", [0, 1], ["1"], [1.5, NaN]],
+  [boolean, "a boolean", [true, false], [0, "true", null], []],
+  [text, "a non-empty string", ["a"], ["", 1, null, ["a"]], []],
+  [oneOf<"a" | false>("a", false), '"a" or false', ["a", false], ["b", true, 0, null], []],
+  [fn, "a function", [call, class {}], [{}, "call", null], []],
+  [abortSignal, "an AbortSignal", [signal, polyfill], [{}, true, null], []],
+  [finite(1), "a finite number of at least 1", [1, 1e300], ["1"], [0.9, Infinity, NaN]],
+  [object, "an object", [{}], [[], null, "a"], []],
+  [array, "an array", [[], [1]], [{ length: 0 }, "a", null], []],
+  [
+    duration,
+    "a duration above zero",
+    [1, 0.5, Infinity, "1s", "1.5d"],
+    ["1", "s", " 1s", null, {}],
+    [0, -1, NaN, "0s", "-1s", `${"9".repeat(400)}s`],
+  ],
+  [finiteDuration, "a finite duration above zero", [1, "7d"], ["week"], [0, Infinity]],
+];
+
+for (const [rule, must, taken, ofAnotherKind, outOfRange] of RULES) {
+  test(`check() takes and refuses what must be ${must}`, () => {
+    const use = (value: unknown) => () => check("try", { option: value }, { option: rule });
+    for (const value of [...taken, undefined]) use(value)();
+    for (const [values, type] of [[ofAnotherKind, TypeError], [outOfRange, RangeError]] as const) {
+      for (const value of values) {
+        const error = assertThrows(use(value), type, `Cannot try: option must be ${must}`);
+        assertEquals(error.constructor, type);
+        assertEquals(/, received [^\n]+$/.test(error.message), true, error.message);
+      }
     }
   });
 }
 
-test("check() gives what the rules read, and undefined for what is unset", () => {
-  const rules = { size: required(count()), name: text };
-  assertEquals(check("open it", { size: 3 }, rules), { size: 3, name: undefined });
-  assertEquals(check("open it", { size: 3, name: undefined }, rules).name, undefined);
-  assertThrows(
-    () => check("open it", {}, rules),
-    TypeError,
-    "Cannot open it: size must be a positive integer, received undefined",
-  );
+test("check() returns the values that the rules read, and undefined for an unset option", () => {
+  const rules = { ttl: duration, n: required(count()), signal: abortSignal };
+  assertEquals(check("try", { ttl: "2s", n: 1 }, rules), { ttl: 2000, n: 1, signal: undefined });
+  assertEquals(check("try", Object.create({ ttl: "2s", n: 1 }), rules).ttl, 2000);
+  assertThrows(() => check("try", {}, rules), TypeError, "n must be a positive integer");
+  assertThrows(() => check("try", { n: undefined }, rules), TypeError, "received undefined");
 });
 
-test("check() refuses options that have no rule, by name", () => {
-  assertThrows(
-    () => check("open it", { sise: 3 }, { size: count(), name: text }),
-    TypeError,
-    'Cannot open it: there is no option "sise", only size, name',
+test("check() refuses unknown options by name, with a prefix where there is one", () => {
+  const refusal = (options: unknown, prefix?: string): string =>
+    assertThrows(() => check("try", options, { a: boolean, b: boolean }, prefix), TypeError)
+      .message;
+  assertEquals(refusal({ a: true, B: 2 }), 'Cannot try: there is no option "B", only a, b');
+  assertEquals(
+    refusal({ c: undefined }, "backoff."),
+    'Cannot try: there is no option "backoff.c", only backoff.a, backoff.b',
   );
-  assertThrows(
-    () => check("open it", { maxx: 3 }, { min: count(), max: count() }, "backoff."),
-    TypeError,
-    'Cannot open it: there is no option "backoff.maxx", only backoff.min, backoff.max',
+  assertEquals(
+    refusal({ a: 1 }, "backoff."),
+    "Cannot try: backoff.a must be a boolean, received 1",
   );
-});
-
-test("check() refuses options that are not an object", () => {
-  for (const options of [null, undefined, 1, "size", []]) {
-    assertThrows(
-      () => check("open it", options, {}),
-      TypeError,
-      "Cannot open it: options must be an object, received",
+  for (
+    const [options, shown] of [[null, "null"], [[], "an array"], ["a", '"a"'], [call, "a function"]]
+  ) {
+    assertEquals(refusal(options), `Cannot try: options must be an object, received ${shown}`);
+    assertEquals(
+      refusal(options, "backoff."),
+      `Cannot try: backoff must be an object, received ${shown}`,
     );
   }
-  assertThrows(
-    () => check("open it", 3, {}, "backoff."),
-    TypeError,
-    "Cannot open it: backoff must be an object, received 3",
-  );
 });
