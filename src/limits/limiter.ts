@@ -78,11 +78,15 @@ export class Lines {
   readonly #setup: LimiterSetup;
   readonly #state: LimitState;
   readonly #shared: Line | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #cost: LimiterSetup["cost"];
 
   /** @param setup What kind of limit it is. */
   constructor(setup: LimiterSetup) {
     const { signal, maxQueue = Infinity, deriveKey } = setup.options;
     this.#setup = setup;
+    this.#signal = signal;
+    this.#cost = setup.cost;
     this.#state = {
       pendingCount: 0,
       activeCount: 0,
@@ -129,12 +133,11 @@ export class Lines {
 
   /** Runs a call now or when its turn comes; it rejects and never throws. */
   #call(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
-    const { cost } = this.#setup;
-    const { signal } = this.#state;
+    const signal = this.#signal;
     try {
       if (signal !== undefined && signal.aborted) throw reasonOfEnd(signal);
       const line = this.#shared ?? this.#lineOf(args);
-      return line.call(fn, self, args, cost === undefined ? 1 : cost(args));
+      return line.call(fn, self, args, this.#cost === undefined ? 1 : this.#cost(args));
     } catch (error) {
       return Promise.reject(error);
     }

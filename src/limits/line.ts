@@ -4,7 +4,7 @@
  * @module
  */
 
-import { abortReason, whenAborted } from "../base/abort.ts";
+import { abortReason, listen, unlisten } from "../base/abort.ts";
 import { QueueFullError } from "../base/errors.ts";
 import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
 import { findSignals } from "../base/signals.ts";
@@ -34,29 +34,40 @@ export interface LimitState {
 }
 
 /** One call that waits for its turn. */
-interface Waiter {
-  readonly fn: AsyncFunction;
-  readonly self: unknown;
-  readonly args: unknown[];
-  readonly cost: number;
-  readonly passage: Passage | undefined;
-  readonly admit: (waiter: Waiter) => void;
-  readonly refuse: (reason: unknown) => void;
-  /** Stops to listen to signals. */
-  stop: (() => void) | undefined;
-  /** Ends the wait in the passage. */
-  readonly ended: (() => void) | undefined;
-  previous: Waiter | undefined;
-  next: Waiter | undefined;
+class WaitingCall {
+  previous: WaitingCall | undefined;
+  next: WaitingCall | undefined;
+
+  constructor(
+    readonly line: Line,
+    readonly fn: AsyncFunction,
+    readonly self: unknown,
+    readonly args: unknown[],
+    readonly cost: number,
+    readonly passage: Passage | undefined,
+    readonly signals: readonly AbortSignal[],
+    readonly admit: (call: WaitingCall) => void,
+    readonly refuse: (reason: unknown) => void,
+    /** Ends the wait in the passage. */
+    readonly ended: (() => void) | undefined,
+  ) {}
+
+  leave(reason: unknown): void {
+    this.line.abandon(this, reason);
+  }
 }
 
 // One executor for all promises saves a closure per waiting call: it runs synchronously, and its
 // caller takes both functions at once.
-let admit: (waiter: Waiter) => void;
+let admit: (call: WaitingCall) => void;
 let refuse: (reason: unknown) => void;
-function capture(resolve: (waiter: Waiter) => void, reject: (reason: unknown) => void): void {
+function capture(resolve: (call: WaitingCall) => void, reject: (reason: unknown) => void): void {
   admit = resolve;
   refuse = reject;
+}
+
+function begin(call: WaitingCall): Promise<unknown> {
+  return call.line.begin(call);
 }
 
 /** The longest delay that `setTimeout` understands, in milliseconds; more fires at once. */
@@ -70,13 +81,11 @@ const LONGEST_DELAY = 2_147_483_647;
 export abstract class Line {
   /** How many calls wait. */
   size = 0;
-  #first: Waiter | undefined;
-  #last: Waiter | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerAt = 0;
+  #first: WaitingCall | undefined;
+  #last: WaitingCall | undefined;
+  #timer: { readonly at: number; readonly id: ReturnType<typeof setTimeout> } | undefined;
   /** The end of the last pause, and what has started since. */
-  #pauseEnd = -Infinity;
-  #startedSince = 0;
+  #comeBack: { readonly from: number; started: number } | undefined;
 
   /**
    * @param state What the lines of the limit share.
@@ -135,18 +144,17 @@ export abstract class Line {
   #mayStart(cost: number): boolean {
     if (!this.state.isPaused) return this.take(cost);
     if (this.#pauseDelay() > 0 || !this.take(cost)) return false;
-    this.#startedSince += cost;
+    if (this.#comeBack !== undefined) this.#comeBack.started += cost;
     return true;
   }
 
-  /** Calls the wrapped function, in the passage of its caller where there is one. */
+  /** Calls the wrapped function in the passage of its caller. */
   protected invoke(
     fn: AsyncFunction,
     self: unknown,
     args: unknown[],
-    passage: Passage | undefined,
-  ): unknown {
-    if (passage === undefined) return Reflect.apply(fn, self, args);
+    passage: Passage,
+  ): Promise<unknown> {
     if (this.state.pausable !== undefined) passage.pass(this.state.pausable, this.key);
     return new Passage(passage).run(() => Reflect.apply(fn, self, args));
   }
@@ -163,38 +171,49 @@ export abstract class Line {
     for (const signal of signals) if (signal.aborted) throw abortReason(signal);
     this.checkWait?.(fn);
     if (this.size >= state.maxQueue) throw new QueueFullError(state.maxQueue);
-    const turn = new Promise<Waiter>(capture);
-    const waiter: Waiter = {
+    const turn = new Promise<WaitingCall>(capture);
+    const ended = passage?.wait("turn");
+    const call = new WaitingCall(
+      this,
       fn,
       self,
       args,
       cost,
       passage,
+      signals,
       admit,
       refuse,
-      stop: undefined,
-      ended: passage?.wait("turn"),
-      previous: this.#last,
-      next: undefined,
-    };
-    if (this.#last === undefined) this.#first = waiter;
-    else this.#last.next = waiter;
-    this.#last = waiter;
+      ended,
+    );
+    call.previous = this.#last;
+    if (this.#last === undefined) this.#first = call;
+    else this.#last.next = call;
+    this.#last = call;
     this.size++;
     state.pendingCount++;
-    if (signals.length > 0) {
-      waiter.stop = whenAborted(signals, (reason) => {
-        const isFirst = this.#first === waiter;
-        this.#leave(waiter);
-        waiter.ended?.();
-        waiter.refuse(state.signal?.aborted ? reasonOfEnd(state.signal) : reason);
-        // Later, because the next one may leave with the same signal.
-        if (isFirst && this.size > 0) queueMicrotask(() => this.pump());
-      });
-    }
+    listen(call);
     if (this.size === 1) this.pump();
     // `then` keeps the async context of this caller: whoever admits the call only settles `turn`.
-    return turn.then(this.#begin);
+    return turn.then(begin);
+  }
+
+  /** Runs a call whose turn has come. */
+  begin({ fn, self, args, cost, passage, ended }: WaitingCall): Promise<unknown> {
+    const result = this.run(fn, self, args, cost, passage);
+    // Not before, or the caller would seem to work between its wait and the function.
+    ended?.();
+    return result;
+  }
+
+  /** Takes a call out of the line whose signal has aborted. */
+  abandon(call: WaitingCall, reason: unknown): void {
+    const { signal } = this.state;
+    const isFirst = this.#first === call;
+    this.#leave(call);
+    call.ended?.();
+    call.refuse(signal?.aborted ? reasonOfEnd(signal) : reason);
+    // Later, because the next one may leave with the same signal.
+    if (isFirst && this.size > 0) queueMicrotask(() => this.pump());
   }
 
   #signalsOf(args: unknown[], passage: Passage | undefined): readonly AbortSignal[] {
@@ -204,24 +223,17 @@ export abstract class Line {
     return [...(signal === undefined ? [] : [signal]), ...passage?.signals ?? [], ...found];
   }
 
-  readonly #begin = ({ fn, self, args, cost, passage, ended }: Waiter): Promise<unknown> => {
-    const result = this.run(fn, self, args, cost, passage);
-    // Not before, or the caller would seem to work between its wait and the function.
-    ended?.();
-    return result;
-  };
-
-  #leave(waiter: Waiter): void {
-    if (waiter.previous === undefined) this.#first = waiter.next;
-    else waiter.previous.next = waiter.next;
-    if (waiter.next === undefined) this.#last = waiter.previous;
-    else waiter.next.previous = waiter.previous;
+  #leave(call: WaitingCall): void {
+    if (call.previous === undefined) this.#first = call.next;
+    else call.previous.next = call.next;
+    if (call.next === undefined) this.#last = call.previous;
+    else call.next.previous = call.previous;
     // One that has left must not keep its neighbours from being collected.
-    waiter.previous = waiter.next = undefined;
-    waiter.stop?.();
+    call.previous = call.next = undefined;
+    unlisten(call);
     this.state.pendingCount--;
     if (--this.size === 0 && this.#timer !== undefined) {
-      clearTimeout(this.#timer);
+      clearTimeout(this.#timer.id);
       this.#timer = undefined;
     }
   }
@@ -236,31 +248,31 @@ export abstract class Line {
     this.state.isPaused = pauses.mayHold(now);
     const end = pauses.endOf(this.key, now);
     if (end === -Infinity) return 0;
-    if (end !== this.#pauseEnd) {
-      this.#pauseEnd = end;
+    if (end !== this.#comeBack?.from) {
       // Keys that were paused together come back at different times.
-      this.#startedSince = this.key !== undefined && pauses.isOfAll(end) ? Math.random() : 0;
+      const ahead = this.key !== undefined && pauses.isOfAll(end) ? Math.random() : 0;
+      this.#comeBack = { from: end, started: ahead };
     }
-    const { capacity } = this;
-    const whole = capacity === Infinity ? this.#startedSince + Math.max(1, this.size) : capacity;
-    return Math.max(0, end + this.#startedSince / whole * COME_BACK_MS - now);
+    const { started } = this.#comeBack;
+    const whole = this.capacity === Infinity ? started + Math.max(1, this.size) : this.capacity;
+    return Math.max(0, end + started / whole * COME_BACK_MS - now);
   }
 
   #arm(cost: number): void {
     const delay = Math.max(this.delay(cost), this.state.isPaused ? this.#pauseDelay() : 0);
     if (delay === Infinity) return;
     const at = performance.now() + delay;
-    if (this.#timer !== undefined && this.#timerAt <= at) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
+    if (this.#timer !== undefined) {
+      if (this.#timer.at <= at) return;
+      clearTimeout(this.#timer.id);
+    }
     // Timers are late rather than early, by up to 1.3 ms: asking for a little less keeps a window
     // of 5 ms within 10 % of its rate.
     const asked = Math.max(1, Math.ceil(delay) - 1);
-    this.#timer = setTimeout(this.#fire, Math.min(asked, LONGEST_DELAY));
+    const id = setTimeout(() => {
+      this.#timer = undefined;
+      this.pump();
+    }, Math.min(asked, LONGEST_DELAY));
+    this.#timer = { at, id };
   }
-
-  readonly #fire = (): void => {
-    this.#timer = undefined;
-    this.pump();
-  };
 }

@@ -161,7 +161,11 @@ export class PermitLine extends Line {
     let result: Promise<unknown>;
     this.#entered++;
     try {
-      result = Promise.resolve(this.invoke(fn, self, args, passage));
+      result = Promise.resolve(
+        passage === undefined
+          ? Reflect.apply(fn, self, args)
+          : this.invoke(fn, self, args, passage),
+      );
     } catch (error) {
       result = Promise.reject(error);
     }

@@ -203,7 +203,9 @@ class WindowLine extends Line {
     this.#reserved = --this.#admitted === 0 ? 0 : this.#reserved - cost;
     if (this.size > 0) this.pump();
     try {
-      const result = Promise.resolve(this.invoke(fn, self, args, passage));
+      const result = passage === undefined
+        ? Promise.resolve(Reflect.apply(fn, self, args))
+        : this.invoke(fn, self, args, passage);
       return this.#actual === undefined ? result : this.#settled(result, number, cost);
     } catch (error) {
       return Promise.reject(error);
