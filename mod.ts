@@ -52,7 +52,7 @@ export {
   CacheMissError,
   CacheOnlyError,
   DamagedEntryError,
-  DatabaseMovedError,
+  DamagedDatabaseError,
   EnvironmentVariableError,
   PanzaError,
   QueueFullError,

@@ -13,7 +13,7 @@ const VALUES: readonly string[] = [
   "CacheMissError",
   "CacheOnlyError",
   "DamagedEntryError",
-  "DatabaseMovedError",
+  "DamagedDatabaseError",
   "EnvironmentVariableError",
   "MemoryBackend",
   "MemoryCache",

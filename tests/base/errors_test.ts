@@ -12,7 +12,7 @@ const {
   CacheMissError,
   CacheOnlyError,
   DamagedEntryError,
-  DatabaseMovedError,
+  DamagedDatabaseError,
   EnvironmentVariableError,
   MemoryBackend,
   MemoryCache,
@@ -43,9 +43,9 @@ const ERRORS: Readonly<Record<string, readonly [error: Error, fields: Record<str
     new DamagedEntryError("it is cut off", "f", "3f", { cause }),
     { id: "f", key: "3f", cause },
   ],
-  DatabaseMovedError: [
-    new DatabaseMovedError("x.db", "x.db.damaged", cause),
-    { path: "x.db", movedTo: "x.db.damaged", cause },
+  DamagedDatabaseError: [
+    new DamagedDatabaseError("x.db", "x.db.panza-2", cause),
+    { path: "x.db", continuedIn: "x.db.panza-2", cause },
   ],
   EnvironmentVariableError: [
     new EnvironmentVariableError("CACHE_ONLY", "maybe"),
@@ -95,7 +95,7 @@ test("Every message says what failed, names it, and tells the way out", () => {
     CacheMissError: ['"k"', "; use cache.read"],
     CacheOnlyError: ['"f"', "3f", "CACHE_ONLY", "; run once without"],
     DamagedEntryError: ['"f"', "3f", "cut off", "; it counts as a miss"],
-    DatabaseMovedError: ["x.db", "because", "; it was moved to x.db.damaged"],
+    DamagedDatabaseError: ["x.db", "because", "; it is left as it is", "delete x.db.panza-2"],
     EnvironmentVariableError: ["CACHE_ONLY", '"maybe"', "must be 1, true"],
     QueueFullError: ["3", "; raise maxQueue"],
     ReentrantCallError: ['"f"', "3f", "; call the plain function"],
