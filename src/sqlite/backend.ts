@@ -61,6 +61,7 @@ export interface SQLiteBackendOptions {
 export class SQLiteBackend implements Backend {
   /** What it is and where: `SQLite cache.db`. */
   readonly description: string;
+  readonly #files: Generations | undefined;
   readonly #connection: Connection;
   readonly #reads: Reads;
   readonly #writes: Writes;
@@ -84,7 +85,6 @@ export class SQLiteBackend implements Backend {
     const { maxBytes = Infinity } = check(action, options, rules);
     const report = (error: Error): void => this.#reports.forEach((each) => each(error));
     let handle: SQLiteHandle | undefined;
-    let files: Generations | undefined;
     if (isHandle(database)) {
       if (maxBytes !== Infinity) {
         throw new TypeError(
@@ -98,13 +98,18 @@ export class SQLiteBackend implements Backend {
       this.description = `SQLite ${path}`;
       if (path !== ":memory:") {
         const absolute = builtin("node:path")?.resolve(path) ?? path;
-        files = new Generations(absolute, this.description, report);
+        this.#files = new Generations(absolute, this.description, report);
       }
     }
     const isBounded = maxBytes !== Infinity;
-    this.#connection = new Connection(files, handle, this.description, isBounded);
+    this.#connection = new Connection(this.#files, handle, this.description, isBounded);
     this.#reads = new Reads(this.#connection, (promise) => this.#track(promise));
     this.#writes = new Writes(this.#connection, maxBytes, report);
+  }
+
+  /** The real path of a file; absent for memory and for an open database. */
+  get location(): string | undefined {
+    return this.#files?.location;
   }
 
   /**

@@ -16,9 +16,9 @@ import { SAVEPOINT, TRANSACTION, waitForLock } from "./transaction.ts";
 
 /** How often the files are looked at, in milliseconds. */
 const CHECK_MS = 250;
-/** For how long a failed opening answers for the next ones, in milliseconds; at least. */
+/** For how long a failed opening answers for the next ones at least, in milliseconds. */
 const BACK_OFF_MS = 20;
-/** And for how many times as long as it took: what waits for nothing may do so a thirtieth of the time. */
+/** And for how many times as long as it took, so that waiting for nothing is seldom. */
 const BACK_OFF_FACTOR = 30;
 /** How often one operation is tried again; twice for each time that a file is damaged. */
 const MOST_ATTEMPTS = 5;
@@ -32,7 +32,7 @@ export class Connection {
   /** The database, while it is open. */
   session: Session | undefined;
   #opening: Promise<Session> | undefined;
-  #failed: { readonly error: unknown; readonly until: number } | undefined;
+  #failed: { readonly error: unknown; readonly until: number; readonly state: unknown } | undefined;
   #checkAt = 0;
 
   /**
@@ -60,9 +60,11 @@ export class Connection {
       this.#checkAt = performance.now() + CHECK_MS;
     }
     if (this.session !== undefined) return Promise.resolve(this.session);
-    if (this.#failed !== undefined && performance.now() < this.#failed.until) {
-      return Promise.reject(this.#failed.error);
-    }
+    const failed = this.#failed;
+    if (
+      failed !== undefined && performance.now() < failed.until &&
+      failed.state === this.#files?.state
+    ) return Promise.reject(failed.error);
     return (this.#opening ??= this.#openOnce().finally(() => (this.#opening = undefined)));
   }
 
@@ -75,7 +77,7 @@ export class Connection {
     } catch (error) {
       const now = performance.now();
       const until = now + Math.max(BACK_OFF_MS, BACK_OFF_FACTOR * (now - start));
-      this.#failed = { error, until };
+      this.#failed = { error, until, state: this.#files?.state };
       throw error;
     }
   }

@@ -111,6 +111,20 @@ export class Generations {
     } else if (openedAt >= known.since + AGAIN_MS) this.#least = number + 1;
   }
 
+  /** Where the first file really is. */
+  get location(): string {
+    return realPath(this.#path);
+  }
+
+  /** What changes when another attempt to open may succeed, as far as that can be seen. */
+  get state(): string {
+    try {
+      return stateOf(this.#file(this.#highest()));
+    } catch {
+      return "";
+    }
+  }
+
   /** The file in use, for messages. */
   get file(): string {
     return this.#file(this.#open.number);
@@ -132,8 +146,7 @@ export class Generations {
   }
 
   #file(number: number): string {
-    const path = realPath(this.#path);
-    return number > 1 ? `${path}.panza-${number}` : path;
+    return number > 1 ? `${this.location}.panza-${number}` : this.location;
   }
 
   #note(number: number, cause: unknown): void {
@@ -169,10 +182,10 @@ function identityOf(file: string): string {
   return stat === undefined ? "" : `${stat.dev}:${stat.ino}`;
 }
 
-/** What tells a file that was changed from one that was not. */
+/** What tells a file that was changed, in its bytes or its mode, from one that was not. */
 function stateOf(file: string): string {
   const stat = statOf(file);
-  return `${identityOf(file)}:${stat?.size}:${stat?.mtimeNs}`;
+  return stat === undefined ? file : `${file}:${stat.dev}:${stat.ino}:${stat.size}:${stat.ctimeNs}`;
 }
 
 /** Where a path leads, also when nothing is there yet, as far as this process may look. */

@@ -25,7 +25,7 @@ const PATIENCE_MS = 60_000;
 export async function waitForLock(
   error: unknown,
   since: number,
-  patience = PATIENCE_MS,
+  patience: number = PATIENCE_MS,
 ): Promise<boolean> {
   if (!isBusy(error) || performance.now() - since > patience) return false;
   await sleep(1 + Math.random() * 24);
