@@ -8,7 +8,6 @@ import type { Backend, EntryInfo, Maybe, Pruned, PruneRule, Report } from "../ba
 import { check, count } from "../base/check.ts";
 import { CacheClosedError, optionMessage } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
-import { Pacer } from "../base/turn.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { Connection } from "./connection.ts";
 import { isHandle, type Parameter, type SQLiteHandle } from "./driver.ts";
@@ -254,9 +253,8 @@ export class SQLiteBackend implements Backend {
   async *entries(id?: string): AsyncIterable<EntryInfo> {
     let last: readonly [string, string] | undefined;
     const step = this.#connection.step("list");
-    const pacer = new Pacer();
     for (;;) {
-      await pacer.pace();
+      await this.#reads.pace();
       if (this.#closing !== undefined) throw new CacheClosedError();
       // By key and not by rowid, because a replaced entry gets a new rowid and would come twice.
       // The last one is asked for again, and dropped: the first key may be the empty string.

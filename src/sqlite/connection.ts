@@ -53,6 +53,13 @@ export class Connection {
     this.#isBounded = isBounded;
   }
 
+  /** The open database, unless its files must be looked at before it is used. */
+  ready(): Session | undefined {
+    return this.#files === undefined || performance.now() <= this.#checkAt
+      ? this.session
+      : undefined;
+  }
+
   /** The open database; opened once, however many ask. */
   #open(): Promise<Session> {
     if (performance.now() > this.#checkAt) {

@@ -52,11 +52,9 @@ export async function openFile(
   // SQLite takes a file of one byte for an empty one, and would overwrite it.
   if (stat?.size === 1n) throw new Error("file is not a database");
   const open = async (isFrozen: boolean): Promise<OpenDatabase> => {
-    const database = await whenUnlocked(() => {
-      if (!isFrozen) return new DatabaseSync(file, { readOnly: isReadOnly });
-      const url = builtin("node:url")?.pathToFileURL(file).href;
-      return new DatabaseSync(`${url}?immutable=1`, { readOnly: true });
-    });
+    const database = isFrozen
+      ? openFrozen(file, DatabaseSync)
+      : await whenUnlocked(() => new DatabaseSync(file, { readOnly: isReadOnly }));
     let isOurs = false;
     try {
       isOurs = await claim(database, isReadOnly || isFrozen);
@@ -71,16 +69,39 @@ export async function openFile(
     }
   };
   const isWhole = stat !== undefined && isLogless(file);
-  if (isWhole && !isWritable(file, stat.mode)) return await open(true);
+  const isFrozen = isWhole && !isWritable(file, stat.mode);
   try {
-    return await open(false);
+    return await open(isFrozen);
   } catch (error) {
-    const code = sqliteCode(error);
-    const needsLog = code === SQLITE.cannotOpen || code === SQLITE.readOnly;
     if (stat === undefined) throw withoutFolder(error, file, description);
-    // Even a reader makes a log and an index of it, which read-only media refuse.
-    if (!needsLog || !isWhole) throw error;
-    return await open(true).catch(() => Promise.reject(error));
+    // Even a reader makes a log and an index of it, which read-only media refuse; and not every
+    // runtime can do without.
+    const code = sqliteCode(error);
+    if (!isWhole || (code !== SQLITE.cannotOpen && code !== SQLITE.readOnly)) throw error;
+    return await open(!isFrozen).catch(() => Promise.reject(error));
+  }
+}
+
+/** Opens a file without a log as one that nobody changes, and makes nothing beside it. */
+function openFrozen(
+  file: string,
+  DatabaseSync: typeof import("node:sqlite").DatabaseSync,
+): import("node:sqlite").DatabaseSync {
+  try {
+    const uri = `${builtin("node:url")?.pathToFileURL(file).href}?immutable=1`;
+    return new DatabaseSync(uri, { readOnly: true });
+  } catch (error) {
+    // Deno takes a URI only from a process that may do everything, Node from 22.15 on.
+    const memory = new DatabaseSync(":memory:");
+    const deserialize: unknown = Reflect.get(memory, "deserialize");
+    if (typeof deserialize !== "function") throw error;
+    const bytes = fileSystem().readFileSync(file);
+    // The header says that there is a log (2), which no database in memory has (1).
+    // https://www.sqlite.org/fileformat.html
+    bytes.fill(1, 18, 20);
+    deserialize.call(memory, bytes);
+    memory.exec("PRAGMA query_only = ON");
+    return memory;
   }
 }
 
@@ -150,7 +171,7 @@ function withoutFolder(error: unknown, file: string, description: string): unkno
 }
 
 /** The runtime's SQLite, loaded now at the latest. */
-function driver(description: string): typeof import("node:sqlite") {
+export function driver(description: string): typeof import("node:sqlite") {
   const sqlite = builtin("node:sqlite");
   if (sqlite === undefined) {
     throw new BackendError(

@@ -11,7 +11,7 @@ import { builtin } from "../base/runtime.ts";
 import { sleep } from "../base/turn.ts";
 import type { Report } from "../backend/contract.ts";
 import { advise, DamageError } from "./errors.ts";
-import { fileSystem, isLogless, type OpenDatabase, openFile, statOf } from "./file.ts";
+import { driver, fileSystem, isLogless, type OpenDatabase, openFile, statOf } from "./file.ts";
 
 /** The highest number of a file. */
 const LAST = 9;
@@ -37,7 +37,7 @@ export class Generations {
   /** The least number to use: the file before it is left. */
   #least = 1;
   /** The number and the state of the file that is open. */
-  #open = { number: 0, isFrozen: false, identity: "" };
+  #open = { number: 0, isFrozen: false, identity: "", state: "" };
 
   /**
    * @param path The first of them, or a link to it.
@@ -52,11 +52,11 @@ export class Generations {
 
   /** Whether another file is the one to use than that which is open. */
   isStale(): boolean {
-    const { number, isFrozen, identity } = this.#open;
+    const { number, isFrozen, identity, state } = this.#open;
     try {
       const file = this.#file(number);
-      return this.#highest() !== number || identityOf(file) !== identity ||
-        (isFrozen && !isLogless(file));
+      if (this.#highest() !== number || identityOf(file) !== identity) return true;
+      return isFrozen && !(stateOf(file) === state && isLogless(file));
     } catch {
       // It can no longer be looked at, and opening it again tells why.
       return true;
@@ -70,6 +70,8 @@ export class Generations {
    * @throws {BackendError} If it cannot be opened, or is somebody else's.
    */
   async open(): Promise<OpenDatabase> {
+    // Where there is no SQLite there may be no files either.
+    driver(this.#description);
     let number = this.#number();
     for (; number <= LAST && isOrphaned(this.#file(number)); number++) {
       this.#note(number, new Error("the database is gone or empty, and its log is left"));
@@ -81,7 +83,7 @@ export class Generations {
       // At most AGAIN_MS, whatever the clock says.
       const rest = Math.min(AGAIN_MS, since + AGAIN_MS - performance.now());
       if (rest > 0) await sleep(rest);
-      this.#open = { number, isFrozen: false, identity: identityOf(file) };
+      this.#open = { number, isFrozen: false, identity: identityOf(file), state: stateOf(file) };
       const database = await openFile(file, number, this.#description);
       this.#open.isFrozen = database.isFrozen;
       this.#open.identity ||= identityOf(file);

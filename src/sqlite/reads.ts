@@ -6,13 +6,13 @@
 
 import type { Maybe } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import { nextTurn, Pacer } from "../base/turn.ts";
+import { nextTurn } from "../base/turn.ts";
 import type { Connection } from "./connection.ts";
 import { readMany, readOne } from "./rows.ts";
 
 /** How many entries are read with one statement. */
 export const CHUNK = 128;
-/** How long reads may be answered at once before the event loop must turn, in milliseconds. */
+/** How long reads may keep the event loop, and one chunk may take, in milliseconds. */
 const SLICE_MS = 8;
 
 /** A read that waits for the end of its turn. */
@@ -47,7 +47,7 @@ export class Reads {
 
   /** Reads one entry: at once when it is the first read of its turn, else with the others of it. */
   one(id: string, key: string): Maybe<StoredEntry | undefined> {
-    const { session } = this.#connection;
+    const session = this.#connection.ready();
     if (session !== undefined && !this.#hasRead && !this.#owesTurn()) {
       try {
         const entry = readOne(session, id, key);
@@ -65,7 +65,7 @@ export class Reads {
 
   /** Reads many entries of one id: at once when they fit into one statement. */
   many(id: string, keys: readonly string[]): Maybe<(StoredEntry | undefined)[]> {
-    const { session } = this.#connection;
+    const session = this.#connection.ready();
     if (session !== undefined && keys.length <= CHUNK && !this.#owesTurn()) {
       try {
         return readMany(session, id, keys);
@@ -74,6 +74,11 @@ export class Reads {
       }
     }
     return this.#track(this.#inChunks(id, keys));
+  }
+
+  /** Lets the event loop turn where reads have kept it for a slice of time. */
+  async pace(): Promise<void> {
+    if (this.#owesTurn()) await nextTurn();
   }
 
   /** Whether the event loop must turn before another read is answered. */
@@ -126,18 +131,17 @@ export class Reads {
     found?: (index: number, entry: StoredEntry | undefined) => void,
   ): Promise<(StoredEntry | undefined)[]> {
     const entries: (StoredEntry | undefined)[] = [];
-    const pacer = new Pacer();
     let size = CHUNK;
-    if (this.#owesTurn()) await pacer.turn();
     while (entries.length < keys.length) {
+      await this.pace();
+      const start = performance.now();
       const chunk = keys.slice(entries.length, entries.length + size);
       const read = await this.#connection.run("read", (session) => readMany(session, id, chunk));
       for (const entry of read) {
         found?.(entries.length, entry);
         entries.push(entry);
       }
-      if (pacer.isDue) size = Math.max(1, size >> 1);
-      await pacer.pace();
+      if (performance.now() - start > SLICE_MS) size = Math.max(1, size >> 1);
     }
     return entries;
   }

@@ -142,9 +142,13 @@ export const LOG_PAGES = 500;
 export async function claim(handle: SQLiteHandle, isReadOnly: boolean): Promise<boolean> {
   // SQLite would sleep on this thread; `whenUnlocked` waits instead.
   handle.exec("PRAGMA busy_timeout = 1");
+  // First, because everything else needs the schema, which may be damaged.
+  const isOurs = () => scalar(handle, "PRAGMA application_id") === APPLICATION_ID;
+  if (await whenUnlocked(isOurs)) return true;
   const pages = await whenUnlocked(() => scalar(handle, "PRAGMA page_count"));
-  if (pages === 0 && !isReadOnly) await create(handle);
-  return APPLICATION_ID === (await whenUnlocked(() => scalar(handle, "PRAGMA application_id")));
+  if (pages !== 0 || isReadOnly) return false;
+  await create(handle);
+  return await whenUnlocked(isOurs);
 }
 
 /** Gives a file of ours the settings that are not kept in it. */

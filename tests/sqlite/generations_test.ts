@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import {
@@ -10,7 +11,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -233,7 +233,8 @@ test("SQLiteBackend goes on beside the file that a link leads to, in every proce
   inFolder(async (folder) => {
     const [link, real] = [join(folder, "link.db"), join(folder, "volume", "real.db")];
     mkdirSync(join(folder, "volume"));
-    symlinkSync(real, link);
+    // A program may make links if it may write everywhere, which the tests may not.
+    assertEquals(spawnSync("ln", ["-s", real, link]).status, 0);
     await fill(link);
     assert(existsSync(real));
     edit(real, (bytes) => bytes.fill(0xa5, 100, PAGE_BYTES));
@@ -242,10 +243,11 @@ test("SQLiteBackend goes on beside the file that a link leads to, in every proce
     assert(lstatSync(link).isSymbolicLink());
     for (const path of [link, real]) {
       await withBackend(path, async (backend) => {
+        assertEquals(backend.location, real);
         assertEquals((await backend.get("id", "a"))?.data, "1");
       });
     }
-    assertEquals(readdirSync(join(folder, "volume")), ["real.db", "real.db.panza-2"]);
+    assertEquals(readdirSync(join(folder, "volume")).sort(), ["real.db", "real.db.panza-2"]);
   }));
 
 test("SQLiteBackend reads a database whose mode is read-only, makes nothing beside it, and writes it once it may", () =>
@@ -330,7 +332,7 @@ for (const state of ["new", "damaged"]) {
         for (const each of reports) assert(["", one].includes(each.join()), each.join());
       } else assertEquals(reports.flat(), []);
       const file = state === "damaged" ? "cache.db.panza-2" : "cache.db";
-      assertEquals(readdirSync(folder).at(-1), file);
+      assertEquals(readdirSync(folder).sort().at(-1), file);
       const backend = new SQLiteBackend(path);
       for (const name of names) {
         const keys = Array.from({ length: 100 }, (_, n) => `key${n}`);
