@@ -4,7 +4,6 @@
  * @module
  */
 
-import { DamagedEntryError } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { prepare, type Row, type Statement } from "./driver.ts";
@@ -76,7 +75,7 @@ export class Session implements SweepSession {
  */
 export function readOne(session: Session, id: string, key: string): StoredEntry | undefined {
   const row = session.select.row(key, id, key);
-  return row === undefined ? undefined : entryOf(id, key, row);
+  return row === undefined ? undefined : entryOf(row);
 }
 
 /**
@@ -92,27 +91,24 @@ export function readMany(
   if (keys.length === 1) return [readOne(session, id, keys[0] ?? "")];
   const entries: (StoredEntry | undefined)[] = Array(keys.length).fill(undefined);
   for (const row of session.selectMany.rows(JSON.stringify(keys), id)) {
-    const index = Number(row[8]);
-    entries[index] = entryOf(id, keys[index] ?? "", row);
+    entries[Number(row[8])] = entryOf(row);
   }
   return entries;
 }
 
 /**
- * The entry of a row.
+ * The entry of a row. A value of another type than this library stores becomes text, which its
+ * checksum refuses.
  *
  * @throws {DamageError} If the row is not the one that was asked for.
- * @throws {DamagedEntryError} If the row is not one that this library wrote.
  */
-function entryOf(id: string, key: string, row: Row): StoredEntry {
+function entryOf(row: Row): StoredEntry {
   if (Number(row[7]) === 0) throw new DamageError("the index leads elsewhere");
   const data = row[6];
-  if (typeof data !== "string" && !(data instanceof Uint8Array)) {
-    throw new DamagedEntryError("it is neither text nor bytes", id, key);
-  }
+  const isBytes = data instanceof Uint8Array;
   return {
     // `better-sqlite3` gives a Buffer.
-    data: typeof data === "string" || data.constructor === Uint8Array ? data : new Uint8Array(data),
+    data: !isBytes ? String(data) : data.constructor === Uint8Array ? data : new Uint8Array(data),
     format: String(row[0]),
     checksum: Number(row[1]) >>> 0,
     storedAt: Number(row[2]),
