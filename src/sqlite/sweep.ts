@@ -118,17 +118,17 @@ export async function sweep(
          WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)`,
         )
         .row(after, end, size) ?? [];
-      if (typeof until !== "number") return false;
+      if (until === undefined || until === null) return false;
       const sizes = session.transact(() =>
         session
           .statement(
             `DELETE FROM panza_entries NOT INDEXED
            WHERE rowid > ? AND rowid <= ? AND (${condition}) RETURNING size`,
           )
-          .rows(after, until, ...parameters)
+          .rows(after, Number(until), ...parameters)
       );
       freed = count(freed, sizes);
-      after = until;
+      after = Number(until);
       return true;
     }));
   return freed;

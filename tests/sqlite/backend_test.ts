@@ -19,6 +19,7 @@ import { SQLiteBackend } from "../../sqlite.ts";
 import { start } from "../support/child.ts";
 import { type HeldUp, heldUp, leastHeldUp } from "../support/event_loop.ts";
 import { entry, fill, inFolder, withBackend } from "../support/sqlite_files.ts";
+import { openBetter } from "../fixtures/better_sqlite3_double.ts";
 import { openDouble } from "../fixtures/db_sqlite_double.ts";
 
 async function keysOf(backend: SQLiteBackend, id?: string): Promise<string[]> {
@@ -46,6 +47,7 @@ const KINDS: Record<string, (folder: string) => ConstructorParameters<typeof SQL
   memory: () => ":memory:",
   "an open node:sqlite": () => new DatabaseSync(":memory:"),
   "an open @db/sqlite": () => openDouble(),
+  "an open better-sqlite3": () => openBetter(),
 };
 
 const bun: object | undefined = process.getBuiltinModule?.("bun:sqlite");
@@ -421,6 +423,49 @@ test("SQLiteBackend.prune() makes the file smaller", () =>
     });
   }));
 
+for (const how of ["deleteId", "clear"] as const) {
+  test(`SQLiteBackend.${how}() gives the room back, and cuts the log`, () =>
+    inFolder(async (folder) => {
+      const path = join(folder, "cache.db");
+      await withBackend(path, async (backend) => {
+        await Promise.all(
+          Array.from(
+            { length: 500 },
+            (_, n) => backend.set("id", `${n}`, entry("x".repeat(10_000))),
+          ),
+        );
+        await backend[how]("id");
+        assert(statSync(path).size < 100_000, `the file has ${statSync(path).size} bytes`);
+        assertEquals(statSync(`${path}-wal`).size, 0);
+      });
+    }));
+}
+
+// What SQLite says of a file system: the locks of one are simulated by a driver that refuses them.
+test("SQLiteBackend does not wait again for a lock that nobody gives", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    const other = new DatabaseSync(path);
+    other.exec("CREATE TABLE notes (text); BEGIN EXCLUSIVE");
+    const real = performance.now.bind(performance);
+    let ahead = 0;
+    // Each look at the clock is a second later.
+    performance.now = () => real() + 1000 * ahead++;
+    try {
+      await withBackend(path, async (backend) => {
+        const refused = async () => await backend.get("id", "key");
+        await assertRejects(refused, BackendError, "use a path on a local disk");
+        const before = ahead;
+        for (let n = 0; n < 3; n++) await assertRejects(refused, BackendError, "local disk");
+        assert(ahead - before < 40, `it looked at the clock ${ahead - before} times`);
+        other.exec("COMMIT");
+      });
+    } finally {
+      performance.now = real;
+      other.close();
+    }
+  }));
+
 test("SQLiteBackend keeps its file within maxBytes and what was stored last in it", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");
@@ -506,6 +551,28 @@ test("SQLiteBackend leaves an open database open and its transaction alone", asy
   database.close();
 });
 
+for (const ends of ["ROLLBACK", "COMMIT"]) {
+  test(`SQLiteBackend makes its tables again after a ${ends} of a transaction around its first use`, async () => {
+    const database = new DatabaseSync(":memory:");
+    const reports = await withBackend(database, async (backend) => {
+      database.exec("BEGIN");
+      await backend.set("id", "first", entry("1"));
+      database.exec(ends);
+      await backend.set("id", "next", entry("2"));
+      assertEquals((await backend.get("id", "next"))?.data, "2");
+      const kept = ends === "COMMIT" ? ["first", "next"] : ["next"];
+      assertEquals(await keysOf(backend), kept);
+      // A table alone that is gone, too.
+      database.exec("DROP TABLE panza_entries");
+      assertEquals(await backend.getMany("id", ["next"]), [undefined]);
+      await backend.set("id", "last", entry("3"));
+      assertEquals(await keysOf(backend), ["last"]);
+    });
+    assertEquals(reports, []);
+    database.close();
+  });
+}
+
 test("SQLiteBackend says so when an open database was closed by its owner", async () => {
   const database = new DatabaseSync(":memory:");
   const backend = new SQLiteBackend(database);
@@ -576,7 +643,7 @@ test("SQLiteBackend waits for a lock with an open database of any driver", () =>
   inFolder(async (folder) => {
     const path = join(folder, "shared.db");
     const other = new DatabaseSync(path);
-    const handles = [openDouble(path), new DatabaseSync(path)];
+    const handles = [openDouble(path), openBetter(path), new DatabaseSync(path)];
     if (bun !== undefined) {
       handles.push(Reflect.construct(Reflect.get(bun, "Database"), [path]));
     }
