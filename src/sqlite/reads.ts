@@ -47,8 +47,8 @@ export class Reads {
 
   /** Reads one entry: at once when it is the first read of its turn, else with the others of it. */
   one(id: string, key: string): Maybe<StoredEntry | undefined> {
-    const session = this.#connection.ready();
-    if (session !== undefined && !this.#hasRead && !this.#owesTurn()) {
+    const session = this.#hasRead ? undefined : this.#connection.ready();
+    if (session !== undefined && !this.#owesTurn()) {
       try {
         const entry = readOne(session, id, key);
         this.#expectMore();
@@ -83,11 +83,10 @@ export class Reads {
 
   /** Whether the event loop must turn before another read is answered. */
   #owesTurn(): boolean {
-    if (this.#since === undefined) {
-      this.#since = performance.now();
-      void nextTurn().then(() => (this.#since = undefined));
-    }
-    return performance.now() - this.#since > SLICE_MS;
+    if (this.#since !== undefined) return performance.now() - this.#since > SLICE_MS;
+    this.#since = performance.now();
+    void nextTurn().then(() => (this.#since = undefined));
+    return false;
   }
 
   #expectMore(): void {

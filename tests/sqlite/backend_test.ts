@@ -15,6 +15,7 @@ import { pathToFileURL } from "node:url";
 import fc from "fast-check";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { BackendError, CacheClosedError } from "../../src/base/errors.ts";
+import { nextTurn } from "../../src/base/turn.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { start } from "../support/child.ts";
 import { type HeldUp, heldUp, leastHeldUp } from "../support/event_loop.ts";
@@ -327,6 +328,71 @@ test("SQLiteBackend.entries() yields each entry once while entries are replaced"
     }
     assertEquals(seen, keys);
   }).then(() => {}));
+
+for (
+  const kind of ["a path", "an open node:sqlite", "an open @db/sqlite", "an open better-sqlite3"]
+) {
+  test(`SQLiteBackend.get() on ${kind} answers a lookup alone in its turn at once, and a crowd with one statement`, () =>
+    inFolder(async (folder) => {
+      await withBackend(KINDS[kind]?.(folder) ?? ":memory:", async (backend) => {
+        await Promise.all(["a", "b", "c"].map((key) => backend.set("id", key, entry(key))));
+        for (const key of ["a", "b"]) {
+          await nextTurn();
+          const alone = backend.get("id", key);
+          assert(!(alone instanceof Promise));
+          assertEquals(alone?.data, key);
+        }
+        assert(Array.isArray(backend.getMany("id", ["a", "none"])));
+        await nextTurn();
+        const [first, ...others] = ["a", "b", "c"].map((key) => backend.get("id", key));
+        assert(!(first instanceof Promise) && others.every((each) => each instanceof Promise));
+        assertEquals((await Promise.all(others)).map((each) => each?.data), ["b", "c"]);
+      });
+    }));
+}
+
+test("SQLiteBackend cuts its log once the last reader is gone", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await withBackend(path, async (backend) => {
+      await backend.set("id", "first", entry("1"));
+      const reader = new DatabaseSync(path);
+      reader.exec("BEGIN; SELECT count(*) FROM panza_entries");
+      const store = (count: number) =>
+        Promise.all(
+          Array.from(
+            { length: count },
+            (_, n) => backend.set("id", `${n}`, entry("x".repeat(100_000))),
+          ),
+        );
+      for (let round = 0; round < 4; round++) await store(80);
+      const size = () => statSync(`${path}-wal`).size;
+      assert(size() > 17_000_000, `${size()}`);
+      reader.close();
+      await store(1);
+      await store(1);
+      assert(size() <= 16_777_216, `the log has ${size()} bytes`);
+    });
+  }));
+
+test("SQLiteBackend has no id, key or value in its errors and their causes", async () => {
+  const database = new DatabaseSync(":memory:");
+  await withBackend(database, async (backend) => {
+    await backend.set("id", "key", entry("1"));
+    database.exec(
+      "CREATE TRIGGER refuse BEFORE INSERT ON panza_entries BEGIN SELECT RAISE(ABORT, 'no'); END",
+    );
+    const wrong = entry("x");
+    Object.defineProperty(wrong, "format", { value: { secret: 1 } });
+    for (const value of [entry("secret"), wrong]) {
+      const error = await assertRejects(() => backend.set("secret", "secret", value), BackendError);
+      for (let at: unknown = error; at instanceof Error; at = at.cause) {
+        assert(!`${at.message} ${JSON.stringify(at)}`.includes("secret"), at.message);
+      }
+    }
+  });
+  database.close();
+});
 
 test("SQLiteBackend lets timers run in a loop that only finds and lists entries", () =>
   inFolder(async (folder) => {
