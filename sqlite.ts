@@ -10,7 +10,14 @@ import { SQLiteBackend, type SQLiteBackendOptions } from "./src/sqlite/backend.t
 import type { SQLiteHandle } from "./src/sqlite/driver.ts";
 
 export { SQLiteBackend, type SQLiteBackendOptions, type SQLiteHandle };
-export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
+export type {
+  Backend,
+  EntryInfo,
+  Maybe,
+  Pruned,
+  PruneRule,
+  Report,
+} from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
 export type { Parameter, SQLiteHandleStatement } from "./src/sqlite/driver.ts";
 

@@ -57,6 +57,8 @@ export function isHandle(value: unknown): value is SQLiteHandle {
 interface ArrayRows {
   /** `node:sqlite` */
   setReturnArrays?: (enabled: boolean) => void;
+  /** `better-sqlite3` alone; `bun:sqlite` has another `raw`, and a `reader`. */
+  pluck?: unknown;
   /** `better-sqlite3`, only for a statement that has columns. */
   raw?: (enabled: boolean) => unknown;
   /** `better-sqlite3`: whether the statement has columns; `get` and `all` refuse others. */
@@ -82,14 +84,15 @@ export function prepare(handle: SQLiteHandle, sql: string): Statement {
   const run = (...parameters: Parameter[]): void => {
     statement.run(...parameters);
   };
-  if (statement.reader === false) {
+  const isBetter = typeof statement.pluck === "function";
+  if (isBetter && statement.reader === false) {
     return {
       row: (...parameters) => void run(...parameters),
       rows: (...parameters) => (run(...parameters), []),
       run,
     };
   }
-  const asArrays = statement.setReturnArrays ?? (statement.reader ? statement.raw : undefined);
+  const asArrays = statement.setReturnArrays ?? (isBetter ? statement.raw : undefined);
   if (typeof asArrays === "function") {
     asArrays.call(statement, true);
     return {

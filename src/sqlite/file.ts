@@ -47,29 +47,31 @@ export async function openFile(
 ): Promise<OpenDatabase> {
   const { DatabaseSync } = driver(description);
   const stat = statOf(file);
-  const isReadOnly = !permitsWriting(file, stat !== undefined, description);
+  const isPermitted = permitsWriting(file, stat !== undefined, description);
   if (stat === undefined) makeFolder(file);
   // SQLite takes a file of one byte for an empty one, and would overwrite it.
   if (stat?.size === 1n) throw new Error("file is not a database");
-  const open = async (isFrozen: boolean): Promise<OpenDatabase> => {
-    const database = isFrozen
+  const isWhole = stat !== undefined && isLogless(file);
+  const isFrozen = isWhole && !isWritable(file, stat.mode);
+  const open = async (withoutLog: boolean): Promise<OpenDatabase> => {
+    const isReadOnly = withoutLog || isFrozen || !isPermitted;
+    const database = withoutLog
       ? openFrozen(file, DatabaseSync)
       : await whenUnlocked(() => new DatabaseSync(file, { readOnly: isReadOnly }));
     let isOurs = false;
     try {
-      isOurs = await claim(database, isReadOnly || isFrozen);
+      isOurs = await claim(database, isReadOnly);
       if (number > 1 && !isOurs) throw new Error("the file is not of this library");
-      if (isOurs && !isReadOnly && !isFrozen) await configure(database);
+      if (isOurs && !isReadOnly) await configure(database);
       await migrate(database, TRANSACTION, description);
-      return { handle: database, number, isOurs, isFrozen, close: () => database.close() };
+      const close = () => database.close();
+      return { handle: database, number, isOurs, isFrozen: withoutLog || isFrozen, close };
     } catch (error) {
       database.close();
       if (!isOurs || !isDamage(error)) throw error;
       throw new DamageError(messageOf(error), { cause: error }, number);
     }
   };
-  const isWhole = stat !== undefined && isLogless(file);
-  const isFrozen = isWhole && !isWritable(file, stat.mode);
   try {
     return await open(isFrozen);
   } catch (error) {

@@ -146,8 +146,8 @@ export async function claim(handle: SQLiteHandle, isReadOnly: boolean): Promise<
   const isOurs = () => scalar(handle, "PRAGMA application_id") === APPLICATION_ID;
   if (await whenUnlocked(isOurs)) return true;
   const pages = await whenUnlocked(() => scalar(handle, "PRAGMA page_count"));
-  if (pages !== 0 || isReadOnly) return false;
-  await create(handle);
+  if (pages === 0 && !isReadOnly) await create(handle);
+  // Somebody else may have made it since the first look.
   return await whenUnlocked(isOurs);
 }
 
