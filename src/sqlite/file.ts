@@ -64,6 +64,7 @@ export async function openFile(
       if (number > 1 && !isOurs) throw new Error("the file is not of this library");
       if (isOurs && !isReadOnly) await configure(database);
       await migrate(database, TRANSACTION, description);
+      if (isFrozen && !withoutLog) thawCompanions(file);
       const close = () => database.close();
       return { handle: database, number, isOurs, isFrozen: withoutLog || isFrozen, close };
     } catch (error) {
@@ -81,6 +82,20 @@ export async function openFile(
     const code = sqliteCode(error);
     if (!isWhole || (code !== SQLITE.cannotOpen && code !== SQLITE.readOnly)) throw error;
     return await open(!isFrozen).catch(() => Promise.reject(error));
+  }
+}
+
+/**
+ * Lets this user write the log and its index that SQLite has made, with the mode of a read-only file,
+ * on Node before 22.15: they stay, and nobody could write the database once it may be written again.
+ */
+function thawCompanions(file: string): void {
+  for (const suffix of ["-wal", "-shm"]) {
+    try {
+      fileSystem().chmodSync(file + suffix, 0o644);
+    } catch {
+      // It is not there, or somebody else's.
+    }
   }
 }
 
