@@ -65,7 +65,7 @@ export async function use(
   };
   await all();
   const first = { runs, reports: [...reports] };
-  // What was found in a file before it was moved aside is not in the new one; and an index whose
+  // What was found in a file before it was left is not in the next one; and an index whose
   // order is broken, which SQLite does not notice, may hide another entry when one is added.
   let before = -1;
   for (let pass = 1; before < runs && !isUncached(); pass++) {
