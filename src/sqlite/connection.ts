@@ -94,7 +94,7 @@ export class Connection {
     if (handle !== undefined) {
       await migrate(handle, SAVEPOINT, this.#description);
       return new Session(
-        { handle, number: 0, isOurs: false, isFrozen: false, close: () => {} },
+        { handle, isOurs: false, isFrozen: false, close: () => {} },
         SAVEPOINT,
       );
     }
@@ -144,15 +144,16 @@ export class Connection {
 
   /** Starts whatever may help after an error; false when nothing does. */
   #recover(session: Session | undefined, error: unknown, attempt: number): boolean {
-    const damaged = session?.database.isOurs && isDamage(error)
-      ? session.database.number
-      : error instanceof DamageError
-      ? error.number
-      : undefined;
-    if (this.#files !== undefined && damaged !== undefined) {
-      this.#files.meet(damaged, error, session?.openedAt ?? performance.now());
+    const isDamaged = session === undefined
+      ? error instanceof DamageError
+      : session.isOurs && isDamage(error);
+    if (this.#files !== undefined && isDamaged) {
+      // Otherwise another operation has met it first.
+      if (session !== undefined && session === this.session) {
+        this.#files.meet(error, session.openedAt);
+        this.#drop();
+      }
       this.#failed = undefined;
-      if (session === this.session) this.#drop();
       return attempt < MOST_ATTEMPTS;
     }
     if (session === undefined || attempt > 2) return false;

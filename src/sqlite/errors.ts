@@ -77,13 +77,6 @@ export function isDamage(error: unknown): boolean {
 /** Damage of a file of ours: SQLite called it so, or it gave a row that was not asked for. */
 export class DamageError extends Error {
   readonly errcode: number = SQLITE.corrupt;
-  /** The number of the file, where it could not be opened. */
-  readonly number: number | undefined;
-
-  constructor(message: string, options?: ErrorOptions, number?: number) {
-    super(message, options);
-    this.number = number;
-  }
 }
 
 /** The way out, where the code tells one. */

@@ -15,8 +15,6 @@ import { TRANSACTION, whenUnlocked } from "./transaction.ts";
 /** A database that is ready for use. */
 export interface OpenDatabase {
   readonly handle: SQLiteHandle;
-  /** Which of the files of a path; 0 for a handle and for memory. */
-  readonly number: number;
   /** Whether this library created it, and so may change its settings. */
   readonly isOurs: boolean;
   /** Whether it is read as a file that nobody changes. */
@@ -29,20 +27,20 @@ export interface OpenDatabase {
 export async function openMemory(description: string): Promise<OpenDatabase> {
   const memory = new (driver(description).DatabaseSync)(":memory:");
   await migrate(memory, TRANSACTION, description);
-  return { handle: memory, number: 0, isOurs: true, isFrozen: false, close: () => memory.close() };
+  return { handle: memory, isOurs: true, isFrozen: false, close: () => memory.close() };
 }
 
 /**
  * Opens a file, and makes it and its folder where they are missing.
  *
  * @param file Where it is.
- * @param number Which of the files of a path; from 2 on, one of somebody else is refused.
+ * @param mustBeOurs Whether a file of somebody else is refused.
  * @param description Which database, for messages.
  * @throws {DamageError} If SQLite calls a file of ours damaged.
  */
 export async function openFile(
   file: string,
-  number: number,
+  mustBeOurs: boolean,
   description: string,
 ): Promise<OpenDatabase> {
   const { DatabaseSync } = driver(description);
@@ -61,16 +59,16 @@ export async function openFile(
     let isOurs = false;
     try {
       isOurs = await claim(database, isReadOnly);
-      if (number > 1 && !isOurs) throw new Error("the file is not of this library");
+      if (mustBeOurs && !isOurs) throw new Error("the file is not of this library");
       if (isOurs && !isReadOnly) await configure(database);
       await migrate(database, TRANSACTION, description);
       if (isFrozen && !withoutLog) thawCompanions(file);
       const close = () => database.close();
-      return { handle: database, number, isOurs, isFrozen: withoutLog || isFrozen, close };
+      return { handle: database, isOurs, isFrozen: withoutLog || isFrozen, close };
     } catch (error) {
       database.close();
       if (!isOurs || !isDamage(error)) throw error;
-      throw new DamageError(messageOf(error), { cause: error }, number);
+      throw new DamageError(messageOf(error), { cause: error });
     }
   };
   try {
@@ -133,8 +131,13 @@ export function isLogless(file: string): boolean {
 /** The state of a file; `undefined` where there is none, or none that may be looked at. */
 export function statOf(file: string): import("node:fs").BigIntStats | undefined {
   if (!mayAccess("read", file)) return undefined;
-  // Inodes go beyond 2⁵³ on some file systems.
-  return fileSystem().statSync(file, { bigint: true, throwIfNoEntry: false });
+  try {
+    // Inodes go beyond 2⁵³ on some file systems.
+    return fileSystem().statSync(file, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    // Its folder may not be looked at.
+    return undefined;
+  }
 }
 
 /** Whether the system lets this process write a file; one without any right to write is frozen. */

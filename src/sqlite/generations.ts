@@ -53,14 +53,9 @@ export class Generations {
   /** Whether another file is the one to use than that which is open. */
   isStale(): boolean {
     const { number, isFrozen, identity, state } = this.#open;
-    try {
-      const file = this.#file(number);
-      if (this.#highest() !== number || identityOf(file) !== identity) return true;
-      return isFrozen && !(stateOf(file) === state && isLogless(file));
-    } catch {
-      // It can no longer be looked at, and opening it again tells why.
-      return true;
-    }
+    const file = this.#file(number);
+    if (this.#highest() !== number || identityOf(file) !== identity) return true;
+    return isFrozen && !(stateOf(file) === state && isLogless(file));
   }
 
   /**
@@ -84,13 +79,14 @@ export class Generations {
       const rest = Math.min(AGAIN_MS, since + AGAIN_MS - performance.now());
       if (rest > 0) await sleep(rest);
       this.#open = { number, isFrozen: false, identity: identityOf(file), state: stateOf(file) };
-      const database = await openFile(file, number, this.#description);
+      const database = await openFile(file, number > 1, this.#description);
       this.#open.isFrozen = database.isFrozen;
       this.#open.identity ||= identityOf(file);
       this.#least = 1;
       this.#tell(number, file);
       return database;
     } catch (error) {
+      if (error instanceof DamageError) this.meet(error, performance.now());
       if (error instanceof DamageError || error instanceof PanzaError) throw error;
       const advice = advise(error, file) ?? `use another path, or repair or remove ${file}`;
       throw new BackendError(this.#description, "open", error, advice);
@@ -101,12 +97,11 @@ export class Generations {
    * Takes note that SQLite called the file in use damaged. It is left when that is said again, on a
    * connection that was opened a second later.
    *
-   * @param number The number of the file.
    * @param cause What SQLite said.
    * @param openedAt When the connection was opened, by `performance.now()`.
    */
-  meet(number: number, cause: unknown, openedAt: number): void {
-    if (number !== this.#open.number) return;
+  meet(cause: unknown, openedAt: number): void {
+    const { number } = this.#open;
     const known = this.#damages.get(number);
     if (known === undefined || performance.now() - known.since > FORGET_MS) {
       this.#note(number, cause);
@@ -120,11 +115,7 @@ export class Generations {
 
   /** What changes when another attempt to open may succeed, as far as that can be seen. */
   get state(): string {
-    try {
-      return stateOf(this.#file(this.#highest()));
-    } catch {
-      return "";
-    }
+    return stateOf(this.#file(this.#highest()));
   }
 
   /** The file in use, for messages. */
