@@ -24,8 +24,8 @@ const FORGET_MS = 60_000;
 interface Damage {
   readonly cause: unknown;
   readonly since: number;
-  /** What the file was then. */
-  readonly state: string;
+  /** Which file it was. Its size and times change beside a busy writer, and tell nothing. */
+  readonly identity: string;
 }
 
 /** The files of one path. */
@@ -126,8 +126,8 @@ export class Generations {
   /** The number of the file to open: the highest there is, or the next one. */
   #number(): number {
     const highest = this.#highest();
-    // A file that was repaired or restored since it was called damaged counts again.
-    const isSame = this.#damages.get(highest)?.state === stateOf(this.#file(highest));
+    // A file that was put in the place of a damaged one counts again.
+    const isSame = this.#damages.get(highest)?.identity === identityOf(this.#file(highest));
     if (this.#least > highest && !isSame) this.#least = 1;
     return Math.max(highest, this.#least);
   }
@@ -143,8 +143,8 @@ export class Generations {
   }
 
   #note(number: number, cause: unknown): void {
-    const state = stateOf(this.#file(number));
-    this.#damages.set(number, { cause, since: performance.now(), state });
+    const identity = identityOf(this.#file(number));
+    this.#damages.set(number, { cause, since: performance.now(), identity });
   }
 
   /** Reports each file that was called damaged, once another one has taken over. */

@@ -84,10 +84,13 @@ const IN_THE_WAY: Record<string, (path: string) => unknown> = {
     truncateSync(path, 5 * PAGE_BYTES);
   },
   "a folder": (path) => mkdirSync(path),
+  "a database of another program": makeTheirs,
 };
 
 for (const [name, put] of Object.entries(IN_THE_WAY)) {
   for (const suffix of ["", ".panza-2"]) {
+    // At its path, the database of another program is shared with it.
+    if (put === makeTheirs && suffix === "") continue;
     test(`SQLiteBackend leaves ${name} at ${suffix || "its path"} alone, and names it`, () =>
       inFolder(async (folder) => {
         const path = join(folder, "cache.db");
@@ -186,6 +189,27 @@ test("SQLiteBackend goes on beside a database that gets damaged while it is open
     });
     assertEquals(reports.map(({ name }) => name), ["DamagedDatabaseError"]);
     assert(performance.now() - began > 1000, "it did not wait for SQLite to say so again");
+  }));
+
+// Tries to keep a damaged file in use by changing it between the two times that SQLite calls it so.
+test("SQLiteBackend goes on beside a damaged database that others still write", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fill(path, 3000);
+    const other = new DatabaseSync(path);
+    other.exec("CREATE TABLE busy (n); PRAGMA wal_autocheckpoint = 1");
+    overwrite(path, 40 * PAGE_BYTES, 400 * PAGE_BYTES);
+    const timer = setInterval(() => other.exec("INSERT INTO busy VALUES (1)"), 20);
+    try {
+      const reports = await withBackend(path, async (backend) => {
+        await backend.getMany("id", Array.from({ length: 3000 }, (_, n) => `key${n}`));
+        await backend.set("id", "new", entry("1"));
+      });
+      assertEquals(reports.map(({ name }) => name), ["DamagedDatabaseError"]);
+    } finally {
+      clearInterval(timer);
+      other.close();
+    }
   }));
 
 test("SQLiteBackend uses a restored database once the numbered ones are deleted", () =>
