@@ -9,12 +9,18 @@
 
 import { builtin } from "./runtime.ts";
 
+/** What a permission is for. */
+type PermissionDescriptor =
+  | { name: "env"; variable: string }
+  | { name: "read" | "write"; path: string }
+  | { name: "sys"; kind: "uid" };
+
 /** The shape of the one permission API that answers without asking the user. */
 interface PermissionHost {
   Deno?: {
     permissions?: {
       querySync?: (
-        descriptor: { name: "env"; variable: string } | { name: "read" | "write"; path: string },
+        descriptor: PermissionDescriptor,
       ) => { state: string };
     };
   };
@@ -26,14 +32,7 @@ interface PermissionHost {
  * Reading a variable or a file without permission makes Deno stop and ask on a terminal, and only
  * its own API tells beforehand. Runtimes without such an API answer true: they never ask.
  */
-function permitted(
-  descriptor:
-    | { name: "env"; variable: string }
-    | {
-      name: "read" | "write";
-      path: string;
-    },
-): boolean {
+function permitted(descriptor: PermissionDescriptor): boolean {
   const answer = (globalThis as PermissionHost).Deno?.permissions?.querySync?.(descriptor);
   return answer === undefined || answer.state === "granted";
 }
@@ -41,6 +40,11 @@ function permitted(
 /** Whether this file may be read, or written, without the runtime asking the user. */
 export function mayAccess(access: "read" | "write", path: string): boolean {
   return permitted({ name: access, path });
+}
+
+/** Whether the runtime's file system may ask which user this is, without asking that user. */
+export function mayAskForUser(): boolean {
+  return permitted({ name: "sys", kind: "uid" });
 }
 
 /** The value of a variable; unset, forbidden, or no environment at all is `undefined`. */

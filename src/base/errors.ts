@@ -451,39 +451,41 @@ export class BucketNotFoundError extends BackendError {
 }
 
 /**
- * Reported when a database file was damaged or no database: it was renamed and a new one started.
+ * Reported when a database file is damaged, or gone beside its log: it is left as it is, and results
+ * are kept in another file beside it.
  *
- * @example The old file keeps its bytes under another name
+ * @example Both files are named
  * ```ts
- * import { DatabaseMovedError } from "@panza/panza";
+ * import { DamagedDatabaseError } from "@panza/panza";
  * import { assertEquals } from "@std/assert";
  *
- * const error = new DatabaseMovedError("cache.db", "cache.db.damaged-1", new Error("malformed"));
- * assertEquals(error.movedTo, "cache.db.damaged-1");
+ * const error = new DamagedDatabaseError("c.db", "c.db.panza-2", new Error("malformed"));
+ * assertEquals(error.continuedIn, "c.db.panza-2");
  * ```
  */
-export class DatabaseMovedError extends PanzaError {
+export class DamagedDatabaseError extends PanzaError {
   /** The literal name of this class. */
-  override readonly name = "DatabaseMovedError";
-  /** The path that was asked for; a new database lives there now. */
+  override readonly name = "DamagedDatabaseError";
+  /** The damaged file. */
   readonly path: string;
-  /** Where the damaged file is now. */
-  readonly movedTo: string;
+  /** The file that is used instead from now on. */
+  readonly continuedIn: string;
 
   /**
-   * Names both paths.
+   * Names both files.
    *
-   * @param path The path that was asked for.
-   * @param movedTo Where the damaged file is now.
+   * @param path The damaged file.
+   * @param continuedIn The file that is used instead from now on.
    * @param cause What SQLite said of it.
    */
-  constructor(path: string, movedTo: string, cause: unknown) {
-    const reason = reasonOf(cause);
-    super(`Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`, {
-      cause,
-    });
+  constructor(path: string, continuedIn: string, cause: unknown) {
+    super(
+      `Cannot use ${path}: ${reasonOf(cause)}; it is left as it is, and results are kept in ` +
+        `${continuedIn}; to go back, repair ${path} and delete ${continuedIn}`,
+      { cause },
+    );
     this.path = path;
-    this.movedTo = movedTo;
+    this.continuedIn = continuedIn;
   }
 }
 

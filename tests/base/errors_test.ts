@@ -11,8 +11,8 @@ const {
   CacheClosedError,
   CacheMissError,
   CacheOnlyError,
+  DamagedDatabaseError,
   DamagedEntryError,
-  DatabaseMovedError,
   PanzaError,
   QueueFullError,
   ReentrantCallError,
@@ -56,10 +56,10 @@ const ERRORS: Readonly<
     { id: "f", key: "3f", cause },
     ['"f"', "3f", "cut off", "; it counts as a miss"],
   ],
-  DatabaseMovedError: [
-    new DatabaseMovedError("x.db", "x.db.damaged", cause),
-    { path: "x.db", movedTo: "x.db.damaged", cause },
-    ["x.db", "because", "; it was moved to x.db.damaged"],
+  DamagedDatabaseError: [
+    new DamagedDatabaseError("x.db", "x.db.panza-2", cause),
+    { path: "x.db", continuedIn: "x.db.panza-2", cause },
+    ["x.db", "because", "; it is left as it is", "delete x.db.panza-2"],
   ],
   QueueFullError: [new QueueFullError(3), { maxQueue: 3 }, ["3", "; raise maxQueue"]],
   ReentrantCallError: [
