@@ -24,7 +24,7 @@ interface PermissionHost {
   Deno?: {
     permissions?: {
       querySync?: (
-        descriptor: { name: "env"; variable: string } | { name: "read" | "write"; path: string },
+        descriptor: { name: "env"; variable?: string } | { name: "read" | "write"; path: string },
       ) => { state: string };
     };
   };
@@ -38,7 +38,7 @@ interface PermissionHost {
  */
 function permitted(
   descriptor:
-    | { name: "env"; variable: string }
+    | { name: "env"; variable?: string }
     | {
       name: "read" | "write";
       path: string;
@@ -51,6 +51,11 @@ function permitted(
 /** Whether this file may be read, or written, without the runtime asking the user. */
 export function mayAccess(access: "read" | "write", path: string): boolean {
   return permitted({ name: access, path });
+}
+
+/** Whether every variable may be read without the runtime asking the user. */
+export function mayReadEnvironment(): boolean {
+  return permitted({ name: "env" });
 }
 
 /** The value of a variable; unset, forbidden, or no environment at all is `undefined`. */
