@@ -15,6 +15,7 @@ import type {
 import { pruneListed } from "../backend/prune.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
+import { limitConcurrency } from "../limits/concurrency.ts";
 import { Bucket } from "./bucket.ts";
 import type { Listed } from "./client.ts";
 import { failure, S3Failure } from "./errors.ts";
@@ -123,24 +124,29 @@ export class S3Backend implements Backend {
     signal?: AbortSignal,
   ): Promise<(StoredEntry | undefined)[]> {
     return await this.#read("read", signal, async (signals) => {
-      const found = new Map<string, StoredEntry | undefined>();
-      const entries = mapInOrder(READS_AT_ONCE, new Set(keys), async (key) => {
-        const entry = await this.#fetchEntry(id, key, signals).catch((error: unknown) => {
+      const end = new AbortController();
+      const read = limitConcurrency(READS_AT_ONCE, { signal: end.signal })((key: string) =>
+        this.#fetchEntry(id, key, signals).catch((error: unknown) => {
           if (!(error instanceof DamagedEntryError)) throw error;
           for (const report of this.#reports) report(error);
           return undefined;
-        });
-        return [key, entry] as const;
-      });
-      for await (const [key, entry] of entries) found.set(key, entry);
-      const given = new Set<string>();
-      return keys.map((key) => {
-        const entry = found.get(key);
+        })
+      );
+      const reads = new Map<string, Promise<StoredEntry | undefined>>();
+      const answers = keys.map((key) => {
+        const earlier = reads.get(key);
         // Every duplicate owns its bytes.
-        const isShared = given.has(key) && typeof entry?.data === "object";
-        given.add(key);
-        return entry !== undefined && isShared ? { ...entry, data: entry.data.slice() } : entry;
+        if (earlier !== undefined) return earlier.then(copyOf);
+        const first = read(key);
+        reads.set(key, first);
+        return first;
       });
+      try {
+        return await Promise.all(answers);
+      } finally {
+        // After a failure nothing more is read.
+        end.abort();
+      }
     });
   }
 
@@ -340,6 +346,10 @@ export class S3Backend implements Backend {
     const times = timesOf(metadata) ?? { storedAt: modified, expiresAt: null, staleUntil: null };
     return { object, ...fullNames(names, metadata), ...times, size };
   }
+}
+
+function copyOf(entry: StoredEntry | undefined): StoredEntry | undefined {
+  return typeof entry?.data === "object" ? { ...entry, data: entry.data.slice() } : entry;
 }
 
 /** Fails with the codes of objects that S3 refused to delete, if there are any. */
