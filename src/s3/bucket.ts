@@ -6,8 +6,8 @@
 
 import { delay } from "@std/async/delay";
 import { retry, RetryError } from "@std/async/retry";
-import { Client, type DeleteWay, type Header, type Page } from "./client.ts";
-import { BrokenBodyError, isBulkDeleteRefused, isNotFound, isObjectMissing } from "./errors.ts";
+import { Client, type Header, type Page } from "./client.ts";
+import { BrokenBodyError, bulkDeleteRefusal, isNotFound, isObjectMissing } from "./errors.ts";
 import type { Metadata } from "./object.ts";
 import type { S3Options } from "./options.ts";
 import { mapInOrder } from "./pool.ts";
@@ -44,14 +44,17 @@ const PAUSE_MS = 100;
 /** Codes with which S3 refuses single deletes of a request for reasons that pass. */
 const PASSING = new Set(["InternalError", "ServiceUnavailable", "SlowDown"]);
 
-/** The ways to delete many objects, the cheapest first. */
-const DELETE_WAYS: readonly DeleteWay[] = ["checksum", "md5", "each"];
+/** How a request to delete many objects proves that it arrived whole; the first is the SDK's. */
+const BULK_DELETES = ["checksum", "md5"] as const;
+
+/** The way of a server that has no such requests. */
+const EACH = BULK_DELETES.length;
 
 /** One bucket. */
 export class Bucket {
   readonly #client: Client;
-  /** The first of `DELETE_WAYS` that this server has not refused. */
-  #deleteWay = 0;
+  /** The first of `BULK_DELETES` that this server has not refused, or `EACH`. */
+  #deleteWay: number = 0;
 
   /**
    * Opens nothing.
@@ -196,14 +199,15 @@ export class Bucket {
   ): Promise<readonly { readonly key: string | undefined; readonly code: string }[]> {
     for (;;) {
       const tried = this.#deleteWay;
-      const way = DELETE_WAYS[tried];
-      if (way === undefined || way === "each") break;
+      const way = BULK_DELETES[tried];
+      if (way === undefined) break;
       try {
         return await this.#client.deleteMany(objects, way);
       } catch (error) {
-        if (!isBulkDeleteRefused(error)) throw error;
+        const refusal = bulkDeleteRefusal(error);
+        if (refusal === undefined) throw error;
         // Several pages may meet the refusal of one way.
-        this.#deleteWay = Math.max(this.#deleteWay, tried + 1);
+        this.#deleteWay = Math.max(this.#deleteWay, refusal === "all" ? EACH : tried + 1);
       }
     }
     await Array.fromAsync(mapInOrder(DELETES_AT_ONCE, objects, (object) => this.remove(object)));

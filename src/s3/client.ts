@@ -102,9 +102,6 @@ export interface Part {
   readonly ChecksumCRC32: string | undefined;
 }
 
-/** The ways to delete many objects: a request with a checksum, one with an MD5, or one for each. */
-export type DeleteWay = "checksum" | "md5" | "each";
-
 /** The SDK and a client, loaded. */
 interface S3 {
   readonly sdk: typeof import("@aws-sdk/client-s3");

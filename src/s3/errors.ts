@@ -212,13 +212,15 @@ export function otherRegion(error: unknown): string | undefined {
 }
 
 /**
- * Whether a server refused a request to delete many objects in a way that says that it has none,
- * or one that is made in another way.
+ * How a server refused a request to delete many objects: the way in which it was made, or all such
+ * requests; `undefined` if the error says neither.
  */
-export function isBulkDeleteRefused(error: unknown): boolean {
+export function bulkDeleteRefusal(error: unknown): "way" | "all" | undefined {
   const facts = factsOf(error);
-  if (is(facts, WRONG_CREDENTIALS) || is(facts, OTHER_REGION) || is(facts, NO_BUCKET)) return false;
-  return [400, 404, 405, 411, 501].includes(facts.status ?? 0);
+  const { status = 0 } = facts;
+  if ([WRONG_CREDENTIALS, OTHER_REGION, NO_BUCKET].some((codes) => is(facts, codes))) return;
+  if ([404, 405, 501].includes(status)) return "all";
+  return [400, 411].includes(status) ? "way" : undefined;
 }
 
 /** Reason and advice of an error of the SDK; only its words are used, never its sentences. */
