@@ -4,6 +4,7 @@ import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import { BackendError } from "../../src/base/errors.ts";
 import { S3Backend } from "../../s3.ts";
 import { mapInOrder } from "../../src/s3/pool.ts";
+import type { Fault, Seen } from "../support/s3_chaos.ts";
 import { ENTRY, idsAndKeys, LONG, scene } from "../support/s3_scene.ts";
 import { objectNames } from "../support/s3_server.ts";
 
@@ -33,6 +34,79 @@ function deleteErrors(bucket: string, codes: string[]): string {
       .join("")
   }</DeleteResult>`;
 }
+
+/** What a server without the usual bulk delete does, and what that costs in requests. */
+const OTHER_DELETES: {
+  readonly server: string;
+  readonly refuses: (request: Seen) => Fault | undefined;
+  readonly first: Record<string, number>;
+  readonly later: Record<string, number>;
+}[] = [
+  {
+    server: "demands Content-MD5",
+    refuses: ({ headers }) =>
+      headers["content-md5"] === undefined
+        ? { kind: "answer", status: 400, code: "MissingContentMD5" }
+        : undefined,
+    first: { DeleteObjects: 2 },
+    later: { DeleteObjects: 1 },
+  },
+  {
+    server: "demands Content-MD5, and knows no checksum",
+    refuses: ({ headers }) =>
+      Object.keys(headers).some((name) => /checksum/.test(name))
+        ? { kind: "answer", status: 400, code: "InvalidRequest" }
+        : undefined,
+    first: { DeleteObjects: 2 },
+    later: { DeleteObjects: 1 },
+  },
+  {
+    server: "refuses it",
+    refuses: () => ({ kind: "answer", status: 400, code: "InvalidRequest" }),
+    first: { DeleteObjects: 2, DeleteObject: 20 },
+    later: { DeleteObject: 20 },
+  },
+  {
+    server: "does not have it",
+    refuses: () => ({ kind: "answer", status: 405, code: "MethodNotAllowed" }),
+    first: { DeleteObjects: 1, DeleteObject: 20 },
+    later: { DeleteObject: 20 },
+  },
+  {
+    server: "takes it for an object",
+    refuses: () => ({ kind: "answer", status: 404, code: "NoSuchKey" }),
+    first: { DeleteObjects: 1, DeleteObject: 20 },
+    later: { DeleteObject: 20 },
+  },
+];
+
+for (const { server, refuses, first, later } of OTHER_DELETES) {
+  test(`S3Backend.deleteId() deletes everything on a server that ${server}`, async () => {
+    await scene(async ({ chaos, open }) => {
+      const backend = open();
+      chaos.fault = (request) =>
+        request.operation === "DeleteObjects" ? refuses(request) : undefined;
+      const keys = Array.from({ length: 20 }, (_, index) => `k${index}`);
+      for (const expected of [first, later]) {
+        await Promise.all(keys.map((key) => backend.set("f", key, ENTRY)));
+        chaos.counts();
+        await backend.deleteId("f");
+        assertEquals(chaos.counts(), { ListObjectsV2: 2, ...expected });
+        assertEquals(await idsAndKeys(backend), []);
+      }
+    });
+  });
+}
+
+test("S3Backend.deleteId() does not take the page of another server for an empty bucket", async () => {
+  await scene(async ({ chaos, open }) => {
+    const backend = open();
+    for (const body of ["<html><body>Sign in</body></html>", ""]) {
+      chaos.fault = () => ({ kind: "answer", status: 200, body });
+      await assertRejects(() => backend.deleteId("f"), BackendError, "Cannot delete in S3");
+    }
+  });
+});
 
 test("S3Backend.deleteId() rejects when single objects of an answer are refused", async () => {
   await scene(async ({ bucket, chaos, open }) => {

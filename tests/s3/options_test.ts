@@ -16,6 +16,14 @@ test("S3Backend refuses unknown and malformed options by name, and repeats no va
   refused({ credentials: { accessKeyId: "a" } }, "credentials");
   refused({ forcePathStyle: 1 }, "forcePathStyle");
   refused({ autoCreateBucket: "yes" }, "autoCreateBucket");
+  refused(
+    { credentials: { accessKeyId: "a", secretAccessKey: "hunter2", expiration: "2030" } },
+    "credentials",
+  );
+  refused({ serverSideEncryption: "aes" }, "serverSideEncryption");
+  refused({ kmsKeyId: "alias/key" }, "serverSideEncryption");
+  refused({ kmsKeyId: "alias/key", serverSideEncryption: "AES256" }, "serverSideEncryption");
+  refused({ kmsKeyId: "hunter2 \n", serverSideEncryption: "aws:kms" }, "kmsKeyId");
   refused({ client: {} }, "client");
   refused({ client: { send() {}, config: { serviceId: "SQS" } } }, "client");
   refused(

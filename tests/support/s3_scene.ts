@@ -5,22 +5,12 @@
  */
 
 import type { S3Client } from "@aws-sdk/client-s3";
-import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { S3Backend } from "../../s3.ts";
 import type { S3Options } from "../../src/s3/options.ts";
 import { type Chaos, startChaos } from "./s3_chaos.ts";
+export { ENTRY } from "./s3_entry.ts";
+import { ENTRY } from "./s3_entry.ts";
 import { optionsFor, type TestServer, withBucket } from "./s3_server.ts";
-
-/** Any entry. */
-export const ENTRY: StoredEntry = {
-  data: '{"answer":42}',
-  format: "json-1",
-  checksum: 4_294_967_295,
-  storedAt: 1_700_000_000_123,
-  expiresAt: 1_700_000_060_000,
-  staleUntil: null,
-  durationMs: 12.5,
-};
 
 /** For tests of thousands of requests, where a runner would give up after a few seconds. */
 export const LONG = { timeout: 120_000 };
