@@ -4,6 +4,7 @@ type AnyClass = abstract new (...args: any[]) => any;
 export declare function assert(expr: unknown, msg?: string): asserts expr;
 export declare function assertAlmostEquals(actual: number, expected: number, tolerance?: number, msg?: string): void;
 export declare function assertEquals<T>(actual: T, expected: T, msg?: string): void;
+export declare function equal(a: unknown, b: unknown): boolean;
 export declare function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T>;
 export declare function assertFalse(expr: unknown, msg?: string): asserts expr is false;
 export declare function assertGreater<T>(actual: T, expected: T, msg?: string): void;
