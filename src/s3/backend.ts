@@ -177,7 +177,7 @@ export class S3Backend implements Backend {
    */
   async delete(id: string, key: string): Promise<void> {
     await this.#write("delete", async () => {
-      await this.#bucket.remove((await entryName(this.#place, id, key)).object);
+      await this.#bucket.delete((await entryName(this.#place, id, key)).object);
     });
   }
 
@@ -299,7 +299,7 @@ export class S3Backend implements Backend {
     signals: AbortSignal[],
   ): Promise<StoredEntry | undefined> {
     const { object } = await entryName(this.#place, id, key);
-    const found = await this.#bucket.fetch(object, this.#progressOf(id, key), signals);
+    const found = await this.#bucket.get(object, this.#progressOf(id, key), signals);
     if (found === undefined) return undefined;
     const entry = entryOf(found.metadata, found.body);
     if (entry !== undefined) return entry;

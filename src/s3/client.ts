@@ -4,51 +4,44 @@
  * @module
  */
 
-import type { S3Client, S3ClientConfig } from "@aws-sdk/client-s3";
+import type { CreateMultipartUploadCommandInput, S3Client } from "@aws-sdk/client-s3";
 import { delay } from "@std/async/delay";
 import { Lazy } from "@std/async/lazy";
 import { limitConcurrency } from "../limits/concurrency.ts";
 import {
   areCredentialsWrong,
+  BrokenBodyError,
   BucketCreationError,
   isBucketMissing,
   isBucketOurs,
   isClockWrong,
+  isNotFound,
+  isObjectMissing,
   otherRegion,
   S3Failure,
 } from "./errors.ts";
 import { inPieces, readBody, withMD5 } from "./body.ts";
 import type { Metadata } from "./object.ts";
-import { isCredentials, isS3Client, type S3Credentials, type S3Options } from "./options.ts";
-import { attemptsVariable, DEFAULT_REGION, endpointVariable, foundSettings } from "./settings.ts";
+import { isS3Client, type S3Options } from "./options.ts";
+import { mapInOrder } from "./pool.ts";
+import { MAX_REQUESTS, settingsOf } from "./settings.ts";
 
-/** How many requests a backend has under way; the SDK keeps 50 connections and complains past that. */
-const MAX_REQUESTS = 50;
-
-/**
- * What the SDK waits for, in milliseconds: a connection, and any byte of an answer or of room for a
- * request. A limit for whole requests would cut large values off.
- */
-const CONNECTION_MS = 4_000;
-const IDLE_MS = 20_000;
-
-/**
- * The last resort, in milliseconds until an answer begins: a large body that the server does not
- * read counts as idle late or never. It lets 32 MiB pass at 56 KB a second.
- */
-const REQUEST_MS = 600_000;
-
-/**
- * Attempts of the SDK for each request. Its own default of 3 lets 1 call in 125 fail where every
- * fifth answer is 503; 5 let 1 in 3,000 fail and give up after 15 s at most, waits included.
- */
-const SDK_ATTEMPTS = 5;
-
-/** How often a request is sent in all when the answers say how to do better. */
+/** How often a request is sent in all: when an answer says how to do better, or its body breaks off. */
 const ATTEMPTS = 3;
 
-/** The pause before a request to a bucket that was created a moment ago, in milliseconds. */
-const NEW_BUCKET_MS = 100;
+/** The unit of pauses before a further attempt, in milliseconds. */
+const PAUSE_MS = 100;
+
+const MIB = 2 ** 20;
+
+/** Past this many bytes a value goes in parts, so that a dropped connection costs one part. */
+const PARTS_FROM_BYTES = 32 * MIB;
+
+/** Bytes of a part; S3 allows 5 MiB to 5 GiB, and 10,000 parts. */
+const PART_BYTES = 8 * MIB;
+
+/** Parts of one value under way: more would take the connections of other calls. */
+const PARTS_AT_ONCE = 4;
 
 /** Where a request is complete, and not signed yet. */
 const BUILT = { step: "build", priority: "low", name: "panzaBuilt" } as const;
@@ -66,14 +59,6 @@ export interface Listed {
   readonly modified: number;
 }
 
-/** One page of a listing. */
-export interface Page {
-  /** Up to 1,000 objects. */
-  readonly objects: readonly Listed[];
-  /** Where the next page begins, `undefined` on the last. */
-  readonly next: string | undefined;
-}
-
 /** An object to be stored, without its body. */
 export interface Header {
   /** Its name. */
@@ -84,28 +69,15 @@ export interface Header {
   readonly metadata: Metadata;
 }
 
-/** An upload in parts that has begun. */
-export interface Upload {
-  /** The object. */
-  readonly Key: string;
-  /** The id that S3 gave it. */
-  readonly UploadId: string | undefined;
-}
-
-/** A part that S3 has. */
-export interface Part {
-  /** Its number, from 1. */
-  readonly PartNumber: number;
-  /** What S3 calls its content. */
-  readonly ETag: string | undefined;
-  /** Its checksum, where the SDK made one. */
-  readonly ChecksumCRC32: string | undefined;
-}
-
 /** The SDK and a client, loaded. */
 interface S3 {
   readonly sdk: typeof import("@aws-sdk/client-s3");
   readonly client: S3Client;
+}
+
+/** What ends a request. */
+interface Abort {
+  readonly abortSignal?: AbortSignal;
 }
 
 /** Requests that were sent before the same repair. */
@@ -142,38 +114,107 @@ export class Client {
     for (const client of this.#ours) client.destroy();
   }
 
-  /** The metadata and the bytes of an object; `progress` is called with each piece of them. */
-  get(
+  /**
+   * Reads an object.
+   *
+   * @param Key Its name.
+   * @param progress Is called with each piece of its body.
+   * @param signals Each ends the read.
+   * @returns Metadata and bytes, `undefined` when there is none.
+   */
+  async get(
     Key: string,
     progress: () => void,
     signals: AbortSignal[],
-  ): Promise<{ readonly metadata: Metadata; readonly body: Uint8Array }> {
-    return this.#send(signals, async ({ sdk, client }, abort) => {
+  ): Promise<{ readonly metadata: Metadata; readonly body: Uint8Array } | undefined> {
+    const get = async ({ sdk, client }: S3, abort: Abort) => {
       const command = new sdk.GetObjectCommand({ Bucket: this.#bucket, Key });
       const answer = await client.send(command, abort);
       return { metadata: answer.Metadata ?? {}, body: await readBody(answer, progress) };
-    });
+    };
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await this.#send(signals, get);
+      } catch (error) {
+        if (isObjectMissing(error)) return undefined;
+        // The SDK sends a request again, and does not read a body again.
+        if (attempt === ATTEMPTS || !(error instanceof BrokenBodyError)) throw error;
+      }
+      await delay(PAUSE_MS * 2 ** attempt * Math.random());
+    }
   }
 
-  /** The metadata of an object. */
-  head(Key: string, signals: AbortSignal[]): Promise<Metadata> {
-    return this.#send(signals, async ({ sdk, client }, abort) => {
-      const command = new sdk.HeadObjectCommand({ Bucket: this.#bucket, Key });
-      return (await client.send(command, abort)).Metadata ?? {};
-    });
+  /** The metadata of an object, `undefined` when there is no such object. */
+  async metadata(Key: string, signals: AbortSignal[]): Promise<Metadata | undefined> {
+    try {
+      return await this.#send(signals, async ({ sdk, client }, abort) => {
+        const command = new sdk.HeadObjectCommand({ Bucket: this.#bucket, Key });
+        return (await client.send(command, abort)).Metadata ?? {};
+      });
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
   }
 
-  /** Stores an object; `progress` is called with each piece that has left. */
-  put(header: Header, body: Uint8Array, progress: () => void): Promise<void> {
-    return this.#send([], async ({ sdk, client }) => {
-      const object = { ...this.#stored(header), Body: body, ContentLength: body.length };
+  /**
+   * Stores an object; nobody sees it before it is complete.
+   *
+   * @param header Its name, type and metadata.
+   * @param Body Its bytes.
+   * @param progress Is called with each piece that has left.
+   */
+  async put(header: Header, Body: Uint8Array, progress: () => void): Promise<void> {
+    if (Body.length > PARTS_FROM_BYTES) return await this.#putParts(header, Body, progress);
+    await this.#send([], ({ sdk, client }) => {
+      const object = { ...this.#stored(header), Body, ContentLength: Body.length };
       const command = new sdk.PutObjectCommand(object);
       command.middlewareStack.add(
         (next) => (args) => next({ ...args, request: inPieces(args.request, progress) }),
         SENT,
       );
-      await client.send(command);
+      return client.send(command);
     });
+  }
+
+  async #putParts(header: Header, body: Uint8Array, progress: () => void): Promise<void> {
+    const { UploadId } = await this.#send([], async ({ sdk, client }) => {
+      const checksums = await client.config.requestChecksumCalculation?.();
+      const upload: CreateMultipartUploadCommandInput = this.#stored(header);
+      // The parts have it by default, and S3 must know it beforehand.
+      if (checksums !== "WHEN_REQUIRED") upload.ChecksumAlgorithm = "CRC32";
+      return await client.send(new sdk.CreateMultipartUploadCommand(upload));
+    });
+    const upload = { Bucket: this.#bucket, Key: header.object, UploadId };
+    const count = Math.ceil(body.length / PART_BYTES);
+    const numbers = Array.from({ length: count }, (_, index) => index + 1);
+    const putPart = (PartNumber: number) =>
+      this.#send([], async ({ sdk, client }) => {
+        const end = PartNumber * PART_BYTES;
+        const Body = body.subarray(end - PART_BYTES, end);
+        const command = new sdk.UploadPartCommand({ ...upload, PartNumber, Body });
+        command.middlewareStack.add(
+          (next) => (args) => next({ ...args, request: inPieces(args.request, progress) }),
+          SENT,
+        );
+        const { ETag, ChecksumCRC32 } = await client.send(command);
+        return { PartNumber, ETag, ChecksumCRC32 };
+      });
+    try {
+      const Parts = await Array.fromAsync(mapInOrder(PARTS_AT_ONCE, numbers, putPart));
+      const whole = { ...upload, MultipartUpload: { Parts } };
+      await this.#send(
+        [],
+        ({ sdk, client }) => client.send(new sdk.CompleteMultipartUploadCommand(whole)),
+      );
+    } catch (error) {
+      // The first failure is the one to report; a lifecycle rule of the bucket ends what stays.
+      await this.#send(
+        [],
+        ({ sdk, client }) => client.send(new sdk.AbortMultipartUploadCommand(upload)),
+      ).catch(() => {});
+      throw error;
+    }
   }
 
   /** Deletes an object, whether it is there or not. */
@@ -211,75 +252,31 @@ export class Client {
     });
   }
 
-  /** A page of the objects below a prefix. */
-  list(Prefix: string, token: string | undefined, signals: AbortSignal[]): Promise<Page> {
-    return this.#send(signals, async ({ sdk, client }, abort) => {
-      const place = { Bucket: this.#bucket, Prefix, ContinuationToken: token };
-      const answer = await client.send(new sdk.ListObjectsV2Command(place), abort);
-      const { Contents, IsTruncated, KeyCount, Name, NextContinuationToken } = answer;
+  /** The objects below a prefix, page by page of 1,000. */
+  async *list(
+    Prefix: string,
+    signals: AbortSignal[] = [],
+  ): AsyncGenerator<readonly Listed[], void, undefined> {
+    let ContinuationToken: string | undefined;
+    do {
+      const place = { Bucket: this.#bucket, Prefix, ContinuationToken };
+      const answer = await this.#send(
+        signals,
+        ({ sdk, client }, abort) => client.send(new sdk.ListObjectsV2Command(place), abort),
+      );
+      const { Contents, IsTruncated, KeyCount, Name } = answer;
       // Whatever answers 200 would otherwise read as an empty bucket, and a bust as done.
       if ([Contents, IsTruncated, KeyCount, Name].every((part) => part === undefined)) {
-        throw new S3Failure(
-          "the answer is not a listing",
-          "check that the endpoint is an S3 server",
-        );
+        const advice = "check that the endpoint is an S3 server";
+        throw new S3Failure("the answer is not a listing", advice);
       }
-      const objects = (Contents ?? []).flatMap(({ Key, Size = 0, LastModified }) =>
+      yield (Contents ?? []).flatMap(({ Key, Size = 0, LastModified }) =>
         Key === undefined
           ? []
           : [{ object: Key, size: Size, modified: LastModified?.getTime() ?? 0 }]
       );
-      return { objects, next: IsTruncated ? NextContinuationToken : undefined };
-    });
-  }
-
-  /** Begins an upload in parts. */
-  startUpload(header: Header): Promise<Upload> {
-    return this.#send([], async ({ sdk, client }) => {
-      const checksums = await client.config.requestChecksumCalculation?.();
-      const { UploadId } = await client.send(
-        new sdk.CreateMultipartUploadCommand({
-          ...this.#stored(header),
-          ...(checksums === "WHEN_REQUIRED" ? {} : { ChecksumAlgorithm: "CRC32" as const }),
-        }),
-      );
-      return { Key: header.object, UploadId };
-    });
-  }
-
-  /** Sends a part; `progress` is called with each piece that has left. */
-  putPart(
-    upload: Upload,
-    PartNumber: number,
-    Body: Uint8Array,
-    progress: () => void,
-  ): Promise<Part> {
-    return this.#send([], async ({ sdk, client }) => {
-      const part = { ...upload, Bucket: this.#bucket, PartNumber, Body };
-      const command = new sdk.UploadPartCommand(part);
-      command.middlewareStack.add(
-        (next) => (args) => next({ ...args, request: inPieces(args.request, progress) }),
-        SENT,
-      );
-      const { ETag, ChecksumCRC32 } = await client.send(command);
-      return { PartNumber, ETag, ChecksumCRC32 };
-    });
-  }
-
-  /** Makes the parts an object. */
-  finishUpload(upload: Upload, Parts: Part[]): Promise<void> {
-    return this.#send([], async ({ sdk, client }) => {
-      const whole = { ...upload, Bucket: this.#bucket, MultipartUpload: { Parts } };
-      await client.send(new sdk.CompleteMultipartUploadCommand(whole));
-    });
-  }
-
-  /** Deletes the parts. */
-  abortUpload(upload: Upload): Promise<void> {
-    return this.#send([], async ({ sdk, client }) => {
-      const place = { ...upload, Bucket: this.#bucket };
-      await client.send(new sdk.AbortMultipartUploadCommand(place));
-    });
+      ContinuationToken = IsTruncated ? answer.NextContinuationToken : undefined;
+    } while (ContinuationToken !== undefined);
   }
 
   #stored({ object, type, metadata }: Header) {
@@ -302,7 +299,7 @@ export class Client {
    */
   async #send<Out>(
     signals: AbortSignal[],
-    request: (s3: S3, abort: { abortSignal?: AbortSignal }) => Promise<Out>,
+    request: (s3: S3, abort: Abort) => Promise<Out>,
   ): Promise<Out> {
     for (let attempt = 1;; attempt++) {
       const round = this.#round;
@@ -320,7 +317,7 @@ export class Client {
         await (round.repair ??= repair().finally(() => {
           this.#round = {};
         }));
-        if (attempt > 1) await delay(NEW_BUCKET_MS);
+        if (attempt > 1) await delay(PAUSE_MS);
       }
     }
   }
@@ -353,15 +350,15 @@ export class Client {
     const sdk = await import("@aws-sdk/client-s3");
     const { client } = this.#options;
     if (isSdkClient(client)) return { sdk, client };
-    const config = configOf({ ...this.#options, ...(region === undefined ? {} : { region }) });
+    const { config, fallbackRegion } = settingsOf(this.#options, region);
     const ours = new sdk.S3Client(config);
     this.#ours.push(ours);
-    if (config.region !== undefined || config.endpoint === undefined) return { sdk, client: ours };
+    if (fallbackRegion === undefined) return { sdk, client: ours };
     try {
       await ours.config.region();
       return { sdk, client: ours };
     } catch {
-      const other = new sdk.S3Client({ ...config, region: DEFAULT_REGION });
+      const other = new sdk.S3Client({ ...config, region: fallbackRegion });
       this.#ours.push(other);
       return { sdk, client: other };
     }
@@ -370,50 +367,6 @@ export class Client {
 
 function isSdkClient(client: unknown): client is S3Client {
   return isS3Client(client);
-}
-
-/** The SDK's settings: options first, then the environment. */
-function configOf(options: S3Options): S3ClientConfig {
-  const { region, credentials } = options;
-  const endpoint = options.endpoint ?? endpointVariable();
-  return {
-    ...foundSettings(options, endpoint),
-    ...(region === undefined ? {} : { region }),
-    ...(endpoint === undefined ? {} : { endpoint }),
-    ...(credentials === undefined ? {} : { credentials: checkedCredentials(credentials) }),
-    forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
-    maxAttempts: attemptsVariable() ?? SDK_ATTEMPTS,
-    // The SDK's own one needs a permission in Deno.
-    defaultUserAgentProvider: () => Promise.resolve([["panza", "0"]]),
-    // It would take a new connection, and a round trip, for each body past 2 MiB.
-    expectContinueHeader: false,
-    requestHandler: {
-      connectionTimeout: CONNECTION_MS,
-      socketTimeout: IDLE_MS,
-      requestTimeout: REQUEST_MS,
-      throwOnRequestTimeout: true,
-      httpAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
-      httpsAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
-    },
-  };
-}
-
-/** Credentials as given; what a function gives is checked, because the SDK would sign with anything. */
-function checkedCredentials(
-  credentials: NonNullable<S3Options["credentials"]>,
-): S3Credentials | (() => Promise<S3Credentials>) {
-  if (typeof credentials !== "function") return credentials;
-  return async () => {
-    // What it throws may quote a secret.
-    const given = await credentials().catch(() => {
-      throw new S3Failure("the function in credentials failed", "call it by hand to see why");
-    });
-    if (isCredentials(given)) return given;
-    throw new S3Failure(
-      "the function in credentials gave something else",
-      "give { accessKeyId, secretAccessKey } with non-empty strings, expiration as a Date",
-    );
-  };
 }
 
 /** Asks for credentials again; fails with the same error if they are the same. */

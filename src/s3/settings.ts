@@ -1,7 +1,7 @@
 /**
- * Settings of the AWS SDK that come from the environment.
+ * Settings of the AWS SDK, from options and from the environment.
  *
- * The SDK looks for each of them in variables and in profile files. Where Deno would stop and ask
+ * The SDK looks for most of them in variables and in profile files. Where Deno would stop and ask
  * the user for the permission to do so, this module reads the variables that may be read, and the
  * SDK does not look.
  *
@@ -11,35 +11,111 @@
 import type { S3ClientConfig } from "@aws-sdk/client-s3";
 import { mayAccess, mayReadEnvironment, variable } from "../base/env.ts";
 import { S3Failure } from "./errors.ts";
-import type { S3Credentials, S3Options } from "./options.ts";
+import { isCredentials, type S3Credentials, type S3Options } from "./options.ts";
+
+/** How many requests a backend has under way; the SDK keeps 50 connections and complains past that. */
+export const MAX_REQUESTS = 50;
+
+/**
+ * What the SDK waits for, in milliseconds: a connection, and any byte of an answer or of room for a
+ * request. A limit for whole requests would cut large values off.
+ */
+const CONNECTION_MS = 4_000;
+const IDLE_MS = 20_000;
+
+/**
+ * The last resort, in milliseconds until an answer begins: a large body that the server does not
+ * read counts as idle late or never. It lets 32 MiB pass at 56 KB a second.
+ */
+const REQUEST_MS = 600_000;
+
+/**
+ * Attempts of the SDK for each request. Its own default of 3 lets 1 call in 125 fail where every
+ * fifth answer is 503; 5 let 1 in 3,000 fail and give up after 15 s at most, waits included.
+ */
+const SDK_ATTEMPTS = 5;
 
 /** What servers other than AWS are content with. */
-export const DEFAULT_REGION = "us-east-1";
+const DEFAULT_REGION = "us-east-1";
 
 /** The endpoint that variables name, if they count. */
-export function endpointVariable(): string | undefined {
+function endpointVariable(): string | undefined {
   if (isOn("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) return undefined;
   return variable("AWS_ENDPOINT_URL_S3") ?? variable("AWS_ENDPOINT_URL");
 }
 
 /** How often a request is sent at most, if a variable says so. */
-export function attemptsVariable(): number | undefined {
+function attemptsVariable(): number | undefined {
   const attempts = Number(variable("AWS_MAX_ATTEMPTS"));
   return Number.isInteger(attempts) && attempts > 0 ? attempts : undefined;
 }
 
 /**
+ * The settings of an SDK client: options first, then the environment.
+ *
+ * @param options The options of the backend.
+ * @param region The region, instead of that of the options.
+ * @returns An `S3ClientConfig`, and the region to use where neither it nor a profile has one.
+ */
+export function settingsOf(
+  options: S3Options,
+  region: string | undefined,
+): { readonly config: object; readonly fallbackRegion: string | undefined } {
+  const { credentials } = options;
+  const endpoint = options.endpoint ?? endpointVariable();
+  const fallbackRegion = endpoint === undefined ? undefined : DEFAULT_REGION;
+  const config = {
+    ...foundSettings(region, fallbackRegion),
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(credentials === undefined ? {} : { credentials: checkedCredentials(credentials) }),
+    forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
+    maxAttempts: attemptsVariable() ?? SDK_ATTEMPTS,
+    // The SDK's own one needs a permission in Deno.
+    defaultUserAgentProvider: () => Promise.resolve([["panza", "0"]]),
+    // It would take a new connection, and a round trip, for each body past 2 MiB.
+    expectContinueHeader: false,
+    requestHandler: {
+      connectionTimeout: CONNECTION_MS,
+      socketTimeout: IDLE_MS,
+      requestTimeout: REQUEST_MS,
+      throwOnRequestTimeout: true,
+      httpAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
+      httpsAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
+    },
+  } satisfies S3ClientConfig;
+  return { config, fallbackRegion };
+}
+
+/** Credentials as given; what a function gives is checked, because the SDK would sign with anything. */
+function checkedCredentials(
+  credentials: NonNullable<S3Options["credentials"]>,
+): S3Credentials | (() => Promise<S3Credentials>) {
+  if (typeof credentials !== "function") return credentials;
+  return async () => {
+    // What it throws may quote a secret.
+    const given = await credentials().catch(() => {
+      throw new S3Failure("the function in credentials failed", "call it by hand to see why");
+    });
+    if (isCredentials(given)) return given;
+    throw new S3Failure(
+      "the function in credentials gave something else",
+      "give { accessKeyId, secretAccessKey } with non-empty strings, expiration as a Date",
+    );
+  };
+}
+
+/**
  * The settings for an SDK that must not look for them; `undefined` if it may.
  *
- * @throws {S3Failure} If what is missing can only be in a profile, which may not be read.
+ * @throws {S3Failure} If the region can only be in a profile, which may not be read.
  */
-export function foundSettings(
-  options: S3Options,
-  endpoint: string | undefined,
-): object | undefined {
+function foundSettings(
+  given: string | undefined,
+  fallback: string | undefined,
+): S3ClientConfig | undefined {
   if (mayLook()) return undefined;
-  const region = options.region ?? variable("AWS_REGION") ?? variable("AWS_DEFAULT_REGION") ??
-    (endpoint === undefined ? undefined : DEFAULT_REGION);
+  const region = given ?? variable("AWS_REGION") ?? variable("AWS_DEFAULT_REGION") ?? fallback;
   if (region === undefined) {
     throw new S3Failure("no region is set", "set region, or AWS_REGION, or allow reading ~/.aws");
   }
@@ -58,7 +134,7 @@ export function foundSettings(
     ignoreConfiguredEndpointUrls: true,
     userAgentAppId: variable("AWS_SDK_UA_APP_ID") ?? "",
     authSchemePreference: variable("AWS_AUTH_SCHEME_PREFERENCE")?.split(",") ?? [],
-  } satisfies S3ClientConfig;
+  };
 }
 
 /** Whether the SDK may look for settings without Deno asking the user. */
