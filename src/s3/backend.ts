@@ -281,9 +281,7 @@ export class S3Backend implements Backend {
   }
 
   #failure(operation: string, error: unknown): Error {
-    const { description } = this;
-    const { bucket } = this.#place;
-    return failure(error, { description, operation, bucket, host: this.#host });
+    return failure(error, this.description, operation, this.#place.bucket, this.#host);
   }
 
   /** Tells all caches that the transfer of an entry moves. */

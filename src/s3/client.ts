@@ -9,16 +9,15 @@ import { delay } from "@std/async/delay";
 import { Lazy } from "@std/async/lazy";
 import { limitConcurrency } from "../limits/concurrency.ts";
 import {
-  areCredentialsWrong,
   BrokenBodyError,
   BucketCreationError,
+  hasCode,
   isBucketMissing,
-  isBucketOurs,
-  isClockWrong,
   isNotFound,
   isObjectMissing,
   otherRegion,
   S3Failure,
+  WRONG_CREDENTIALS,
 } from "./errors.ts";
 import { inPieces, readBody, withMD5 } from "./body.ts";
 import type { Metadata } from "./object.ts";
@@ -325,8 +324,9 @@ export class Client {
   /** What makes a request succeed that failed, if anything does. */
   #repairFor(s3: S3, error: unknown): (() => Promise<void>) | undefined {
     if (isBucketMissing(error) && this.#options.autoCreateBucket) return () => this.#create(s3);
-    if (areCredentialsWrong(error)) return () => refreshCredentials(s3, error);
-    if (isClockWrong(error)) return () => Promise.resolve();
+    if (hasCode(error, ...WRONG_CREDENTIALS)) return () => refreshCredentials(s3, error);
+    // The SDK has corrected its clock by that of the answer.
+    if (hasCode(error, "RequestTimeTooSkewed")) return () => Promise.resolve();
     const region = otherRegion(error);
     return region !== undefined && this.#options.client === undefined
       ? () => this.#moveTo(region, s3, error)
@@ -337,7 +337,9 @@ export class Client {
     try {
       await client.send(new sdk.CreateBucketCommand({ Bucket: this.#bucket }));
     } catch (error) {
-      if (!isBucketOurs(error)) throw new BucketCreationError("no bucket", { cause: error });
+      if (!hasCode(error, "BucketAlreadyOwnedByYou")) {
+        throw new BucketCreationError("no bucket", { cause: error });
+      }
     }
   }
 

@@ -31,34 +31,33 @@ export class S3Failure extends Error {
   }
 }
 
-/** Where and during what something failed. */
-export interface Circumstances {
-  /** The backend, as messages name it. */
-  readonly description: string;
-  /** What was asked of it. */
-  readonly operation: string;
-  /** The name of the bucket. */
-  readonly bucket: string;
-  /** The host that was asked. */
-  readonly host: string;
-}
-
-/** The error for the user: what failed, why, and the way out. */
-export function failure(error: unknown, where: Circumstances): PanzaError {
+/**
+ * The error for the user: what failed, why, and the way out.
+ *
+ * @param error What was thrown.
+ * @param description The backend, as messages name it.
+ * @param operation What was asked of it.
+ * @param bucket The name of the bucket.
+ * @param host The host that was asked.
+ */
+export function failure(
+  error: unknown,
+  description: string,
+  operation: string,
+  bucket: string,
+  host: string,
+): PanzaError {
   if (error instanceof PanzaError) return error;
   const isCreation = error instanceof BucketCreationError;
-  const { description } = where;
-  const operation = isCreation ? "create the bucket" : where.operation;
   const origin = isCreation || error instanceof BrokenBodyError ? error.cause : error;
   const facts = factsOf(origin);
   const { status, code, requestId } = facts;
-  const { reason, advice } = origin instanceof S3Failure
-    ? { reason: origin.message, advice: origin.advice }
-    : explain(facts, where.host);
+  const { message: reason, advice } = origin instanceof S3Failure ? origin : explain(facts, host);
   const cause = Object.assign(new Error(reason), { status, code, requestId });
-  return isBucketMissing(origin)
-    ? new BucketNotFoundError(description, operation, where.bucket, cause)
-    : new BackendError(description, operation, cause, advice);
+  if (isBucketMissing(origin)) {
+    return new BucketNotFoundError(description, operation, bucket, cause);
+  }
+  return new BackendError(description, isCreation ? "create the bucket" : operation, cause, advice);
 }
 
 /** The members of an error that say anything. */
@@ -112,16 +111,12 @@ function factsOf(error: unknown): Facts {
   };
 }
 
-function is({ name, code }: Facts, codes: ReadonlySet<string>): boolean {
-  return codes.has(name) || codes.has(code);
+function is({ name, code }: Facts, codes: readonly string[]): boolean {
+  return codes.includes(name) || codes.includes(code);
 }
 
-const NO_BUCKET = new Set(["NoSuchBucket"]);
-const NO_OBJECT = new Set(["NoSuchKey"]);
-const OUR_BUCKET = new Set(["BucketAlreadyOwnedByYou"]);
-const WRONG_CLOCK = new Set(["RequestTimeTooSkewed"]);
-
-const WRONG_CREDENTIALS = new Set([
+/** Codes with which servers refuse credentials; newer ones may be accepted. */
+export const WRONG_CREDENTIALS: readonly string[] = [
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
   "InvalidToken",
@@ -130,27 +125,27 @@ const WRONG_CREDENTIALS = new Set([
   "ExpiredTokenException",
   "TokenRefreshRequired",
   "CredentialsProviderError",
-]);
+];
 
-const OTHER_REGION = new Set([
+const OTHER_REGION = [
   "PermanentRedirect",
   "TemporaryRedirect",
   "AuthorizationHeaderMalformed",
   "IllegalLocationConstraintException",
-]);
+];
 
 /** Codes with which servers refuse the checksums that the SDK adds to each request. */
-const REFUSED_CHECKSUM = new Set([
+const REFUSED_CHECKSUM = [
   "NotImplemented",
   "InvalidArgument",
   "InvalidRequest",
   "InvalidDigest",
   "BadDigest",
   "MissingContentLength",
-]);
+];
 
 /** Codes of Node, with which the other runtimes agree, for a connection that did not come about. */
-const UNREACHABLE = new Set([
+const UNREACHABLE = [
   "TimeoutError",
   "ECONNREFUSED",
   "ECONNRESET",
@@ -164,14 +159,18 @@ const UNREACHABLE = new Set([
   "ConnectionRefused",
   "ConnectionClosed",
   "FailedToOpenSocket",
-]);
+];
 
-const NOT_INSTALLED = new Set(["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"]);
+const NOT_INSTALLED = ["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"];
+
+/** Whether an error has one of these names or codes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return is(factsOf(error), codes);
+}
 
 /** Whether the bucket itself is missing: decided by status and code, as both are needed. */
 export function isBucketMissing(error: unknown): boolean {
-  const facts = factsOf(error);
-  return facts.status === 404 && is(facts, NO_BUCKET);
+  return isNotFound(error) && hasCode(error, "NoSuchBucket");
 }
 
 /**
@@ -179,28 +178,12 @@ export function isBucketMissing(error: unknown): boolean {
  * that is not an S3 server, or from a wrong path in front of one, and is not a miss.
  */
 export function isObjectMissing(error: unknown): boolean {
-  const facts = factsOf(error);
-  return facts.status === 404 && is(facts, NO_OBJECT);
+  return isNotFound(error) && hasCode(error, "NoSuchKey");
 }
 
 /** The same for an answer without a body, to HEAD, which has a status and no code. */
 export function isNotFound(error: unknown): boolean {
   return factsOf(error).status === 404;
-}
-
-/** Whether the bucket is there after all: made by this account a moment ago. */
-export function isBucketOurs(error: unknown): boolean {
-  return is(factsOf(error), OUR_BUCKET);
-}
-
-/** Whether the credentials were refused, so that newer ones may be accepted. */
-export function areCredentialsWrong(error: unknown): boolean {
-  return is(factsOf(error), WRONG_CREDENTIALS);
-}
-
-/** Whether the clock was refused; the SDK corrects it for the next request. */
-export function isClockWrong(error: unknown): boolean {
-  return is(factsOf(error), WRONG_CLOCK);
 }
 
 /** The region that an answer names because the request went to another one. */
@@ -218,78 +201,78 @@ export function otherRegion(error: unknown): string | undefined {
 export function bulkDeleteRefusal(error: unknown): "way" | "all" | undefined {
   const facts = factsOf(error);
   const { status = 0 } = facts;
-  if ([WRONG_CREDENTIALS, OTHER_REGION, NO_BUCKET].some((codes) => is(facts, codes))) return;
+  if (is(facts, [...WRONG_CREDENTIALS, ...OTHER_REGION, "NoSuchBucket"])) return undefined;
   if ([404, 405, 501].includes(status)) return "all";
   return [400, 411].includes(status) ? "way" : undefined;
 }
 
 /** Reason and advice of an error of the SDK; only its words are used, never its sentences. */
-function explain(facts: Facts, host: string): { reason: string; advice?: string } {
-  const { name, code, status, message, attempts = 1, region } = facts;
+function explain(facts: Facts, host: string): { message: string; advice?: string } {
+  const { name, code, status, attempts = 1, region } = facts;
   const label = [status ?? "", /^(Error|UnknownError|Unknown|)$/.test(name) ? code : name]
     .filter((part) => part !== "").join(" ") || "no code";
   const tried = attempts > 1 ? ` after ${attempts} attempts` : "";
   if (is(facts, WRONG_CREDENTIALS)) {
     return {
-      reason: `the credentials are missing, wrong or expired (${label})`,
+      message: `the credentials are missing, wrong or expired (${label})`,
       advice: "check access key, secret and session token",
     };
   }
-  if (is(facts, WRONG_CLOCK)) {
-    return { reason: `the clock of this machine is wrong (${label})`, advice: "set it" };
+  if (is(facts, ["RequestTimeTooSkewed"])) {
+    return { message: `the clock of this machine is wrong (${label})`, advice: "set it" };
   }
   if (is(facts, OTHER_REGION) || status === 301 || status === 307) {
     return {
-      reason: `the bucket is in another region or behind another endpoint (${label})`,
+      message: `the bucket is in another region or behind another endpoint (${label})`,
       advice: region === undefined ? "set region or endpoint" : `set region: "${region}"`,
     };
   }
   if (status === 401 || status === 403) {
     return {
-      reason: `access denied (${label})`,
+      message: `access denied (${label})`,
       advice: "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket (without it a " +
         "missing object reads as denied too), and set serverSideEncryption if the bucket demands it",
     };
   }
   if (status === 501 || (status !== undefined && status < 500 && is(facts, REFUSED_CHECKSUM))) {
     return {
-      reason: `S3 answered ${label}${tried}`,
+      message: `S3 answered ${label}${tried}`,
       advice: "if the server does not know the checksums of the AWS SDK, set the environment " +
         "variable AWS_REQUEST_CHECKSUM_CALCULATION=WHEN_REQUIRED",
     };
   }
   if (status === 429 || status === 503) {
-    return { reason: `the server throttles (${label})${tried}`, advice: "lower the concurrency" };
+    return { message: `the server throttles (${label})${tried}`, advice: "lower the concurrency" };
   }
   if (status !== undefined && status >= 500) {
-    return { reason: `the server failed (${label})${tried}`, advice: "try again later" };
+    return { message: `the server failed (${label})${tried}`, advice: "try again later" };
   }
   if (status === 404) {
-    return { reason: `not found (${label})`, advice: "check that the endpoint is an S3 server" };
+    return { message: `not found (${label})`, advice: "check that the endpoint is an S3 server" };
   }
   if (is(facts, UNREACHABLE)) {
     return {
-      reason: `no connection to ${host}, or it broke (${label})${tried}`,
+      message: `no connection to ${host}, or it broke (${label})${tried}`,
       advice: "check endpoint and network",
     };
   }
-  if (is(facts, NOT_INSTALLED) || /@aws-sdk\/client-s3/.test(message)) {
+  if (is(facts, NOT_INSTALLED) || /@aws-sdk\/client-s3/.test(facts.message)) {
     return {
-      reason: "the AWS SDK is not installed",
+      message: "the AWS SDK is not installed",
       advice: "npm install @aws-sdk/client-s3",
     };
   }
-  if (/region is (missing|set)/i.test(message)) {
-    return { reason: "no region is set", advice: "set region, or AWS_REGION" };
+  if (/region is (missing|set)/i.test(facts.message)) {
+    return { message: "no region is set", advice: "set region, or AWS_REGION" };
   }
-  if (message.startsWith("Checksum mismatch")) {
+  if (facts.message.startsWith("Checksum mismatch")) {
     return {
-      reason: "the body does not match the checksum that the server sent with it",
+      message: "the body does not match the checksum that the server sent with it",
       advice: "if something between changes it on purpose, set the environment variable " +
         "AWS_RESPONSE_CHECKSUM_VALIDATION=WHEN_REQUIRED",
     };
   }
   return status === undefined || status < 300
-    ? { reason: `an unexpected error of the AWS SDK (${label})`, advice: "check the endpoint" }
-    : { reason: `S3 answered ${label}`, advice: "check that the endpoint is an S3 server" };
+    ? { message: `an unexpected error of the AWS SDK (${label})`, advice: "check the endpoint" }
+    : { message: `S3 answered ${label}`, advice: "check that the endpoint is an S3 server" };
 }

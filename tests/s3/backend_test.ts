@@ -4,7 +4,6 @@ import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } fr
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { ChangeOrder } from "../../src/backend/order.ts";
 import { CacheClosedError, DamagedEntryError } from "../../src/base/errors.ts";
-import { S3Backend } from "../../s3.ts";
 import { ENTRY, idsAndKeys, LONG, operationsOf, scene } from "../support/s3_scene.ts";
 import { objectNames } from "../support/s3_server.ts";
 

@@ -2,7 +2,6 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import { BackendError } from "../../src/base/errors.ts";
-import { S3Backend } from "../../s3.ts";
 import { mapInOrder } from "../../src/s3/pool.ts";
 import type { Fault, Seen } from "../support/s3_chaos.ts";
 import { ENTRY, idsAndKeys, LONG, scene } from "../support/s3_scene.ts";
