@@ -305,10 +305,7 @@ export class Client {
       // Without a signal: it would cost a listener for each call that waits for the first one.
       const s3 = await this.#opening.get();
       try {
-        return await this.#limited(
-          () => request(s3, signals.length === 0 ? {} : { abortSignal: AbortSignal.any(signals) }),
-          ...signals,
-        );
+        return await this.#limited(() => request(s3, abortOf(signals)), ...signals);
       } catch (error) {
         const repair = attempt < ATTEMPTS ? this.#repairFor(s3, error) : undefined;
         if (repair === undefined) throw error;
@@ -349,7 +346,10 @@ export class Client {
   }
 
   async #open(region: string | undefined): Promise<S3> {
-    const sdk = await import("@aws-sdk/client-s3");
+    // A bundler leaves an import with a handler alone where the SDK is not installed.
+    const sdk = await import("@aws-sdk/client-s3").catch((error) => {
+      throw error;
+    });
     const { client } = this.#options;
     if (isSdkClient(client)) return { sdk, client };
     const { config, fallbackRegion } = settingsOf(this.#options, region);
@@ -365,6 +365,12 @@ export class Client {
       return { sdk, client: other };
     }
   }
+}
+
+function abortOf(signals: AbortSignal[]): Abort {
+  const [signal] = signals;
+  if (signal === undefined) return {};
+  return { abortSignal: signals.length === 1 ? signal : AbortSignal.any(signals) };
 }
 
 function isSdkClient(client: unknown): client is S3Client {

@@ -262,6 +262,12 @@ function explain(facts: Facts, host: string): { message: string; advice?: string
       advice: "npm install @aws-sdk/client-s3",
     };
   }
+  if (is(facts, ["NotCapable", "PermissionDenied"])) {
+    return {
+      message: `Deno does not allow it (${label})`,
+      advice: "run with --allow-net, and with --allow-env or --ignore-env",
+    };
+  }
   if (/region is (missing|set)/i.test(facts.message)) {
     return { message: "no region is set", advice: "set region, or AWS_REGION" };
   }
