@@ -111,7 +111,7 @@ test("S3Backend keeps nothing of an error of a user's client but its name and co
   assert(!inspect(error, INSPECT_ALL).includes("private-user-key"));
 });
 
-test("S3Backend tells a server that checks signatures from one that is not there", async () => {
+test("S3Backend reports a server that is not there, and credentials that it refuses", async () => {
   await withBucket(async (bucket, _, server) => {
     const gone = await startChaos(server.endpoint);
     await gone.close();

@@ -169,16 +169,16 @@ for (const [what, flags] of Object.entries(PERMISSIONS)) {
 if ("Deno" in globalThis) {
   test("S3Backend says what is missing where it may not look", async () => {
     const options = { credentials: { accessKeyId: "a", secretAccessKey: "b" } };
-    const described = [{ location: "bucket", variables: {}, options }];
     for (
       const [flags, message] of [
         [FEW, /no region is set; set region, or AWS_REGION, or allow reading ~\/\.aws/],
         [
-          ["--allow-net=127.0.0.1"],
-          /Deno does not allow it \(NotCapable\); run with --allow-net, and with --allow-env/,
+          FEW.slice(0, 1),
+          /Deno does not allow it \(NotCapable\); run with --allow-net, and with/,
         ],
       ] as const
     ) {
+      const described = [{ location: "bucket", variables: {}, options }];
       const child = start("fixtures/s3_child.ts", [JSON.stringify(described)], flags);
       assertMatch((await child.ended())[0] ?? "", message);
     }
