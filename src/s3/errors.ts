@@ -262,7 +262,7 @@ function explain(facts: Facts, host: string): { message: string; advice?: string
       advice: "npm install @aws-sdk/client-s3",
     };
   }
-  if (is(facts, ["NotCapable", "PermissionDenied"])) {
+  if (is(facts, ["NotCapable", "PermissionDenied", "EPERM"])) {
     return {
       message: `Deno does not allow it (${label})`,
       advice: "run with --allow-net, and with --allow-env or --ignore-env",
