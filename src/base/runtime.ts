@@ -15,6 +15,7 @@ interface Builtins {
   "node:sqlite": typeof import("node:sqlite");
   "node:stream": typeof import("node:stream");
   "node:url": typeof import("node:url");
+  "node:util": typeof import("node:util");
   "node:zlib": typeof import("node:zlib");
 }
 
