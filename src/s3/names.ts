@@ -14,7 +14,7 @@
  */
 
 import { optionMessage, quote } from "../base/errors.ts";
-import { digest } from "../encoding/canonical.ts";
+import { digest } from "../encoding/digest.ts";
 
 /** The segment that every object of this library has, and nothing else. */
 const OWN = "panza-v1";

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert/equals";
-import { digest } from "../encoding/canonical.ts";
+import { digest } from "../encoding/digest.ts";
 import { assertListing } from "./compare.ts";
 import { fill, infoOf, type Kit, list, makeEntry, type Pair } from "./entries.ts";
 import { BYTES, NAMES, TEXTS } from "./samples.ts";
