@@ -86,15 +86,7 @@ export interface Prunable<Info extends EntryInfo> {
   readonly atOnce: number;
 }
 
-/**
- * Prunes any backend through `entries` and `delete`: one listing, and one deletion for each entry
- * that goes.
- *
- * @param backend The backend.
- * @param rule Which entries go.
- * @returns What was deleted.
- * @throws {unknown} What the listing or a deletion threw; what was deleted until then stays so.
- */
+/** Prunes any backend: one listing, and one deletion for each entry that goes. */
 export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> {
   return await pruneListed({
     entries: () => backend.entries(),

@@ -48,23 +48,17 @@ const BUILT = { step: "build", priority: "low", name: "panzaBuilt" } as const;
 /** Where a request is signed, and not sent yet. */
 const SENT = { step: "deserialize", priority: "low", name: "panzaSent" } as const;
 
-/** An object as a listing shows it. */
+/** An object as a listing shows it; `modified` in milliseconds since the Unix epoch. */
 export interface Listed {
-  /** Its name. */
   readonly object: string;
-  /** Bytes of its body. */
   readonly size: number;
-  /** When it was stored, in milliseconds since the Unix epoch. */
   readonly modified: number;
 }
 
 /** An object to be stored, without its body. */
 export interface Header {
-  /** Its name. */
   readonly object: string;
-  /** Its content type. */
   readonly type: string;
-  /** Its metadata. */
   readonly metadata: Metadata;
 }
 
@@ -96,12 +90,7 @@ export class Client {
   #opening: Lazy<S3>;
   #round: Round = {};
 
-  /**
-   * Opens nothing.
-   *
-   * @param bucket The name of the bucket.
-   * @param options How to reach it, checked.
-   */
+  /** Opens nothing; the options are checked already. */
   constructor(bucket: string, options: S3Options) {
     this.#bucket = bucket;
     this.#options = { ...options };

@@ -18,16 +18,9 @@ export class BucketCreationError extends Error {}
 
 /** A failure that this library found itself: its message is safe to show. */
 export class S3Failure extends Error {
-  /** The way out. */
-  readonly advice: string;
-
-  /**
-   * @param reason What is wrong.
-   * @param advice The way out.
-   */
-  constructor(reason: string, advice: string) {
+  /** Takes what is wrong, and the way out. */
+  constructor(reason: string, readonly advice: string) {
     super(reason);
-    this.advice = advice;
   }
 }
 
