@@ -337,6 +337,20 @@ const rows: Record<string, Row> = {
       };
     },
   },
+  "s3-map": {
+    title: "`map` over S3 hits, 32 at a time, against GetObject of the SDK",
+    target: 1.2,
+    run: async (rounds) => {
+      await using s3 = await openS3();
+      const calls = s3.list.length;
+      return await against(
+        { name: "ours", calls, run: s3.map },
+        { name: "SDK", calls, run: s3.rawMap },
+        rounds,
+        "wall",
+      );
+    },
+  },
   import: {
     title: 'import "@panza/panza" in a fresh process, over an empty module',
     target: 15,

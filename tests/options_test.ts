@@ -63,6 +63,8 @@ const DOORS: readonly [
     credentials: ["secret"],
     forcePathStyle: [1],
     autoCreateBucket: ["yes"],
+    serverSideEncryption: ["aes"],
+    kmsKeyId: [1],
     client: [{}],
   }],
   ["cache.cache()", (options) => call(cache.cache, options), {

@@ -19,7 +19,9 @@
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.
  * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
- *    An entry that is added or removed while the listing is read may be in it or not.
+ *    An entry that is added or removed while the listing is read may be in it or not. Where id and
+ *    key are longer than 500 bytes together, either may be listed as `sha256-` and the SHA-256 of
+ *    its text in hex.
  * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
  *     success. `get` and `getMany`, which may answer at once, may also throw at once.
  * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through

@@ -12,6 +12,8 @@ import { isAbortSignal } from "./signals.ts";
 export interface Rule<Value> {
   /** The words after "must be" in the message: a noun phrase with unit and range. */
   readonly must: string;
+  /** Whether the message does not repeat a string that breaks the rule: it may be a secret. */
+  readonly isSecret?: boolean;
   /** Reads a value; `undefined` for one of another kind, which is a `TypeError`. */
   read(value: unknown): Value | undefined;
   /** Whether a value of the right kind is in range; false is a `RangeError`. */
@@ -86,10 +88,13 @@ export function checkValue<Value>(
   rule: Rule<Value>,
 ): Value {
   const read = rule.read(value);
-  if (read === undefined) throw new TypeError(optionMessage(action, name, rule.must, value));
-  if (rule.isInRange?.(read) === false) {
-    throw new RangeError(optionMessage(action, name, rule.must, value));
-  }
+  const isHidden = rule.isSecret && typeof value === "string";
+  const message = () =>
+    isHidden
+      ? `Cannot ${action}: ${name} must be ${rule.must}, received another string`
+      : optionMessage(action, name, rule.must, value);
+  if (read === undefined) throw new TypeError(message());
+  if (rule.isInRange?.(read) === false) throw new RangeError(message());
   return read;
 }
 

@@ -11,7 +11,7 @@ import { builtin } from "./runtime.ts";
 
 /** What a permission is for. */
 type PermissionDescriptor =
-  | { name: "env"; variable: string }
+  | { name: "env"; variable?: string }
   | { name: "read" | "write"; path: string }
   | { name: "sys"; kind: "uid" };
 
@@ -45,6 +45,11 @@ export function mayAccess(access: "read" | "write", path: string): boolean {
 /** Whether the runtime's file system may ask which user this is, without asking that user. */
 export function mayAskForUser(): boolean {
   return permitted({ name: "sys", kind: "uid" });
+}
+
+/** Whether every variable may be read without the runtime asking the user. */
+export function mayReadEnvironment(): boolean {
+  return permitted({ name: "env" });
 }
 
 /** The value of a variable; unset, forbidden, or no environment at all is `undefined`. */

@@ -112,3 +112,11 @@ test("check() refuses unknown options by name, with a prefix where there is one"
     );
   }
 });
+
+test("check() does not repeat a string that may be a secret", () => {
+  const rules = { key: { ...oneOf("a", "b"), isSecret: true } };
+  const refusal = (key: unknown) =>
+    assertThrows(() => check("try", { key }, rules), TypeError).message;
+  assertEquals(refusal("hunter2"), 'Cannot try: key must be "a" or "b", received another string');
+  assertEquals(refusal(1), 'Cannot try: key must be "a" or "b", received 1');
+});

@@ -1,5 +1,6 @@
 /** Input made to break: keys, values, stored bytes, names. */
 
+import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -156,11 +157,15 @@ export async function mixNames(cache: Cache): Promise<void> {
     assertEquals(found?.hit === true && found.value, `${id} 1`);
     assertEquals(await cache.get(id), id);
   }
+  // A store may list a long name by its digest.
+  const texts = new Map(
+    NAMES.map((name) => [`sha256-${createHash("sha256").update(name).digest("hex")}`, name]),
+  );
   const listed: string[] = [];
   const direct: string[] = [];
   for await (const { id, key } of cache.entries()) {
-    if (id === "") direct.push(key);
-    else listed.push(id);
+    if (id === "") direct.push(texts.get(key) ?? key);
+    else listed.push(texts.get(id) ?? id);
   }
   assertEquals(listed.sort(), [...NAMES].sort());
   assertEquals(direct.sort(), [...NAMES].sort());
