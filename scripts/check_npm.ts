@@ -75,7 +75,7 @@ function pack(): string {
   const wrong = paths.filter(
     (path) =>
       path.startsWith("esm/") &&
-      !/^esm\/(\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js)$/.test(path),
+      !/^esm\/((src\/\w+\/)?\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js)$/.test(path),
   );
   expect(wrong.length === 0, `these files do not belong there: ${wrong}`);
   for (const path of paths.filter((each) => each.endsWith(".js"))) {
