@@ -1,10 +1,10 @@
 /**
- * Durations: one parser for every option that takes a length of time.
+ * Durations: one rule for every option that takes a length of time.
  *
  * @module
  */
 
-import { optionMessage } from "./errors.ts";
+import { checkValue, type Rule } from "./check.ts";
 
 /** A length of time above zero: milliseconds, or a number with its unit such as `"90s"`. */
 export type Duration =
@@ -25,34 +25,44 @@ const MILLISECONDS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
-const RULE =
-  'a duration above zero: milliseconds, or a number with its unit such as "500ms", "90s", "10m", ' +
-  '"12h" or "7d"';
+const UNITS =
+  'milliseconds, or a number with its unit such as "500ms", "90s", "10m", "12h" or "7d"';
+
+/** A duration above zero, in milliseconds; the number `Infinity` is never. */
+export const duration: Rule<number> = {
+  must: `a duration above zero: ${UNITS}`,
+  read: (value) =>
+    typeof value === "string" ? parseText(value) : typeof value === "number" ? value : undefined,
+  isInRange: (milliseconds) => milliseconds > 0,
+};
+
+/** A duration above zero that ends, in milliseconds. */
+export const finiteDuration: Rule<number> = {
+  ...duration,
+  must: `a finite duration above zero: ${UNITS}`,
+  isInRange: (milliseconds) => milliseconds > 0 && milliseconds < Infinity,
+};
 
 /**
  * Reads a duration.
  *
- * @param action What cannot be done if it is none, as a verb phrase: `limit the rate`.
+ * @param action What cannot be done otherwise, as a verb phrase: `limit the rate`.
  * @param name The option.
  * @param value Milliseconds above zero, or a decimal number with `ms`, `s`, `m`, `h` or `d` behind
- * it. The number `Infinity` means never; whoever has no use for that refuses it.
+ * it. The number `Infinity` means never.
  * @returns Milliseconds, above zero.
  * @throws {TypeError} If it is neither a number nor a text of that form.
  * @throws {RangeError} If it is zero, negative or `NaN`, or a text too large for a finite number.
  */
 export function parseDuration(action: string, name: string, value: unknown): number {
-  const milliseconds = typeof value === "string" ? parseText(value) : value;
-  if (typeof milliseconds !== "number") {
-    throw new TypeError(optionMessage(action, name, RULE, value));
-  }
-  if (!(milliseconds > 0) || (typeof value === "string" && milliseconds === Infinity)) {
-    throw new RangeError(optionMessage(action, name, RULE, value));
-  }
-  return milliseconds;
+  return checkValue(action, name, value, duration);
 }
 
 function parseText(text: string): number | undefined {
   const [, amount, unit] = PATTERN.exec(text) ?? [];
   const factor = MILLISECONDS[unit ?? ""];
-  return factor === undefined ? undefined : Number(amount) * factor;
+  if (factor === undefined) return undefined;
+  const milliseconds = Number(amount) * factor;
+  // Digits that overflow are a mistake; only the number Infinity means never.
+  return milliseconds === Infinity ? NaN : milliseconds;
 }

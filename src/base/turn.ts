@@ -1,14 +1,44 @@
 /**
- * A turn of the event loop, for loops that would keep everything else waiting.
+ * Turns of the event loop, for loops that would keep everything else waiting.
  *
  * @module
  */
+
+/**
+ * The runtime's own timers, taken when this module loads: what the library needs to make progress
+ * must go on under the fake timers of a test.
+ */
+const { setImmediate: immediate, setTimeout: timeout } = globalThis;
 
 /** Lets everything else that is due have its turn. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     // A timer takes at least a millisecond, an immediate less than 10 µs.
-    if (typeof setImmediate === "function") setImmediate(() => resolve());
-    else setTimeout(resolve, 0);
+    if (typeof immediate === "function") immediate(() => resolve());
+    else timeout(resolve, 0);
   });
+}
+
+/** How long work may go on before others have their turn, in milliseconds. */
+const SLICE_MS = 8;
+
+/** Keeps a loop from holding up the event loop: asks for a turn after some milliseconds of work. */
+export class Pacer {
+  #since = performance.now();
+
+  /** Whether the work since the last turn has taken its 8 ms. */
+  get isDue(): boolean {
+    return performance.now() - this.#since >= SLICE_MS;
+  }
+
+  /** Waits for a turn of the event loop if one is due. */
+  async pace(): Promise<void> {
+    if (this.isDue) await this.turn();
+  }
+
+  /** Waits for a turn of the event loop. */
+  async turn(): Promise<void> {
+    await nextTurn();
+    this.#since = performance.now();
+  }
 }

@@ -1,0 +1,179 @@
+/**
+ * The one checker of options: rules as data, one formula for every message.
+ *
+ * @module
+ */
+
+import { optionMessage, quote } from "./errors.ts";
+
+/** What one option must be. */
+export interface Rule<Value> {
+  /** The words after "must be" in the message: a noun phrase with unit and range. */
+  readonly must: string;
+  /** Reads a value; `undefined` for one of another kind, which is a `TypeError`. */
+  read(value: unknown): Value | undefined;
+  /** Whether a value of the right kind is in range; false is a `RangeError`. */
+  isInRange?(value: Value): boolean;
+}
+
+/** A rule for an option that has no default. */
+export interface RequiredRule<Value> extends Rule<Value> {
+  readonly isRequired: true;
+}
+
+/** The options that rules let pass: what each rule reads, `undefined` where unset. */
+export type Checked<Rules> = {
+  readonly [Name in keyof Rules]: Rules[Name] extends RequiredRule<infer Value> ? Value
+    : Rules[Name] extends Rule<infer Value> ? Value | undefined
+    : never;
+};
+
+/**
+ * Checks options by their rules, and refuses those that have none, so that a typing mistake is not
+ * a silent default.
+ *
+ * @param action What cannot be done otherwise, as a verb phrase: `open a cache`.
+ * @param options What was passed.
+ * @param rules A rule for each option.
+ * @param prefix What stands before each name in messages: `backoff.`.
+ * @returns The options that have a rule, read by it.
+ * @throws {TypeError} If an option is unknown or of the wrong kind.
+ * @throws {RangeError} If one is out of range.
+ */
+export function check<Rules extends Readonly<Record<string, Rule<unknown>>>>(
+  action: string,
+  options: unknown,
+  rules: Rules,
+  prefix = "",
+): Checked<Rules> {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    const name = prefix === "" ? "options" : prefix.slice(0, -1);
+    throw new TypeError(optionMessage(action, name, "an object", options));
+  }
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(rules, name)) continue;
+    const known = Object.keys(rules).map((each) => `${prefix}${each}`).join(", ");
+    throw new TypeError(
+      `Cannot ${action}: there is no option ${quote(`${prefix}${name}`)}, only ${known}`,
+    );
+  }
+  const checked = Object.entries(rules).map(([name, rule]) => {
+    const value: unknown = Reflect.get(options, name);
+    const isUnset = value === undefined && !("isRequired" in rule);
+    return [name, isUnset ? undefined : checkValue(action, `${prefix}${name}`, value, rule)];
+  });
+  // The rules decide the types of what they read; the language cannot follow the loop.
+  return Object.fromEntries(checked) as Checked<Rules>;
+}
+
+/**
+ * Checks one value by its rule.
+ *
+ * @param action What cannot be done otherwise, as a verb phrase.
+ * @param name The parameter or option.
+ * @param value What was passed.
+ * @param rule What it must be.
+ * @returns What the rule reads.
+ * @throws {TypeError} If it is of the wrong kind.
+ * @throws {RangeError} If it is out of range.
+ */
+export function checkValue<Value>(
+  action: string,
+  name: string,
+  value: unknown,
+  rule: Rule<Value>,
+): Value {
+  const read = rule.read(value);
+  if (read === undefined) throw new TypeError(optionMessage(action, name, rule.must, value));
+  if (rule.isInRange?.(read) === false) {
+    throw new RangeError(optionMessage(action, name, rule.must, value));
+  }
+  return read;
+}
+
+/** The same rule for an option that has no default. */
+export function required<Value>(rule: Rule<Value>): RequiredRule<Value> {
+  return { ...rule, isRequired: true };
+}
+
+/** The bounds of a {@linkcode count}. */
+interface Bounds {
+  /** The least it may be; 1 when unset. */
+  readonly min?: number;
+  /** The most it may be. */
+  readonly max?: number;
+  /** Whether `Infinity` is one. */
+  readonly infinity?: boolean;
+}
+
+/** An integer within bounds. */
+export function count(
+  { min = 1, max = Number.MAX_SAFE_INTEGER, infinity = false }: Bounds = {},
+): Rule<number> {
+  const bounded = max < Number.MAX_SAFE_INTEGER
+    ? `an integer from ${min} to ${max}`
+    : min === 0
+    ? "a non-negative integer"
+    : min === 1
+    ? "a positive integer"
+    : `an integer of at least ${min}`;
+  return {
+    must: infinity ? `${bounded} or Infinity` : bounded,
+    read: readNumber,
+    isInRange: (value) =>
+      (infinity && value === Infinity) ||
+      (Number.isInteger(value) && value >= min && value <= max),
+  };
+}
+
+/** A number within bounds. */
+export function number(min: number, max: number = Infinity): Rule<number> {
+  return {
+    must: max === Infinity ? `a number of at least ${min}` : `a number from ${min} to ${max}`,
+    read: readNumber,
+    isInRange: (value) => value >= min && value <= max,
+  };
+}
+
+function readNumber(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}
+
+/** `true` or `false`. */
+export const boolean: Rule<boolean> = {
+  must: "a boolean",
+  read: (value) => typeof value === "boolean" ? value : undefined,
+};
+
+/** A string that is not empty. */
+export const text: Rule<string> = {
+  must: "a non-empty string",
+  read: (value) => typeof value === "string" && value !== "" ? value : undefined,
+};
+
+/** One of several words. */
+export function oneOf<const Word extends string | boolean>(...words: readonly Word[]): Rule<Word> {
+  return {
+    must: words.map((word) => JSON.stringify(word)).join(" or "),
+    read: (value) => words.find((word) => word === value),
+  };
+}
+
+/** A function; what it takes and gives is the caller's promise. */
+// deno-lint-ignore ban-types -- any function is one
+export const fn: Rule<Function> = {
+  must: "a function",
+  read: (value) => typeof value === "function" ? value : undefined,
+};
+
+/** An `AbortSignal`. */
+export const abortSignal: Rule<AbortSignal> = {
+  must: "an AbortSignal",
+  read: (value) => value instanceof AbortSignal ? value : undefined,
+};
+
+/** An array. */
+export const array: Rule<readonly unknown[]> = {
+  must: "an array",
+  read: (value) => Array.isArray(value) ? value : undefined,
+};

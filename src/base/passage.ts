@@ -1,0 +1,162 @@
+/**
+ * The one channel between a cache and the wrappers inside it: a function on its way through limits
+ * and retries, which tell it when they wait and when what they wrap runs.
+ *
+ * @module
+ */
+
+/** What a retry may pause when a server says how long to wait. */
+export interface Pausable {
+  /** Holds back new starts of the call's key for so many milliseconds. */
+  pause(milliseconds: number): void;
+}
+
+/** What a wrapper waits for: a permit or a rate, or the next attempt. */
+export type WaitKind = "turn" | "attempt";
+
+/** What a passage is made with. */
+export interface PassageOptions {
+  /** Ends the waits inside it: that of a run, or of an attempt. */
+  readonly signal?: AbortSignal;
+  /** Is called whenever `isWorking` or `isBetweenAttempts` may have changed. */
+  readonly onChange?: () => void;
+  /** Collects the limits that calls inside it pass. */
+  readonly passed?: Set<Pausable>;
+}
+
+let current: Passage | undefined;
+
+/** The passage whose function is being called, in the synchronous part of that call. */
+export function currentPassage(): Passage | undefined {
+  return current;
+}
+
+/**
+ * A running function, as the wrappers that are entered in the synchronous part of its call see it.
+ *
+ * They make a tree: a run of a cache, the attempts of a retry in it, the functions under their
+ * limits. A function with live wrapper calls works while one of the functions under them works; one
+ * without works by itself.
+ */
+export class Passage {
+  readonly #parent: Passage | undefined;
+  readonly #onChange: (() => void) | undefined;
+  readonly #passed: Set<Pausable> | undefined;
+  /** The signals that end a wait in here, outermost first. */
+  readonly signals: readonly AbortSignal[];
+  /** Waits and functions of wrappers in here that have not ended. */
+  #live = 0;
+  /** Functions of wrappers in here that work. */
+  #working = 0;
+  #betweenAttempts = 0;
+  #hasSucceeded = false;
+  #workedMs = 0;
+  #workingSince: number | undefined;
+  #hasEnded = false;
+
+  /**
+   * Begins to work.
+   *
+   * @param parent The passage in which it begins; `undefined` for a run of its own.
+   * @param options Its signal and its listeners.
+   */
+  constructor(parent: Passage | undefined, options: PassageOptions = {}) {
+    this.#parent = parent;
+    this.#onChange = options.onChange;
+    this.#passed = options.passed;
+    const outer = parent?.signals ?? [];
+    this.signals = options.signal === undefined ? outer : [...outer, options.signal];
+    this.#workingSince = performance.now();
+    if (parent !== undefined) parent.#change(1, 1);
+  }
+
+  /** Whether the function works: it does not merely wait in a wrapper. */
+  get isWorking(): boolean {
+    return this.#workingSince !== undefined;
+  }
+
+  /** Whether the function is called, or was: some wrapper in it may still hold it back. */
+  get hasStarted(): boolean {
+    return this.#hasSucceeded || this.isWorking;
+  }
+
+  /** Whether all that it does is to wait for the next attempt of a retry. */
+  get isBetweenAttempts(): boolean {
+    return !this.isWorking && this.#betweenAttempts > 0;
+  }
+
+  /** For how long it has worked, in milliseconds: without the waits. */
+  get workedMs(): number {
+    const since = this.#workingSince;
+    return this.#workedMs + (since === undefined ? 0 : performance.now() - since);
+  }
+
+  /** Calls a function so that the wrappers in it find this passage. */
+  enter<Result>(call: () => Result): Result {
+    const outer = current;
+    current = this;
+    try {
+      return call();
+    } finally {
+      current = outer;
+    }
+  }
+
+  /**
+   * Tells that a wrapper waits.
+   *
+   * @param kind What it waits for.
+   * @returns Ends the wait; to be called once.
+   */
+  wait(kind: WaitKind): () => void {
+    const step = kind === "attempt" ? 1 : 0;
+    this.#change(1, 0, step);
+    return () => this.#change(-1, 0, -step);
+  }
+
+  /** Tells that a call has passed a limit, which a retry around it may pause. */
+  pass(limit: Pausable): void {
+    this.#passed?.add(limit);
+    this.#parent?.pass(limit);
+  }
+
+  /**
+   * Ends: the function has settled.
+   *
+   * @param hasSucceeded Whether it has given a result.
+   */
+  end(hasSucceeded: boolean): void {
+    const wasWorking = this.isWorking;
+    this.#workedMs = this.workedMs;
+    this.#workingSince = undefined;
+    this.#hasEnded = true;
+    if (this.#parent === undefined) return;
+    if (hasSucceeded) this.#parent.#succeed();
+    this.#parent.#change(-1, wasWorking ? -1 : 0);
+  }
+
+  #succeed(): void {
+    this.#hasSucceeded = true;
+    if (this.#parent !== undefined) this.#parent.#succeed();
+  }
+
+  #change(live: number, working: number, betweenAttempts = 0): void {
+    // A wrapper that the function did not wait for outlives it, and concerns nobody any more.
+    if (this.#hasEnded) return;
+    const wasWorking = this.isWorking;
+    this.#live += live;
+    this.#working += working;
+    this.#betweenAttempts += betweenAttempts;
+    const isWorking = this.#live === 0 || this.#working > 0;
+    if (isWorking && !wasWorking) this.#workingSince = performance.now();
+    else if (!isWorking && wasWorking) {
+      this.#workedMs = this.workedMs;
+      this.#workingSince = undefined;
+    }
+    const step = isWorking === wasWorking ? 0 : isWorking ? 1 : -1;
+    if (this.#parent !== undefined && (step !== 0 || betweenAttempts !== 0)) {
+      this.#parent.#change(0, step, betweenAttempts);
+    }
+    this.#onChange?.();
+  }
+}
