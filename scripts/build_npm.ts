@@ -14,6 +14,8 @@ import { CACHE, configuration, install, npmVersion, ROOT, tsc, VERSIONS } from "
 
 const OUT = join(ROOT, "npm");
 const TARGET = "ES2022";
+/** Without `ESNext`, dnt knows no disposables and declares `[Symbol.asyncDispose]` as a property. */
+const LIB = ["ESNext", "DOM"];
 /** Where dnt puts modules that come from JSR, so the other builder does too. */
 const DEPS = "deps/jsr.io";
 
@@ -167,7 +169,7 @@ function buildWithTsc(): void {
         target: TARGET,
         module: "ESNext",
         moduleResolution: "Bundler",
-        lib: ["ESNext", "DOM"],
+        lib: LIB,
         types: [],
         strict: true,
         declaration: true,
@@ -193,13 +195,18 @@ async function buildWithDnt(): Promise<void> {
   // A name that is computed: neither a type check nor the lock file may need jsr.io.
   const name = ["jsr:@deno", "dnt@0.43.2"].join("/");
   const { build }: Dnt = await import(name);
-  const { name: own, version, exports } = configuration();
+  const { name: own, version, exports, imports } = configuration();
+  // It would follow `links`. The imports are all that it needs of a configuration.
+  const configFile = join(CACHE, "deno.json");
+  mkdirSync(CACHE, { recursive: true });
+  writeFileSync(configFile, JSON.stringify({ imports }));
   await build({
     entryPoints: Object.entries(exports).map(([name, path]) => ({
       name,
       path,
     })),
     cwd: ROOT,
+    configFile,
     outDir: OUT,
     package: { name: own, version },
     shims: {},
@@ -209,14 +216,15 @@ async function buildWithDnt(): Promise<void> {
     typeCheck: false,
     skipNpmInstall: true,
     skipSourceOutput: true,
-    compilerOptions: { target: TARGET },
+    compilerOptions: { target: TARGET, lib: LIB },
   });
   rmSync(join(OUT, ".npmignore"), { force: true });
   rmSync(join(OUT, "esm", "package.json"), { force: true });
-  // No public type comes from std, so its declarations stay at home.
+  // No public type comes from std, so its declarations stay at home, and what has types alone.
   const deps = join(OUT, "esm", "deps");
   for (const file of readdirSync(deps, { recursive: true, encoding: "utf8" })) {
-    if (file.endsWith(".d.ts")) rmSync(join(deps, file));
+    const path = join(deps, file);
+    if (/\.d\.ts$|_types\.js$/.test(file)) rmSync(path);
   }
 }
 

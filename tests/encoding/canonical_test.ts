@@ -1,4 +1,4 @@
-// deno-lint-ignore-file no-sparse-arrays
+// deno-lint-ignore-file no-sparse-arrays no-import-prefix
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
-import { canonicalize as jcs } from "std-canonicalize";
+import { canonicalize as jcs } from "npm:deno-std@1.4.0/json/canonicalize.js";
 import { UnhashableArgumentError } from "../../src/base/errors.ts";
 import {
   canonicalArguments,
