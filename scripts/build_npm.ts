@@ -7,7 +7,15 @@
 
 // deno-lint-ignore-file no-console -- it tells what it does
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import process from "node:process";
 import { CACHE, configuration, install, npmVersion, ROOT, tsc, VERSIONS } from "./tools.ts";
@@ -22,6 +30,16 @@ const DEPS = "deps/jsr.io";
 /** A package that is loaded when its backend is used, and asked for then. */
 const OPTIONAL = ["@aws-sdk/client-s3"];
 
+/** What people read, apart from README.md and LICENSE, which npm takes by itself. */
+const PAGES = ["docs", "CHANGELOG.md", "SECURITY.md"];
+
+/** The licence of this package, and that of the modules of std that are in it: MIT like this one. */
+function licences(): string {
+  const own = readFileSync(join(ROOT, "LICENSE"), "utf8");
+  const std = own.replace(/^Copyright .*$/m, "Copyright 2018-2026 the Deno authors.");
+  return `${own}\n---\n\nFor the modules of the Deno standard library in esm/deps/:\n\n${std}`;
+}
+
 /** The package metadata: what deno.json says, and what only npm asks for. */
 function packageJson(): Record<string, unknown> {
   const { name, version, license, exports } = configuration();
@@ -34,6 +52,8 @@ function packageJson(): Record<string, unknown> {
   return {
     name,
     version,
+    author: "The Panza authors",
+    homepage: `https://jsr.io/${name}`,
     description:
       "Keeps the results of expensive async functions in SQLite or S3, and limits how many run at once",
     keywords: [
@@ -54,6 +74,7 @@ function packageJson(): Record<string, unknown> {
         type: "git",
         url: `git+https://github.com/${repository}.git`,
       },
+      bugs: `https://github.com/${repository}/issues`,
     }),
     type: "module",
     sideEffects: false,
@@ -70,7 +91,7 @@ function packageJson(): Record<string, unknown> {
       ),
       "./package.json": "./package.json",
     },
-    files: ["esm", "CHANGELOG.md"],
+    files: ["esm", ...PAGES],
     dependencies: ranges(used.filter((each) => !OPTIONAL.includes(each))),
     peerDependencies: ranges(optional),
     peerDependenciesMeta: Object.fromEntries(optional.map((each) => [each, { optional: true }])),
@@ -251,9 +272,10 @@ if (chosen === "dnt") await buildWithDnt();
 else if (chosen === "tsc") buildWithTsc();
 else throw new Error(`BUILDER must be dnt or tsc, received ${chosen}`);
 writeFileSync(join(OUT, "package.json"), `${JSON.stringify(packageJson(), null, 2)}\n`);
-for (const file of ["README.md", "LICENSE", "CHANGELOG.md"]) {
-  copyFileSync(join(ROOT, file), join(OUT, file));
+for (const page of ["README.md", ...PAGES]) {
+  cpSync(join(ROOT, page), join(OUT, page), { recursive: true });
 }
+writeFileSync(join(OUT, "LICENSE"), licences());
 const { name, version } = configuration();
 console.log(
   `Built ${name}@${version} in npm/ with ${chosen}` +

@@ -18,7 +18,7 @@ const OUT = join(ROOT, "npm");
 
 /** The files of the package, apart from package.json. */
 const FILES =
-  /^((README|LICENSE|CHANGELOG)(\.md)?|esm\/((src\/\w+\/)?\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js))$/;
+  /^(LICENSE|(README|CHANGELOG|SECURITY|docs\/\w+)\.md|esm\/((src\/\w+\/)?\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js))$/;
 
 /** What npm reports about a tarball. */
 interface Packed {
@@ -38,16 +38,16 @@ function pack(): string {
   const paths = files.map(({ path }) => path).filter((path) => path !== "package.json");
   const wrong = paths.filter((path) => !FILES.test(path));
   expect(wrong.length === 0, `these files do not belong there: ${wrong}`);
-  for (const path of ["README.md", "LICENSE", "CHANGELOG.md"]) {
-    expect(paths.includes(path), `${path} is not packed`);
-  }
+  const text = (path: string) => readFileSync(join(OUT, path), "utf8");
+  const standIns = paths.filter((path) => /deno-std|links\//.test(text(path)));
+  expect(standIns.length === 0, `these files name what stands for jsr.io: ${standIns}`);
+  expect(/Panza[^]*Deno authors/.test(text("LICENSE")), "LICENSE lacks that of std");
   for (const path of paths.filter((each) => each.endsWith(".js"))) {
     const types = path.replace(/\.js$/, ".d.ts");
     expect(path.includes("/deps/") || paths.includes(types), `${path} has no types`);
   }
   for (const path of paths.filter((each) => each.endsWith(".d.ts"))) {
-    const text = readFileSync(join(OUT, path), "utf8");
-    expect(!text.includes("./deps/"), `${path} shows types of a dependency`);
+    expect(!text(path).includes("./deps/"), `${path} shows types of a dependency`);
   }
   console.log(`packed: ${files.length} files, ${size} bytes`);
   return join(folder, filename);
