@@ -47,6 +47,8 @@ export {
 export type { Duration } from "./src/base/duration.ts";
 export {
   BackendError,
+  BatchError,
+  type BatchFailure,
   BucketNotFoundError,
   CacheClosedError,
   CacheMissError,
@@ -57,6 +59,7 @@ export {
   PanzaError,
   QueueFullError,
   ReentrantCallError,
+  SchemaError,
   UncacheableValueError,
   UnhashableArgumentError,
 } from "./src/base/errors.ts";

@@ -36,6 +36,7 @@
  */
 
 import type { StoredEntry } from "../encoding/entry.ts";
+import type { ChangeOrder } from "./order.ts";
 
 /** What a listing tells of an entry. */
 export interface EntryInfo {
@@ -73,30 +74,49 @@ export interface Pruned {
   readonly bytes: number;
 }
 
-/** Takes notice of trouble that made no operation fail, such as a tier that was skipped. */
+/** A value, or the promise of one. */
+export type Maybe<Value> = Value | Promise<Value>;
+
+/** Takes an error that made no operation fail, such as a tier that was skipped. */
 export type Report = (error: Error) => void;
+
+/** What a cache shares with its backend. */
+export interface StoreLink {
+  /** The order of all changes, for a backend that copies entries on its own. */
+  readonly order: ChangeOrder;
+  /**
+   * Tells that a transfer of an entry has moved. Where a backend tells nothing, the time until its
+   * answer is given up counts from the call.
+   */
+  progress(id: string, key: string): void;
+}
 
 /** A place where entries are kept; see the numbered clauses at the top of this module. */
 export interface Backend {
   /** What it is and where, for messages: `SQLite cache.db`. No secrets. */
   readonly description: string;
   /**
-   * Adds a listener for trouble that made no operation fail. A cache calls it once, before
-   * anything else. It opens nothing.
+   * Where the entries are, the same for every backend of this kind over the same store: a real
+   * path, a bucket with its prefix. Absent where the store belongs to this object alone.
    */
-  connect(report: Report): void;
+  readonly location?: string | undefined;
+  /**
+   * Adds a listener for errors that make no operation fail. A cache calls it once, before anything
+   * else. It opens nothing.
+   */
+  connect(report: Report, link?: StoreLink): void;
   /**
    * Clauses 1 to 4.
    *
    * @param signal Aborts a read that crosses a network; local backends may ignore it.
    */
-  get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined>;
+  get(id: string, key: string, signal?: AbortSignal): Maybe<StoredEntry | undefined>;
   /** Clause 5. */
   getMany(
     id: string,
     keys: readonly string[],
     signal?: AbortSignal,
-  ): Promise<(StoredEntry | undefined)[]>;
+  ): Maybe<readonly (StoredEntry | undefined)[]>;
   /** Clauses 1, 3 and 11. */
   set(id: string, key: string, entry: StoredEntry): Promise<void>;
   /** Clause 6. */

@@ -34,6 +34,94 @@ export abstract class PanzaError extends Error {
 }
 
 /**
+ * Thrown by a cached function with a `schema`, or by an attempt of `retry({ schema })`, when a
+ * result fails it. Nothing is stored.
+ *
+ * @example Ask what was wrong
+ * ```ts
+ * import { MemoryCache, SchemaError } from "@panza/panza";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ * import { z } from "zod";
+ *
+ * await using cache = new MemoryCache();
+ * const ask = cache.cache({ id: "ask", schema: z.object({ answer: z.string() }) })(
+ *   async (): Promise<unknown> => await Promise.resolve({ answer: 42 }),
+ * );
+ * const error = await assertRejects(() => ask(), SchemaError);
+ * assertEquals(error.issues.length, 1);
+ * ```
+ */
+export class SchemaError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "SchemaError";
+  /** What the schema found; not enumerable, because it may quote the result. */
+  declare readonly issues: readonly unknown[];
+
+  /**
+   * Tells how many issues there are.
+   *
+   * @param issues What the schema found.
+   */
+  constructor(issues: readonly unknown[]) {
+    super(
+      `Cannot use the result: it fails the schema (${issues.length} ` +
+        `${issues.length === 1 ? "issue" : "issues"}; see error.issues); ` +
+        "retry({ schema }) asks again",
+    );
+    Object.defineProperty(this, "issues", { value: issues });
+  }
+}
+
+/** An input of a batch for which the call failed. */
+export interface BatchFailure<Input = unknown> {
+  /** The position of the input, from 0. */
+  readonly index: number;
+  /** The input itself. */
+  readonly input: Input;
+  /** What the call threw. */
+  readonly error: unknown;
+}
+
+/**
+ * Thrown by `batch.values()` when inputs failed, after everything else has been stored.
+ *
+ * @example Go on with what failed
+ * ```ts
+ * import { BatchError, MemoryCache } from "@panza/panza";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * await using cache = new MemoryCache();
+ * const root = cache.cache({ id: "root" })(async (n: number): Promise<number> => {
+ *   if (n < 0) throw new RangeError("negative");
+ *   return await Promise.resolve(Math.sqrt(n));
+ * });
+ * const error = await assertRejects(() => root.map([4, -1], { concurrency: 2 }).values(), BatchError);
+ * assertEquals(error.failures.map(({ index, input }) => [index, input]), [[1, -1]]);
+ * ```
+ */
+export class BatchError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "BatchError";
+  /** What failed, in the order of the inputs; not enumerable, because it holds the inputs. */
+  declare readonly failures: readonly BatchFailure[];
+
+  /**
+   * Tells how many inputs failed.
+   *
+   * @param failures What failed, in the order of the inputs.
+   * @param inputs How many inputs there were.
+   */
+  constructor(failures: readonly BatchFailure[], inputs: number) {
+    super(
+      `Cannot give all values: ${failures.length} of ${inputs} inputs failed (see ` +
+        "error.failures); the others are stored, and the next run computes only what failed",
+      { cause: failures[0]?.error },
+    );
+    Object.defineProperty(this, "failures", { value: failures });
+  }
+}
+
+/**
  * Thrown by `cache.get(key)` when nothing is stored under the key.
  *
  * @example Fall back when a direct key is absent

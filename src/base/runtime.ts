@@ -11,6 +11,7 @@ interface Builtins {
   "node:crypto": typeof import("node:crypto");
   "node:fs": typeof import("node:fs");
   "node:path": typeof import("node:path");
+  "node:timers": typeof import("node:timers");
   "node:sqlite": typeof import("node:sqlite");
   "node:url": typeof import("node:url");
   "node:zlib": typeof import("node:zlib");

@@ -41,7 +41,10 @@
 
 import { UnhashableArgumentError } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
-import { className, formatPath, isPlain, isPlainArray, MAX_DEPTH, viewName } from "./shape.ts";
+import { isPlain, isPlainArray } from "../base/plain.ts";
+import { isAbortSignal } from "../base/signals.ts";
+import { isUnderived, type Kind, kindOf, tagOf } from "./kinds.ts";
+import { className, formatPath, MAX_DEPTH, viewName } from "./shape.ts";
 import { sortedCopy } from "./sorted.ts";
 
 /** Printable ASCII without quote and backslash: JSON writes it as it is, and it is well-formed. */
@@ -84,7 +87,10 @@ export function canonicalize(args: readonly unknown[]): string {
 }
 
 /** The canonical text of arguments; `signals` receives every AbortSignal among them. */
-export function canonicalArguments(args: readonly unknown[], signals: AbortSignal[]): string {
+export function canonicalArguments(
+  args: readonly unknown[],
+  signals: AbortSignal[] = [],
+): string {
   const whole = plainText(args);
   if (whole !== undefined) return whole;
   return guarded({ root: "args", around: [args], steps: [0], signals }, (walk) => {
@@ -264,7 +270,7 @@ function writeSparse(
   return `[${parts.join(",")}]`;
 }
 
-function writePlain(value: Record<string, unknown>, walk: Walk): string {
+function writePlain(value: Record<string, unknown>, walk: Walk): string | undefined {
   const level = walk.around.length - 1;
   const names = Object.keys(value);
   for (let index = 1; index < names.length; index++) {
@@ -279,7 +285,13 @@ function writePlain(value: Record<string, unknown>, walk: Walk): string {
   for (let index = 0; index < names.length; index++) {
     const name = names[index]!;
     walk.steps[level] = name;
-    const part = write(value[name], walk);
+    const item = value[name];
+    // A polyfill may be a plain object with functions.
+    if (typeof item === "function" && isAbortSignal(value)) {
+      walk.signals.push(value);
+      return undefined;
+    }
+    const part = write(item, walk);
     if (part === undefined) continue;
     // A name that JSON cannot carry, or that would look like a tag, turns all of it into pairs.
     if (name === "$" || !name.isWellFormed()) escaped = true;
@@ -311,37 +323,32 @@ function writeSpecial(value: object, walk: Walk): string | undefined {
     return undefined;
   }
   if (ArrayBuffer.isView(value)) return writeView(value, walk);
-  // By prototype, not `instanceof`: what is derived from these classes may hold more than they do.
-  switch (Object.getPrototypeOf(value)) {
-    case Date.prototype: {
-      const time = (value as Date).getTime();
-      return tagged("Date", Number.isNaN(time) ? "null" : `${time}`);
-    }
-    case RegExp.prototype: {
-      const { source, flags, lastIndex } = value as RegExp;
-      // Anything can be assigned to `lastIndex`.
-      walk.steps[walk.around.length - 1] = "lastIndex";
-      const start = write(lastIndex, walk) ?? UNDEFINED;
-      return tagged("RegExp", `[${writeString(source)},${writeString(flags)},${start}]`);
-    }
-    case URL.prototype:
-      return tagged("URL", writeString((value as URL).href));
-    case Map.prototype:
-      return writeMap(value as Map<unknown, unknown>, walk);
-    case Set.prototype:
-      return writeSet(value as Set<unknown>, walk);
-    case ArrayBuffer.prototype:
-      return tagged("ArrayBuffer", `"${base64(new Uint8Array(value as ArrayBuffer))}"`);
-    default:
-      return writeInstance(value, walk);
+  const tag = tagOf(value);
+  if (tag === "ArrayBuffer" && isUnderived(value)) {
+    return tagged(tag, `"${base64(new Uint8Array(value as ArrayBuffer))}"`);
   }
+  const kind = kindOf(value);
+  return kind !== undefined && isUnderived(value)
+    ? tagged(tag, writeParts(kind, value, walk))
+    : writeInstance(value, walk);
 }
 
-function isAbortSignal(value: object): value is AbortSignal {
-  // The second half knows signals of another realm or of a polyfill.
-  return (
-    value instanceof AbortSignal || Object.prototype.toString.call(value) === "[object AbortSignal]"
-  );
+/** The text of what an object is made of; where the order of the parts counts for nothing, sorted. */
+function writeParts({ read, pairs, unordered }: Kind, value: object, walk: Walk): string {
+  const content = read(value);
+  if (!Array.isArray(content)) return write(content, walk) ?? UNDEFINED;
+  const level = walk.around.length - 1;
+  const parts: string[] = [];
+  for (let index = 0; index < content.length; index++) {
+    walk.steps[level] = index;
+    const part: unknown = content[index];
+    parts.push(
+      pairs === true && Array.isArray(part)
+        ? `[${write(part[0], walk) ?? UNDEFINED},${write(part[1], walk) ?? UNDEFINED}]`
+        : write(part, walk) ?? UNDEFINED,
+    );
+  }
+  return `[${(unordered === true ? parts.sort() : parts).join(",")}]`;
 }
 
 function writeView(value: ArrayBufferView, walk: Walk): string | undefined {
@@ -367,42 +374,17 @@ function base64(bytes: Uint8Array): string {
   return btoa(binary);
 }
 
-function writeMap(value: ReadonlyMap<unknown, unknown>, walk: Walk): string {
-  const level = walk.around.length - 1;
-  const pairs: string[] = [];
-  let index = 0;
-  for (const [key, item] of value) {
-    walk.steps[level] = index++;
-    pairs.push(`[${write(key, walk) ?? UNDEFINED},${write(item, walk) ?? UNDEFINED}]`);
-  }
-  return tagged("Map", `[${pairs.sort().join(",")}]`);
-}
-
-function writeSet(value: ReadonlySet<unknown>, walk: Walk): string {
-  const level = walk.around.length - 1;
-  const items: string[] = [];
-  let index = 0;
-  for (const item of value) {
-    walk.steps[level] = index++;
-    items.push(write(item, walk) ?? UNDEFINED);
-  }
-  return tagged("Set", `[${items.sort().join(",")}]`);
-}
-
 /** Platform classes whose content cannot be read at once; some runtimes give them `toJSON`. */
 const OPAQUE: ReadonlySet<string> = new Set([
   "Promise",
   "Blob",
   "File",
-  "FormData",
-  "Headers",
   "Request",
   "Response",
   "ReadableStream",
   "WritableStream",
   "TransformStream",
   "SharedArrayBuffer",
-  "URLSearchParams",
   "WeakMap",
   "WeakSet",
   "WeakRef",

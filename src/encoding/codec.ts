@@ -6,7 +6,8 @@
 
 import { quote } from "../base/errors.ts";
 import { isDense, LONG, numberKind, pack } from "./pack.ts";
-import { isPlain, isPlainArray, MAX_DEPTH } from "./shape.ts";
+import { isPlain, isPlainArray } from "../base/plain.ts";
+import { MAX_DEPTH } from "./shape.ts";
 import { unpack } from "./unpack.ts";
 
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */

@@ -15,7 +15,8 @@ import {
   type NumberKind,
   padded,
 } from "./packed.ts";
-import { className, formatPath, isPlain, isPlainArray, MAX_DEPTH, viewName } from "./shape.ts";
+import { isPlain, isPlainArray } from "../base/plain.ts";
+import { className, formatPath, MAX_DEPTH, viewName } from "./shape.ts";
 
 /** From this length on an array of numbers is packed: 128 numbers parse as fast as they unpack. */
 export const LONG = 128;

@@ -10,24 +10,6 @@
  */
 export const MAX_DEPTH = 1000;
 
-/** Whether the object is what a literal makes, in this realm or another, or has no prototype. */
-export function isPlain(value: object): value is Record<string, unknown> {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return (
-    prototype === Object.prototype ||
-    prototype === null ||
-    (typeof prototype === "object" &&
-      Object.getPrototypeOf(prototype) === null &&
-      Object.hasOwn(prototype, "isPrototypeOf"))
-  );
-}
-
-/** Whether the array is of the class Array itself, in this realm or another. */
-export function isPlainArray(value: readonly unknown[]): boolean {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Array.prototype || (Array.isArray(prototype) && isPlain(prototype));
-}
-
 /** The name of the class that an object is of. */
 export function className(value: object): string {
   const maker: unknown = Object.getPrototypeOf(value)?.constructor;

@@ -366,13 +366,16 @@ test("canonicalArguments() tells every AbortSignal once, of other classes too", 
   const signals: AbortSignal[] = [];
   const first = new AbortController().signal;
   const second = AbortSignal.timeout(1_000_000);
-  const polyfill = new (class {
-    get [Symbol.toStringTag](): string {
-      return "AbortSignal";
-    }
+  const polyfill = new (class extends EventTarget {
+    readonly aborted = false;
   })();
-  canonicalArguments([{ $: 1, "!": [first, , 1], list: [{ second }], polyfill }, null], signals);
-  assertEquals(signals.length, 3);
+  const plain = { aborted: false, addEventListener() {}, removeEventListener() {} };
+  const parts = [{ $: 1, "!": [first, , 1], list: [{ second }], polyfill }, { plain }];
+  assertEquals(
+    canonicalArguments([parts], signals),
+    canonicalize([[{ $: 1, "!": [undefined, , 1], list: [{}] }, {}]]),
+  );
+  assertEquals(signals.length, 4);
   assertStrictEquals(signals[0], first);
   assertStrictEquals(signals[1], second);
 });
@@ -404,8 +407,6 @@ test("canonicalize() tells classes with equal toJSON() apart, and names the anon
     textOf({ b: 1, toJSON: () => undefined }),
     '{"$":"toJSON","v":["Object",{"$":"undefined"}]}',
   );
-  class Later extends Date {}
-  assertEquals(textOf(new Later(0)), '{"$":"toJSON","v":["Later","1970-01-01T00:00:00.000Z"]}');
 });
 
 test("canonicalize() reads a RegExp with whatever stands in its lastIndex", () => {
@@ -433,14 +434,11 @@ test("canonicalize() refuses what has no identity, and names the place", () => {
     [Promise.resolve(), /a Promise/],
     [new Blob(["x"]), /a Blob/],
     [new File(["x"], "x"), /a (File|Blob)/],
-    [new FormData(), /a FormData/],
-    [new Headers(), /a Headers/],
     [new Request("https://example.com"), /a Request/],
     [new Response("x"), /a Response/],
     [new ReadableStream(), /a ReadableStream/],
     [new WritableStream(), /a WritableStream/],
     [new TransformStream(), /a TransformStream/],
-    [new URLSearchParams("a=b"), /a URLSearchParams/],
     [new SharedArrayBuffer(1), /a SharedArrayBuffer/],
     [new WeakMap(), /a WeakMap/],
     [new WeakSet(), /a WeakSet/],
@@ -631,7 +629,7 @@ test("canonicalize() keeps what a getter or a proxy throws as the cause, and no 
       ),
       "args[1]",
     ],
-    [{ date: Object.create(Date.prototype) }, "args[1].date"],
+    [{ date: Object.create(Date.prototype) }, "args[1].date.toJSON()"],
     [{ map: Object.create(Map.prototype) }, "args[1].map"],
   ];
   for (const [value, path] of failing) {

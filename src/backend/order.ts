@@ -1,0 +1,202 @@
+/**
+ * The one order of changes: every store, delete and bust of a cache goes through here, so that
+ * changes of an entry happen as they were asked for and a bust wins over what began before it.
+ *
+ * A change of a key follows those of the key, its id and the store that were asked for before it; a
+ * bust of an id follows those of all its keys as well, and one of the store follows everything.
+ * Each bust and change has a number: whatever was born before the last bust of its key is void.
+ *
+ * @module
+ */
+
+/** What has happened to a key, an id or the whole store, in numbers of the order's clock. */
+interface Epochs {
+  /** The last bust. */
+  busted: number;
+  /** The last change or bust. */
+  changed: number;
+  /** Settles when the last change that was asked for has settled. */
+  tail: Promise<unknown> | undefined;
+}
+
+/** A key while something goes on with it. */
+export class Place implements Epochs {
+  readonly scope: Scope;
+  readonly key: string;
+  busted: number;
+  changed: number;
+  tail: Promise<unknown> | undefined;
+  /** A copy between tiers on its way: changes wait for it, lookups do not. */
+  repair: Promise<unknown> | undefined;
+  /** How many hold this place; it is dropped with the last one. */
+  users = 0;
+  /** When a transfer of this key last moved, by `patienceNow()`. */
+  progressAt = 0;
+
+  constructor(scope: Scope, key: string) {
+    this.scope = scope;
+    this.key = key;
+    // A place that was dropped has left its numbers with its id.
+    this.busted = scope.droppedBust;
+    this.changed = scope.droppedChange;
+  }
+}
+
+/** What goes on with the entries of one id. */
+export class Scope implements Epochs {
+  readonly name: string;
+  readonly places: Map<string, Place> = new Map();
+  busted = 0;
+  changed = 0;
+  tail: Promise<unknown> | undefined;
+  /** The last bust of any key whose place was dropped. */
+  droppedBust = 0;
+  /** The last change of any key whose place was dropped. */
+  droppedChange = 0;
+  /** When a transfer of any of its keys last moved. */
+  progressAt = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+/** The order of the changes of one cache. */
+export class ChangeOrder {
+  readonly #scopes = new Map<string, Scope>();
+  readonly #all: Epochs = { busted: 0, changed: 0, tail: undefined };
+  #clock = 0;
+
+  /** The number of this moment: what happens later has a higher one. */
+  now(): number {
+    return ++this.#clock;
+  }
+
+  /** What goes on with an id. */
+  scope(name: string): Scope {
+    let scope = this.#scopes.get(name);
+    if (scope === undefined) this.#scopes.set(name, scope = new Scope(name));
+    return scope;
+  }
+
+  /** Takes hold of a key; `leave` gives it back. */
+  enter(scope: Scope, key: string): Place {
+    let place = scope.places.get(key);
+    if (place === undefined) scope.places.set(key, place = new Place(scope, key));
+    place.users++;
+    return place;
+  }
+
+  /** Gives a key back. */
+  leave(place: Place): void {
+    if (--place.users > 0) return;
+    const { scope } = place;
+    scope.droppedBust = Math.max(scope.droppedBust, place.busted);
+    scope.droppedChange = Math.max(scope.droppedChange, place.changed);
+    scope.places.delete(place.key);
+  }
+
+  /** Whether nothing goes on with a key, its id and the store. */
+  isQuiet(scope: Scope, key: string): boolean {
+    return this.#all.tail === undefined && scope.tail === undefined && !scope.places.has(key);
+  }
+
+  /** Whether no bust has reached a key since something was born. */
+  isCurrent(place: Place, born: number): boolean {
+    return born > place.busted && born > place.scope.busted && born > this.#all.busted;
+  }
+
+  /** Whether no change or bust has reached a key since something was born. */
+  isUnchanged(place: Place, born: number): boolean {
+    return born > place.changed && born > place.scope.changed && born > this.#all.changed;
+  }
+
+  /** The changes that a lookup follows, or `undefined` when there are none: asked once, no loop. */
+  before(scope: Scope, place?: Place): Promise<unknown> | undefined {
+    return join(this.#all.tail, scope.tail, place?.tail);
+  }
+
+  /** Changes one entry. */
+  change<Result>(place: Place, work: () => Promise<Result>): Promise<Result> {
+    place.changed = this.now();
+    place.users++;
+    const before = join(this.#all.tail, place.scope.tail, place.tail, place.repair);
+    return this.#follow(place, before, work, () => this.leave(place));
+  }
+
+  /** Deletes one entry: what began before is not stored and not served. */
+  bust<Result>(place: Place, work: () => Promise<Result>): Promise<Result> {
+    place.busted = this.now();
+    return this.change(place, work);
+  }
+
+  /** Deletes every entry of an id, or of the store: what began before is not stored or served. */
+  sweep<Result>(scope: Scope | undefined, work: () => Promise<Result>): Promise<Result> {
+    const swept = scope ?? this.#all;
+    swept.busted = swept.changed = this.now();
+    const scopes = scope === undefined ? [...this.#scopes.values()] : [scope];
+    const tails = [this.#all.tail];
+    for (const { tail, places } of scopes) {
+      tails.push(tail);
+      for (const place of places.values()) tails.push(place.tail, place.repair);
+    }
+    return this.#follow(swept, join(...tails), work);
+  }
+
+  /**
+   * Copies an entry between tiers. It follows the changes before it, and changes follow it; what a
+   * change has overtaken is not copied.
+   */
+  async repair(place: Place, born: number, work: () => Promise<unknown>): Promise<void> {
+    if (join(this.#all.tail, place.scope.tail, place.tail) !== undefined) return;
+    place.users++;
+    const isOvertaken = (): boolean => !this.isUnchanged(place, born);
+    const done = (place.repair ?? Promise.resolve()).then(() => isOvertaken() || work());
+    const end = (): void => {
+      if (place.repair === repair) place.repair = undefined;
+      this.leave(place);
+    };
+    const repair: Promise<unknown> = done.then(end, end);
+    place.repair = repair;
+    await done;
+  }
+
+  /** Resolves when no change is under way. */
+  async settled(): Promise<void> {
+    for (let pending = this.#pending(); pending !== undefined; pending = this.#pending()) {
+      await pending;
+    }
+  }
+
+  #pending(): Promise<unknown> | undefined {
+    const tails = [this.#all.tail];
+    for (const { tail, places } of this.#scopes.values()) {
+      tails.push(tail);
+      for (const place of places.values()) tails.push(place.tail, place.repair);
+    }
+    return join(...tails);
+  }
+
+  /** Does a change after others, as the last of a key, an id or the store. */
+  #follow<Result>(
+    last: Epochs,
+    before: Promise<unknown> | undefined,
+    work: () => Promise<Result>,
+    after?: () => void,
+  ): Promise<Result> {
+    const done = before === undefined ? work() : before.then(work);
+    const end = (): void => {
+      if (last.tail === tail) last.tail = undefined;
+      after?.();
+    };
+    const tail: Promise<unknown> = done.then(end, end);
+    last.tail = tail;
+    return done;
+  }
+}
+
+/** Resolves when all have settled; `undefined` when there is none. Tails never reject. */
+function join(...tails: readonly (Promise<unknown> | undefined)[]): Promise<unknown> | undefined {
+  const pending = tails.filter((tail) => tail !== undefined);
+  return pending.length < 2 ? pending[0] : Promise.all(pending);
+}
