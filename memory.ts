@@ -6,12 +6,12 @@
 
 import { Cache } from "./src/core/cache.ts";
 import { type CacheOptions, splitCacheOptions } from "./src/core/options.ts";
-import { MemoryBackend, type MemoryOptions } from "./src/memory/backend.ts";
+import { MemoryBackend, type MemoryBackendOptions } from "./src/memory/backend.ts";
 
-export { MemoryBackend, type MemoryOptions };
+export { MemoryBackend, type MemoryBackendOptions };
 
 /** Options of {@linkcode MemoryCache}. */
-export interface MemoryCacheOptions extends MemoryOptions, CacheOptions {}
+export interface MemoryCacheOptions extends MemoryBackendOptions, CacheOptions {}
 
 /**
  * A cache in the memory of this process, bounded by bytes.
@@ -28,10 +28,10 @@ export interface MemoryCacheOptions extends MemoryOptions, CacheOptions {}
  */
 export class MemoryCache extends Cache {
   /**
-   * Makes an empty cache.
+   * Opens an empty cache.
    *
-   * @param options How much to keep, and what every cache takes.
-   * @throws {TypeError} If an option is unknown or of the wrong shape.
+   * @param options How much to keep, and the options of every cache.
+   * @throws {TypeError} If an option is unknown or of the wrong kind.
    * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
    */
   constructor(options: MemoryCacheOptions = {}) {

@@ -23,15 +23,20 @@ export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backen
 export type { StoredEntry } from "./src/encoding/entry.ts";
 export { Batch, type MapOptions, type MapResult } from "./src/core/batch.ts";
 export type { BatchProgress } from "./src/base/batch_progress.ts";
+export { Cache } from "./src/core/cache.ts";
+export type { CacheRead, CallDetail } from "./src/core/call.ts";
 export {
-  Cache,
+  type BoundMethods,
+  type CachedCall,
+  type CacheDecorator,
   type CachedFunction,
   type CachedMethods,
-  type CacheWrapper,
-  type Following,
-  type Wrapped,
-} from "./src/core/cache.ts";
-export type { CacheRead, CallDetail, CallStatus } from "./src/core/call.ts";
+  type CachedOrMismatch,
+  type MapOptionsOf,
+  methodsOf,
+  type RestArguments,
+  type ResultOf,
+} from "./src/core/wrapped.ts";
 export {
   type Backoff,
   type Limit,
@@ -55,7 +60,6 @@ export {
   CacheOnlyError,
   DamagedEntryError,
   DatabaseMovedError,
-  EnvironmentVariableError,
   PanzaError,
   QueueFullError,
   ReentrantCallError,
@@ -66,9 +70,9 @@ export {
 export { canonicalize, hashKey } from "./hash.ts";
 export {
   MemoryBackend,
+  type MemoryBackendOptions,
   MemoryCache,
   type MemoryCacheOptions,
-  type MemoryOptions,
 } from "./memory.ts";
 export type {
   CacheOptions,
@@ -76,7 +80,10 @@ export type {
   ErrorContext,
   ErrorKind,
   FunctionOptions,
-  Schema,
+  SchemaResult,
+  SingleFlight,
+  StandardSchema,
+  ValueCodec,
 } from "./src/core/options.ts";
 export {
   S3Backend,
@@ -96,11 +103,11 @@ export {
   type SQLiteHandleStatement,
 } from "./sqlite.ts";
 export type { PruneOptions } from "./src/backend/prune.ts";
-export type { Stats } from "./src/core/store.ts";
+export type { CacheStats, CallStatus, Unstored } from "./src/core/stats.ts";
 export {
   TieredBackend,
   TieredCache,
   type TieredCacheOptions,
   type TieredOptions,
 } from "./tiered.ts";
-export type { AsyncFunction } from "./src/base/wrap.ts";
+export type { AnyFunction, AsyncFunction } from "./src/base/wrap.ts";

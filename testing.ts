@@ -1,8 +1,6 @@
 /**
- * What a backend is tested with: the conformance kit, one or more tests for each numbered clause
- * of the backend contract, and a backend that fails on demand.
- *
- * The kit works with any test runner and imports none.
+ * The conformance kit for backends: one or more tests for each numbered clause of the contract. It
+ * works with any test runner and imports none.
  *
  * @module
  */
@@ -14,9 +12,3 @@ export {
   testBackend,
   type TestOptions,
 } from "./src/testing/kit.ts";
-export {
-  type FailOptions,
-  FaultyBackend,
-  type FaultyOptions,
-  type Operation,
-} from "./src/testing/faulty.ts";

@@ -152,7 +152,11 @@ function linked(specifier: string): { place: string; from: string } {
 function inline(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true });
   copyFileSync(from, to);
-  for (const [, next = ""] of code(readFileSync(from, "utf8")).matchAll(/from "(\.\/\w+\.js)"/g)) {
+  for (
+    const [, next = ""] of code(readFileSync(from, "utf8")).matchAll(
+      /from "(\.{1,2}\/[\w/]+\.js)"/g,
+    )
+  ) {
     inline(join(dirname(from), next), join(dirname(to), next));
   }
 }

@@ -1,4 +1,4 @@
-/** The library where there is no `process`: in Chromium, and in a process that lost it. */
+/** The library without a `process`: in Chromium, and in a process that has removed it. */
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -63,7 +63,7 @@ test("The library works where process is missing", LONG, async () => {
   assertFine(JSON.parse(line));
 });
 
-/** What Chromium is called, where it is installed. */
+/** The command of Chromium, where it is installed. */
 function findChromium(): string | undefined {
   return ["chromium", "chromium-browser", "google-chrome"].find(
     (name) => spawnSync(name, ["--version"]).status === 0,

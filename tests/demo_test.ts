@@ -1,4 +1,4 @@
-/** The demo as a user runs it: a process of its own, on a folder of generated files. */
+/** The demo as a user runs it: a separate process, on a folder of generated files. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -102,7 +102,7 @@ test("the demo goes on after kill -9 with everything that was stored", async () 
   assertEquals([hits, misses], [kept, 12 - kept]);
 });
 
-test("the demo stops on Ctrl-C, says what is kept, and goes on from there", async () => {
+test("the demo stops on Ctrl-C, reports what is kept, and continues from there", async () => {
   const cwd = temporaryFolder();
   writeTexts(cwd, 12, 1500);
   const running = startDemo(cwd, "texts");

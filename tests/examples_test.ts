@@ -11,14 +11,14 @@ import { temporaryFolder } from "./support/temp.ts";
 
 const KEY = "sk-secret-123";
 
-/** What the server answers to a prompt: nothing special is an answer. */
+/** A response to a prompt; `undefined` is the ordinary answer. */
 type Answer = { readonly status: number; readonly body: string } | undefined;
 
-/** A chat server: it upper-cases prompts, and counts what it is asked. */
+/** A chat server that answers in upper case and records the prompts. */
 class ChatServer implements AsyncDisposable {
   /** The prompts, one for each request. */
   readonly asked: string[] = [];
-  /** What it says instead of an answer. */
+  /** Chooses the response to a prompt. */
   answer: (prompt: string) => Answer | Promise<Answer> = () => undefined;
   readonly #server: Server;
 
@@ -95,10 +95,10 @@ test("llm.ts asks each prompt once, and never again", async () => {
 
   const variables = { ...options.variables, OPENAI_MODEL: "other" };
   const other = await run("llm.ts", ["one"], { ...options, variables });
-  assertEquals(other.stdout, "> one\nother: ONE\n\n", "a model of its own");
+  assertEquals(other.stdout, "> one\nother: ONE\n\n", "another model, another entry");
 });
 
-test("llm.ts tries again after a passing error, and stores what it got", async () => {
+test("llm.ts retries after a transient error, and stores the result", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   let failures = 2;
@@ -126,7 +126,7 @@ test("llm.ts reports a lasting error, stores the others, and asks for the missin
   assertEquals([again.code, server.asked], [0, ["two"]], again.stderr);
 });
 
-test("llm.ts does not repeat what is refused, and never prints the key", async () => {
+test("llm.ts does not retry a refused request, and never prints the key", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   server.answer = () => refusal(401, `Incorrect API key: ${KEY}`);
@@ -136,7 +136,7 @@ test("llm.ts does not repeat what is refused, and never prints the key", async (
   assert(!stderr.includes(KEY));
 });
 
-test("llm.ts says what is wrong with an answer that is none", async () => {
+test("llm.ts reports why an answer cannot be used", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   const bodies: Record<string, Answer> = {
@@ -177,7 +177,7 @@ test("llm.ts names the setting that is missing or wrong", async () => {
   assertEquals(server.asked, []);
 });
 
-test("llm.ts keeps what is under way on Ctrl-C, and asks for the rest next time", async () => {
+test("llm.ts finishes running requests on Ctrl-C, and asks for the rest next time", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   const options = server.start(cwd);
@@ -296,7 +296,7 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
   );
 });
 
-test("batch_csv.ts refuses what it cannot read in one line", async () => {
+test("batch_csv.ts refuses unreadable input with one line", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
   writeFileSync(join(cwd, "other.csv"), "a,b\n1,2\n");

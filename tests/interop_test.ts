@@ -1,8 +1,8 @@
 /**
- * What one runtime stored, every other one reads: each value, and each key.
+ * Every runtime reads the entries that every other one stored: each value, and each key.
  *
  * `PANZA_TEST_RUNTIMES` names further runtimes, as JSON: command and environment by name. Without
- * it, this runtime writes and reads in processes of its own.
+ * it, this runtime writes and reads in separate processes.
  */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
@@ -57,7 +57,7 @@ function run(
   });
 }
 
-/** Lets every runtime write into a place of its own, and each read all of them. */
+/** Lets every runtime write to a separate store, and each read all of them. */
 async function exchange(
   store: "sqlite" | "s3",
   placeOf: (name: string) => string,

@@ -1,4 +1,4 @@
-/** What the root module exports: a list that changes on purpose only. */
+/** The exports of the root module: a list that changes on purpose only. */
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
@@ -7,6 +7,7 @@ import * as exported from "../mod.ts";
 const VALUES: readonly string[] = [
   "BackendError",
   "Batch",
+  "BatchError",
   "BucketNotFoundError",
   "Cache",
   "CacheClosedError",
@@ -24,6 +25,7 @@ const VALUES: readonly string[] = [
   "S3Cache",
   "SQLiteBackend",
   "SQLiteCache",
+  "SchemaError",
   "TieredBackend",
   "TieredCache",
   "UncacheableValueError",

@@ -1,4 +1,4 @@
-/** What the compiler knows of cached functions: checked when the tests are type-checked. */
+/** The types of cached functions: checked when the tests are type-checked. */
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import type { Batch, MapResult } from "../src/core/batch.ts";

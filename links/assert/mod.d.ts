@@ -9,6 +9,7 @@ export declare function assertAlmostEquals(
   msg?: string,
 ): void;
 export declare function assertEquals<T>(actual: T, expected: T, msg?: string): void;
+export declare function equal(a: unknown, b: unknown): boolean;
 export declare function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T>;
 export declare function assertFalse(expr: unknown, msg?: string): asserts expr is false;
 export declare function assertGreater<T>(actual: T, expected: T, msg?: string): void;

@@ -5,29 +5,32 @@
  * and entries checked above it. `testBackend` of `@panza/panza/testing` runs one test for each
  * numbered clause against any implementation.
  *
- * 1. What `set` stored, `get` returns with equal fields; `data` keeps its kind (text or bytes) and
- *    every code point and byte, from empty to at least 1 MiB. Text is well-formed and has no NUL.
- * 2. `get` of what was never stored, or was deleted, returns `undefined`.
+ * 1. `get` returns the entry that `set` stored, with equal fields; `data` keeps its kind (text or
+ *    bytes) and every code point and byte, from empty to at least 1 MiB. Text is well-formed and
+ *    has no NUL.
+ *    Only tiers may report an earlier `expiresAt`, still to come: that of an inner copy.
+ * 2. `get` of an entry that was never stored, or was deleted, returns `undefined`.
  * 3. `set` replaces the whole entry; a reader sees the old one or the new one, never a mix.
  * 4. Ids and keys are any well-formed strings without NUL, up to 1,000 characters at least: two
  *    different pairs never reach each other's entry, whatever separators, wildcards or letter case
  *    they hold. The id may be empty, the key is not.
  * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included.
- * 6. `delete` removes one entry; deleting what is absent succeeds.
+ * 6. `delete` removes one entry; deleting an absent one succeeds.
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.
  * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
- *    What is added or removed while it is read may come or not.
+ *    An entry that is added or removed while the listing is read may be in it or not.
  * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
- *     success.
+ *     success. `get` and `getMany`, which may answer at once, may also throw at once.
  * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through
- *     any backend that is open on the same store.
+ *     any backend that is open on the same store. The backend orders nothing else: changes that
+ *     overlap, and reads during a change, may take effect in any order.
  * 12. `close` waits for writes that were accepted, and can be called twice; afterwards every
  *     operation rejects with `CacheClosedError`.
  * 13. The backend keeps no reference to bytes that it was given or has returned: changing them
  *     changes no entry, and no two results share bytes.
  * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
- *     never holds up the event loop for more than 20 ms, and tells what it deleted. Where it is
+ *     never holds up the event loop for more than 20 ms, and reports what it deleted. Where it is
  *     left out, a cache does the same through `entries` and `delete`.
  *
  * A bounded backend may drop entries to stay within its bounds.

@@ -106,6 +106,12 @@ export class ChangeOrder {
     return born > place.busted && born > place.scope.busted && born > this.#all.busted;
   }
 
+  /** The same for a key that nobody may hold. */
+  isCurrentKey(scope: Scope, key: string, born: number): boolean {
+    const busted = scope.places.get(key)?.busted ?? scope.droppedBust;
+    return born > busted && born > scope.busted && born > this.#all.busted;
+  }
+
   /** Whether no change or bust has reached a key since something was born. */
   isUnchanged(place: Place, born: number): boolean {
     return born > place.changed && born > place.scope.changed && born > this.#all.changed;

@@ -1,31 +1,48 @@
 /**
- * What a batch tells of itself while it runs: types only, shared with what draws it.
+ * What a batch reports while it runs: types only, shared with what draws it.
  *
  * @module
  */
 
 /** How far a batch is. The object is a live view: copy what you want to keep. */
 export interface BatchProgress {
-  /** Inputs that have come out, whatever came of them. */
+  /** Inputs whose results were handed out, failures included. */
   readonly done: number;
-  /** Inputs in all; `undefined` where nobody knows, as for a generator. */
+  /** Inputs in all; `undefined` until known: the inputs of a generator are when it has ended. */
   readonly total: number | undefined;
   /** Inputs that were answered from the store. */
   readonly hits: number;
   /** Inputs for which the function ran. */
   readonly misses: number;
-  /** Inputs that waited for the run of an equal one. */
+  /** Inputs that shared the run of an equal call. */
   readonly shared: number;
   /** Inputs that were answered with a stale result. */
   readonly stale: number;
   /** Inputs that failed. */
   readonly failed: number;
+  /** Results that were handed out but could not be stored. */
+  readonly unstored: number;
   /** Inputs that are being computed at this moment. */
   readonly running: number;
-  /** How long the batch has been going, in milliseconds. */
+  /** Time since the batch began, in milliseconds. */
   readonly durationMs: number;
-  /** What the runs had cost whose results were not computed again, in milliseconds. */
+  /** Work that the runs behind the served results had cost, in milliseconds. */
   readonly savedMs: number;
+  /** Sums of `count(value)`: over computed results and over served ones; unset without `count`. */
+  readonly counted?: { readonly spent: number; readonly saved: number };
   /** Whether this is the last report. */
   readonly finished: boolean;
+}
+
+/**
+ * An `onProgress` function, which may have methods for other moments of a batch. Each is given the
+ * batch, by which a listener of several batches tells them apart.
+ */
+export interface ProgressListener {
+  /** Called when the batch starts, after each change, and as `finished` when it ends, however. */
+  (progress: BatchProgress, batch: object): void;
+  /** Called right before a result is handed to the consumer, who may print until `beforeWait`. */
+  beforeResult?(batch: object): void;
+  /** Called when the consumer has come back and waits for a result that is not ready yet. */
+  beforeWait?(batch: object): void;
 }

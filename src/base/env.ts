@@ -1,23 +1,11 @@
 /**
- * The environment: the three switches, console output, the terminal, and permissions.
+ * The environment: variables, console output, the terminal, and permissions.
  *
  * This is the only library module that touches environment variables, console streams or
  * permissions, and it touches them when asked, never when imported.
  *
  * @module
  */
-
-import { EnvironmentVariableError } from "./errors.ts";
-
-/** What the environment asks for. */
-export interface Switches {
-  /** Whether entries of this id that are older than the process count as missing. */
-  readonly busts: (id: string) => boolean;
-  /** Whether a miss throws instead of running the function. */
-  readonly cacheOnly: boolean;
-  /** Whether each miss is printed. */
-  readonly printMisses: boolean;
-}
 
 /** The shape of the one permission API that answers without asking the user. */
 interface PermissionHost {
@@ -57,55 +45,6 @@ export function mayAccess(access: "read" | "write", path: string): boolean {
 export function variable(name: string): string | undefined {
   if (!permitted({ name: "env", variable: name })) return undefined;
   return globalThis.process?.env?.[name];
-}
-
-function flag(name: string, text: string | undefined): boolean {
-  switch ((text ?? "").trim().toLowerCase()) {
-    case "1":
-    case "true":
-    case "yes":
-    case "on":
-      return true;
-    case "":
-    case "0":
-    case "false":
-    case "no":
-    case "off":
-      return false;
-    default:
-      throw new EnvironmentVariableError(name, text ?? "");
-  }
-}
-
-/**
- * Understands the switches.
- *
- * @param read Gives the text of a variable, `undefined` when it is unset.
- * @returns What the environment asks for.
- * @throws {EnvironmentVariableError} If a switch holds an unknown word.
- */
-export function parseSwitches(read: (name: string) => string | undefined): Switches {
-  const ids = new Set(
-    (read("BUST_CACHE") ?? "")
-      .split(",")
-      .map((id) => id.trim())
-      .filter((id) => id !== ""),
-  );
-  return {
-    busts: ids.has("all") ? () => true : (id) => ids.has(id),
-    cacheOnly: flag("CACHE_ONLY", read("CACHE_ONLY")),
-    printMisses: flag("PRINT_CACHE_MISSES", read("PRINT_CACHE_MISSES")),
-  };
-}
-
-/**
- * Reads the switches from the environment of this process.
- *
- * @returns What the environment asks for.
- * @throws {EnvironmentVariableError} If a switch holds an unknown word.
- */
-export function readSwitches(): Switches {
-  return parseSwitches(variable);
 }
 
 /** Writes a line for the user to stderr. */

@@ -181,7 +181,7 @@ export class CacheOnlyError extends PanzaError {
   constructor(id: string, key: string) {
     super(
       `Cannot run ${quote(id)}: CACHE_ONLY is on and nothing is stored for key ${key}; ` +
-        "run once without CACHE_ONLY (and without BUST_CACHE for this id) to fill the cache",
+        "run once without CACHE_ONLY to fill the cache",
     );
     this.id = id;
     this.key = key;
@@ -513,38 +513,6 @@ export class QueueFullError extends PanzaError {
         "raise maxQueue, or call again later",
     );
     this.maxQueue = maxQueue;
-  }
-}
-
-/**
- * Thrown on first use when an environment switch holds something else than a known word.
- *
- * @example The message names the variable
- * ```ts
- * import { EnvironmentVariableError } from "@panza/panza";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(new EnvironmentVariableError("CACHE_ONLY", "maybe").variable, "CACHE_ONLY");
- * ```
- */
-export class EnvironmentVariableError extends PanzaError {
-  /** The literal name of this class. */
-  override readonly name = "EnvironmentVariableError";
-  /** The name of the variable. */
-  readonly variable: string;
-
-  /**
-   * Names the variable and what it holds.
-   *
-   * @param variable The name of the variable.
-   * @param received What it holds.
-   */
-  constructor(variable: string, received: string) {
-    super(
-      `Cannot read ${variable}: it must be 1, true, yes or on, or 0, false, no, off or empty, ` +
-        `received ${quote(received)}`,
-    );
-    this.variable = variable;
   }
 }
 

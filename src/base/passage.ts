@@ -40,6 +40,8 @@ export function currentPassage(): Passage | undefined {
  */
 export class Passage {
   readonly #parent: Passage | undefined;
+  readonly #root: Passage;
+  #depth = 0;
   readonly #onChange: (() => void) | undefined;
   readonly #passed: Set<Pausable> | undefined;
   /** The signals that end a wait in here, outermost first. */
@@ -62,6 +64,7 @@ export class Passage {
    */
   constructor(parent: Passage | undefined, options: PassageOptions = {}) {
     this.#parent = parent;
+    this.#root = parent === undefined ? this : parent.#root;
     this.#onChange = options.onChange;
     this.#passed = options.passed;
     const outer = parent?.signals ?? [];
@@ -95,11 +98,18 @@ export class Passage {
   enter<Result>(call: () => Result): Result {
     const outer = current;
     current = this;
+    this.#root.#depth++;
     try {
       return call();
     } finally {
+      this.#root.#depth--;
       current = outer;
     }
+  }
+
+  /** Whether the synchronous part of a call in it is going on: whoever asks was called by it. */
+  get isOnStack(): boolean {
+    return this.#root.#depth > 0;
   }
 
   /**

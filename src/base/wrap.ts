@@ -7,6 +7,9 @@
 
 import { optionMessage } from "./errors.ts";
 
+/** Any function, whatever its arguments, its `this` and its result. */
+export type AnyFunction = (this: never, ...args: never) => unknown;
+
 /** Any function that returns a promise, whatever its arguments and its `this`. */
 export type AsyncFunction = (this: never, ...args: never) => Promise<unknown>;
 
@@ -52,7 +55,7 @@ const OWN: ReadonlySet<string | symbol> = new Set(["prototype", "arguments", "ca
  * @param fn The function it stands for.
  * @returns The wrapper.
  */
-export function dress<Wrapper extends object>(wrapper: Wrapper, fn: object): Wrapper {
+export function impersonate<Wrapper extends object>(wrapper: Wrapper, fn: object): Wrapper {
   for (const key of Reflect.ownKeys(fn)) {
     const descriptor = Object.getOwnPropertyDescriptor(fn, key);
     if (descriptor !== undefined && !OWN.has(key)) {

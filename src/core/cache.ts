@@ -19,119 +19,36 @@
  * @module
  */
 
-import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../backend/contract.ts";
-import { Batch, type MapOptions } from "./batch.ts";
-import { type CacheRead, type CallDetail, Calls } from "./call.ts";
-import { encode } from "../encoding/codec.ts";
-import { open, seal } from "../encoding/entry.ts";
-import { type Duration, parseDuration } from "../base/duration.ts";
+import { check, checkValue, type Rule, text } from "../base/check.ts";
+import { type Duration, duration } from "../base/duration.ts";
 import {
   CacheMissError,
+  CacheOnlyError,
   DamagedEntryError,
   optionMessage,
-  refuseUnknownOptions,
 } from "../base/errors.ts";
+import { PATIENCE, patiently } from "../base/patience.ts";
+import { type AnyFunction, methodContext } from "../base/wrap.ts";
+import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../backend/contract.ts";
 import { checkKeys, EncryptedBackend } from "../backend/encrypted.ts";
+import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
+import { encode } from "../encoding/codec.ts";
+import { open, seal, type StoredEntry } from "../encoding/entry.ts";
+import { type CacheRead, Calls } from "./call.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import {
   type CacheOptions,
   checkCacheOptions,
   checkFunctionOptions,
   type FunctionOptions,
+  type SingleFlight,
 } from "./options.ts";
-import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
-import { type FunctionState, type Stats, Store } from "./store.ts";
-import { type AsyncFunction, dress, methodContext } from "../base/wrap.ts";
+import { CacheState, type FunctionState } from "./state.ts";
+import type { CacheStats } from "./stats.ts";
+import { type CacheDecorator, type CachedOrMismatch, withMethods } from "./wrapped.ts";
 
 /** The id under which direct keys are kept: no function can have it. */
 const DIRECT = "";
-
-/** What a cached function can do beside being called. */
-export interface CachedMethods<F extends AsyncFunction> {
-  /** The id of the function in the store. */
-  readonly id: string;
-  /**
-   * Looks into the cache and never runs the function.
-   *
-   * For a method whose `this` option is a function, call it as `fn.readCache.call(instance, …)`.
-   *
-   * @param args The arguments of the call.
-   * @returns `{ hit: true, value, storedAt, expiresAt }`, or `{ hit: false }`.
-   */
-  readCache(...args: Parameters<F>): Promise<CacheRead<Awaited<ReturnType<F>>>>;
-  /**
-   * Forgets the result of one call; without arguments, everything of this function.
-   *
-   * @param args The arguments of the call, or none.
-   * @throws {PanzaError} If the store, or any tier or page of it, failed.
-   */
-  bustCache(...args: Parameters<F> | []): Promise<void>;
-  /**
-   * Runs like a plain call and also tells how the value came about.
-   *
-   * @param args The arguments of the call.
-   * @returns The value, its status, key, time and cost.
-   */
-  detail(...args: Parameters<F>): Promise<CallDetail<Awaited<ReturnType<F>>>>;
-  /**
-   * The key of a call, without any I/O.
-   *
-   * @param args The arguments of the call.
-   * @returns 64 lower-case hex digits.
-   * @throws {UnhashableArgumentError} If an argument has no stable identity.
-   */
-  key(...args: Parameters<F>): Promise<string>;
-  /**
-   * Calls the function for many inputs: keys are looked up in bulk, hits come out at once, equal
-   * inputs run once, misses run with the concurrency asked for, and each result is stored when it
-   * is ready. Nothing starts before the batch is iterated or its `values()` asked for.
-   *
-   * @param inputs The first argument of each call: any iterable or async iterable, taken lazily.
-   * @param options `concurrency` is needed; the others have defaults.
-   * @returns An async iterable of results, with `values()` and `summary`.
-   * @throws {TypeError} If an option is unknown or of the wrong shape.
-   * @throws {RangeError} If `concurrency` is not a positive integer or `Infinity`.
-   */
-  map(
-    inputs: Iterable<Parameters<F>[0]> | AsyncIterable<Parameters<F>[0]>,
-    options: MapOptions<Following<Parameters<F>>>,
-  ): Batch<Parameters<F>[0], Awaited<ReturnType<F>>>;
-}
-
-/** The arguments after the first. */
-export type Following<Args extends readonly unknown[]> = Args extends readonly [
-  unknown?,
-  ...infer Rest,
-] ? Rest
-  : readonly unknown[];
-
-/** A function with the type of `F`, cached. */
-export type CachedFunction<F extends AsyncFunction> = F & CachedMethods<F>;
-
-/**
- * The function as it comes out of the wrapper; nothing that can be called where the options were
- * typed for other arguments or another result. (A check in the parameter's type would make
- * TypeScript fix the type parameters of a generic function.)
- */
-export type Wrapped<F extends AsyncFunction, Args extends readonly unknown[], Value> = ((
-  ...args: Args
-) => unknown) extends (...args: Parameters<F>) => unknown
-  ? Awaited<ReturnType<F>> extends Value ? CachedFunction<F>
-  : { "shouldCache or schema is for another result": never }
-  : { "hashFunc or shouldCache is for other arguments": never };
-
-/**
- * What `cache.cache(options)` returns: call it with a function, or put it before a method.
- *
- * @typeParam Args What `hashFunc` and `shouldCache` take.
- * @typeParam Value What `shouldCache` and `schema` take.
- */
-export type CacheWrapper<Args extends readonly unknown[] = readonly unknown[], Value = unknown> = <
-  F extends AsyncFunction,
->(
-  fn: F,
-  context?: ClassMethodDecoratorContext<never>,
-) => Wrapped<F, Args, Value>;
 
 /**
  * A cache over any backend; `SQLiteCache`, `MemoryCache` and the others are this class with a
@@ -155,8 +72,9 @@ export type CacheWrapper<Args extends readonly unknown[] = readonly unknown[], V
 export class Cache implements AsyncDisposable {
   /** Where the entries are kept; with `encrypt`, what encrypts them on their way there. */
   readonly backend: Backend;
-  readonly #store: Store;
+  readonly #state: CacheState;
   readonly #direct: FunctionState;
+  readonly #singleFlight: SingleFlight;
 
   /**
    * Opens nothing yet: the backend does, on first use.
@@ -177,8 +95,9 @@ export class Cache implements AsyncDisposable {
     this.backend = "encrypt" in options
       ? new EncryptedBackend(backend, checkKeys(action, options.encrypt))
       : backend;
-    this.#store = new Store(this.backend, options);
-    this.#direct = this.#store.state(DIRECT);
+    this.#state = new CacheState(this.backend, backend, options);
+    this.#singleFlight = options.singleFlight ?? "process";
+    this.#direct = this.#state.of(DIRECT);
   }
 
   /**
@@ -211,31 +130,59 @@ export class Cache implements AsyncDisposable {
    * assertEquals(runs, 2);
    * ```
    */
-  cache<Args extends readonly unknown[] = readonly unknown[], Value = unknown, Self = unknown>(
-    options: FunctionOptions<Args, Value, Self> = {},
-  ): CacheWrapper<Args, Value> {
-    // Inside, arguments and results are unknown: the wrapper's type has checked that they fit.
-    const given = options as FunctionOptions;
-    const freshness = checkFunctionOptions(given);
-    // A copy: what the caller changes from now on was never checked.
-    const checked = { ...given };
-    return <F extends AsyncFunction>(
+  cache<
+    Args extends readonly unknown[] = readonly unknown[],
+    Value = unknown,
+    Self = unknown,
+    Output = never,
+  >(
+    options: FunctionOptions<Args, Value, Self, Output> = {},
+  ): CacheDecorator<Args, Value, Output> {
+    const checked = checkFunctionOptions(options);
+    return <F extends AnyFunction>(
       fn: F,
       context?: ClassMethodDecoratorContext<never>,
-    ): Wrapped<F, Args, Value> => {
+    ): CachedOrMismatch<F, Args, Value, Output> => {
+      this.#state.assertOpen();
       const method = methodContext("cache a function", fn, context);
-      if (method !== undefined && !method.static && checked.this === undefined) {
+      const needsInstance = method !== undefined && !method.static;
+      if (needsInstance && checked.this === undefined) {
         throw new TypeError(
           `Cannot cache method ${String(method.name)}: an instance has no identity across ` +
             'runs; pass { this: "ignore" }, or { this: (instance) => what identifies it }',
         );
       }
-      const name = method === undefined ? fn.name : String(method.name);
-      const state = this.#store.state(checked.id ?? this.#store.claim(name, fn));
-      const calls = new Calls(this.#store, state, fn, checked, freshness);
+      if (isGenerator(fn)) {
+        throw new TypeError(
+          `Cannot cache ${fn.name || "the function"}: a generator gives its values one by one; ` +
+            "collect them in an async function, and cache that one",
+        );
+      }
+      const id = checked.id ?? this.#claim(fn, method?.name);
+      const own = this.#state.of(id);
+      if (this.#state.ids.isOfAnother(id, fn)) {
+        const error = new Error(
+          `the id is given to functions with different sources, which serve each other's results; ` +
+            "give each its own id, or the edited one a new version",
+        );
+        this.#state.report(error, "id", own);
+      }
+      const isShared = (checked.singleFlight ?? this.#singleFlight) !== false;
+      const calls = new Calls(this.#state, own, fn, checked, isShared);
       // The one place where the typed surface meets code that knows no types.
-      return withMethods(fn, calls, state.id) as Wrapped<F, Args, Value>;
+      return withMethods(fn, calls, needsInstance) as CachedOrMismatch<F, Args, Value, Output>;
     };
+  }
+
+  /** Takes the name of a function as its id. */
+  #claim(fn: AnyFunction, method: string | symbol | undefined): string {
+    if (method === undefined) return this.#state.ids.claim(fn);
+    throw new TypeError(
+      `Cannot cache method ${
+        String(method)
+      } by its name: other classes may have a method of that ` +
+        'name; pass { id: "Class.method" }',
+    );
   }
 
   /**
@@ -260,31 +207,37 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} If the store failed, or the cache is closed.
    */
   async read<Value = unknown>(key: string): Promise<CacheRead<Value>> {
-    this.#store.assertOpen();
+    this.#state.assertOpen();
     const name = directName("read", key);
-    await this.#direct.barrier;
-    let entry;
+    const { order, switches } = this.#state;
+    const direct = this.#direct;
+    const place = order.enter(direct.scope, name);
     try {
-      entry = await this.backend.get(DIRECT, name);
+      const before = order.before(direct.scope, place);
+      if (before !== undefined) await patiently(before, PATIENCE.callMs, place);
+      const found = this.backend.get(DIRECT, name);
+      const entry = found instanceof Promise
+        ? await patiently(found, PATIENCE.callMs, place)
+        : found;
       if (entry === undefined) return { hit: false };
       // Before its times are believed: they may be what is damaged.
-      const value = open(DIRECT, name, entry) as Value;
-      if (entry.expiresAt !== null && Date.now() >= entry.expiresAt) {
-        return { hit: false };
-      }
-      return {
-        hit: true,
-        value,
-        storedAt: entry.storedAt,
-        expiresAt: entry.expiresAt,
-      };
+      const value = this.#open<Value>(name, entry);
+      const { storedAt, expiresAt } = entry;
+      const isOver = expiresAt !== null && Date.now() >= expiresAt && !switches.cacheOnly;
+      if (isOver || !direct.trusts(name)) return { hit: false };
+      return { hit: true, value, storedAt, expiresAt };
     } catch (error) {
-      if (!(error instanceof DamagedEntryError)) {
-        throw this.#store.wrap("read", error);
-      }
-      this.#store.report(error, "damaged", this.#direct, key);
+      if (!(error instanceof DamagedEntryError)) throw this.#state.wrap("read", error);
+      this.#state.report(error, "damaged", direct, key);
       return { hit: false };
+    } finally {
+      order.leave(place);
     }
+  }
+
+  #open<Value>(name: string, entry: StoredEntry): Value {
+    // The caller says what it stored; nothing can check it.
+    return open(DIRECT, name, entry) as Value;
   }
 
   /**
@@ -297,22 +250,15 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} If the store failed, or the cache is closed.
    */
   async set(key: string, value: unknown, options: { readonly ttl?: Duration } = {}): Promise<void> {
-    this.#store.assertOpen();
-    refuseUnknownOptions("set a value", options, ["ttl"]);
+    const action = "set a value";
+    const { ttl = Infinity } = check(action, options, { ttl: duration });
     const name = directName("set", key);
-    const ttl = options.ttl === undefined
-      ? Infinity
-      : parseDuration("set a value", "ttl", options.ttl);
     const storedAt = Date.now();
     const expiresAt = ttl === Infinity ? null : storedAt + ttl;
-    const entry = seal(DIRECT, name, encode(value), {
-      storedAt,
-      expiresAt,
-      staleUntil: expiresAt,
-      durationMs: 0,
-    });
-    await this.#direct.barrier;
-    await this.#store.guard("write", () => this.backend.set(DIRECT, name, entry));
+    const times = { storedAt, expiresAt, staleUntil: expiresAt, durationMs: 0 };
+    const entry = seal(DIRECT, name, encode(value), times);
+    const target = { state: this.#direct, key: name };
+    await this.#state.change(target, "write", () => this.backend.set(DIRECT, name, entry));
   }
 
   /**
@@ -322,9 +268,9 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} If the store, or any tier of it, failed.
    */
   async delete(key: string): Promise<void> {
-    this.#store.assertOpen();
     const name = directName("delete", key);
-    await this.#store.guard("delete", () => this.backend.delete(DIRECT, name));
+    const target = { state: this.#direct, key: name };
+    await this.#state.change(target, "delete", () => this.backend.delete(DIRECT, name));
   }
 
   /**
@@ -335,9 +281,9 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
    */
   async bust(id: string): Promise<void> {
-    checkId("bust", id);
-    const state = this.#store.state(id);
-    await this.#store.bust([state], undefined, () => this.backend.deleteId(state.name));
+    checkValue("bust a function", "id", id, text);
+    const state = this.#state.of(id);
+    await this.#state.change({ state }, "delete", () => this.backend.deleteId(state.name));
   }
 
   /**
@@ -346,7 +292,7 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
    */
   async bustAll(): Promise<void> {
-    await this.#store.bust(this.#store.states(), undefined, () => this.backend.clear());
+    await this.#state.change({ state: undefined }, "delete", () => this.backend.clear());
   }
 
   /**
@@ -357,8 +303,8 @@ export class Cache implements AsyncDisposable {
    * @throws {PanzaError} While it is read, if the store failed or the cache is closed.
    */
   async *entries(options: { readonly id?: string } = {}): AsyncIterableIterator<EntryInfo> {
-    this.#store.assertOpen();
-    const id = idOf("list entries", options);
+    this.#state.assertOpen();
+    const { id } = check("list entries", options, { id: string });
     try {
       const listed = this.backend.entries(id === undefined ? undefined : escapeName(id));
       for await (const entry of listed) {
@@ -369,7 +315,7 @@ export class Cache implements AsyncDisposable {
         };
       }
     } catch (error) {
-      throw this.#store.wrap("list", error);
+      throw this.#state.wrap("list", error);
     }
   }
 
@@ -394,10 +340,16 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   async prune(options: PruneOptions): Promise<Pruned> {
-    this.#store.assertOpen();
+    this.#state.assertOpen();
     const rule = pruneRule(options, Date.now());
     const { backend } = this;
-    return await this.#store.guard("prune", () => backend.prune?.(rule) ?? prune(backend, rule));
+    const { cacheOnly } = this.#state.switches;
+    if (cacheOnly) throw new CacheOnlyError("", "");
+    try {
+      return await (backend.prune?.(rule) ?? prune(backend, rule));
+    } catch (error) {
+      throw this.#state.wrap("prune", error);
+    }
   }
 
   /**
@@ -406,8 +358,8 @@ export class Cache implements AsyncDisposable {
    * @param options `{ id }` counts one function only.
    * @returns Hits, misses, shared and stale calls, errors, bytes and time saved.
    */
-  stats(options: { readonly id?: string } = {}): Stats {
-    return this.#store.stats(idOf("count calls", options));
+  stats(options: { readonly id?: string } = {}): CacheStats {
+    return this.#state.stats(check("count calls", options, { id: string }).id);
   }
 
   /**
@@ -415,7 +367,7 @@ export class Cache implements AsyncDisposable {
    * afterwards every call rejects with `CacheClosedError`.
    */
   async close(): Promise<void> {
-    await this.#store.close();
+    await this.#state.close();
   }
 
   /** `await using` closes the cache at the end of the block. */
@@ -424,66 +376,21 @@ export class Cache implements AsyncDisposable {
   }
 }
 
-/** Puts the function that is called, and its methods, in the place of the one it stands for. */
-function withMethods(fn: AsyncFunction, calls: Calls, id: string): unknown {
-  function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
-    return calls.call(this, args, ({ value }) => value);
-  }
-  dress(cached, fn);
-  // As a method of the function itself, or of a wrapper around it, `this` is no instance; a class
-  // is one, for its static methods.
-  const instance = (self: unknown): unknown =>
-    typeof self === "function" && Reflect.get(self, "key") === methods.key ? undefined : self;
-  const methods = {
-    id,
-    async readCache(this: unknown, ...args: unknown[]) {
-      return await calls.read(instance(this), args);
-    },
-    async bustCache(this: unknown, ...args: unknown[]) {
-      await calls.bust(instance(this), args);
-    },
-    async detail(this: unknown, ...args: unknown[]) {
-      return await calls.call(instance(this), args, (detail) => detail);
-    },
-    async key(this: unknown, ...args: unknown[]) {
-      return await calls.keyOf(instance(this), args, []);
-    },
-    map(this: unknown, inputs: Iterable<unknown> | AsyncIterable<unknown>, options: MapOptions) {
-      return new Batch(calls, instance(this), inputs, options);
-    },
-  };
-  for (const [name, value] of Object.entries(methods)) {
-    Object.defineProperty(cached, name, {
-      value,
-      enumerable: true,
-      configurable: true,
-    });
-  }
-  return cached;
-}
+/** Any text, the empty one too. */
+const string: Rule<string> = {
+  must: "a string",
+  read: (value) => typeof value === "string" ? value : undefined,
+};
 
 function directName(action: string, key: unknown): string {
-  if (typeof key !== "string") {
-    throw new TypeError(optionMessage(`${action} a direct key`, "key", "a string", key));
-  }
-  return key === "" ? EMPTY_KEY : escapeName(key);
+  const name = checkValue(`${action} a direct key`, "key", key, string);
+  return name === "" ? EMPTY_KEY : escapeName(name);
 }
 
 /** Backends take no empty key; a single backslash is what no other key is escaped to. */
 const EMPTY_KEY = "\\";
 
-/** The id that a listing or count is of, `""` for direct keys; `undefined` for all. */
-function idOf(action: string, options: { readonly id?: string }): string | undefined {
-  refuseUnknownOptions(action, options, ["id"]);
-  const { id } = options;
-  if (id !== undefined && typeof id !== "string") {
-    throw new TypeError(optionMessage(action, "id", "a string", id));
-  }
-  return id;
-}
-
-function checkId(action: string, id: unknown): void {
-  if (typeof id !== "string" || id === "") {
-    throw new TypeError(optionMessage(`${action} a function`, "id", "a non-empty string", id));
-  }
+/** Whether a function is a generator, async or not: what it returns is not a result. */
+function isGenerator(fn: AnyFunction): boolean {
+  return /^\[object (Async)?GeneratorFunction\]$/.test(Object.prototype.toString.call(fn));
 }

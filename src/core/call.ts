@@ -1,31 +1,25 @@
 /**
- * The way of one call: key, read, fly, run, write. The only place where this order is written.
+ * The way of one call: look, then join a run or begin one, in one turn.
  *
  * @module
  */
 
-import type { StoredEntry } from "../encoding/entry.ts";
-import { decode, encode, type Encoded } from "../encoding/codec.ts";
-import { open, seal } from "../encoding/entry.ts";
-import { processStart } from "../base/runtime.ts";
+import { abortReason, unlessAborted } from "../base/abort.ts";
 import { warn } from "../base/env.ts";
-import {
-  CacheOnlyError,
-  DamagedEntryError,
-  optionMessage,
-  ReentrantCallError,
-} from "../base/errors.ts";
-import { currentFlight, type Flight, runInFlight, waitsForItself } from "./flight.ts";
-import { canonicalArguments, canonicalValue, digest, keyText } from "../encoding/canonical.ts";
-import type { Freshness, FunctionOptions } from "./options.ts";
-import { callerSignals } from "../base/signals.ts";
-import type { FunctionState, Outcome, Store } from "./store.ts";
-import type { AsyncFunction } from "../base/wrap.ts";
+import { CacheClosedError, CacheOnlyError, ReentrantCallError } from "../base/errors.ts";
+import { PATIENCE, patiently } from "../base/patience.ts";
+import type { AnyFunction } from "../base/wrap.ts";
+import type { Maybe } from "../backend/contract.ts";
+import { canonicalArguments } from "../encoding/canonical.ts";
+import { type KeyedCall, Keys } from "./key.ts";
+import type { CheckedOptions } from "./options.ts";
+import { type Found, Reader } from "./read.ts";
+import { Flight, type Outcome, Run } from "./run.ts";
+import type { CacheState, FunctionState } from "./state.ts";
+import { type CallStatus, countCall, type Unstored } from "./stats.ts";
+import { finiteOrNull, Writer } from "./write.ts";
 
-/** How a call came to its value. */
-export type CallStatus = "hit" | "miss" | "shared" | "stale";
-
-/** What `detail` tells of a call. */
+/** A value and how a call got it. */
 export interface CallDetail<Value> {
   /** The value, owned by the caller. */
   readonly value: Value;
@@ -38,11 +32,13 @@ export interface CallDetail<Value> {
   readonly key: string;
   /** When the value was stored, in milliseconds since the Unix epoch; `null` if it was not. */
   readonly storedAt: number | null;
-  /** What the run took that made the value, in milliseconds. */
+  /** The work of the run that made the value, without its waits, in milliseconds. */
   readonly durationMs: number;
+  /** Why the value was not stored; absent when it was. */
+  readonly unstored?: Unstored;
 }
 
-/** What a look into the cache finds. */
+/** The answer of a lookup that never runs the function. */
 export type CacheRead<Value> =
   | {
     /** Something is stored. */
@@ -59,622 +55,369 @@ export type CacheRead<Value> =
     readonly hit: false;
   };
 
-/** What was asked for, once it is known which call it is. */
-export interface Asked {
-  readonly key: string;
-  readonly self: unknown;
-  readonly args: readonly unknown[];
-  /** Every AbortSignal among the arguments. */
-  readonly signals: readonly AbortSignal[];
+/** A lookup that began in this turn. */
+interface Looked {
+  readonly born: number;
+  readonly found: Maybe<Found | undefined>;
 }
 
-/** A stored entry, checked and decoded. */
-export interface Found {
-  readonly entry: StoredEntry;
-  readonly value: unknown;
-}
-
-/** What was found before a call: an entry, nothing (`undefined`), or nobody looked (`null`). */
-export type Known = Found | undefined | null;
+/** A debug line stays a line: longer arguments are cut. */
+const MAX_SHOWN = 500;
 
 /** The calls of one wrapped function. */
 export class Calls {
-  readonly #store: Store;
-  readonly #state: FunctionState;
-  readonly #fn: AsyncFunction;
-  readonly #options: FunctionOptions;
-  readonly #freshness: Freshness;
-  readonly #version: string | undefined;
-  readonly #singleFlight: boolean;
+  readonly state: CacheState;
+  readonly own: FunctionState;
+  readonly #fn: AnyFunction;
+  readonly #options: CheckedOptions;
+  readonly #isShared: boolean;
+  readonly keys: Keys;
+  readonly reader: Reader;
+  readonly #writer: Writer;
 
   constructor(
-    store: Store,
-    state: FunctionState,
-    fn: AsyncFunction,
-    options: FunctionOptions,
-    freshness: Freshness,
+    state: CacheState,
+    own: FunctionState,
+    fn: AnyFunction,
+    options: CheckedOptions,
+    isShared: boolean,
   ) {
-    this.#store = store;
-    this.#state = state;
+    this.state = state;
+    this.own = own;
     this.#fn = fn;
     this.#options = options;
-    this.#freshness = freshness;
-    this.#singleFlight = options.singleFlight !== false;
-    this.#version = options.version === undefined
-      ? undefined
-      : canonicalValue(options.version, "version");
-  }
-
-  /** The key of a call; `signals` receives every AbortSignal among the arguments. */
-  keyOf(self: unknown, args: readonly unknown[], signals: AbortSignal[]): string | Promise<string> {
-    const { hashFunc } = this.#options;
-    let text: string;
-    if (hashFunc === undefined) {
-      text = canonicalArguments(args, signals);
-    } else {
-      const identity: unknown = Reflect.apply(hashFunc, self, args);
-      const bare = this.#version === undefined && typeof this.#options.this !== "function";
-      if (typeof identity === "string" && bare && isUnmistakable(identity)) {
-        text = identity;
-      } else {
-        const json = canonicalValue(identity, "hashFunc(…)");
-        // A string is hashed as it is, so whatever else must look like no such string: 1 is not "1".
-        text = bare ? `${HASHED}${json}}` : json;
-      }
-      signals.push(...callerSignals(args));
-    }
-    return digest(
-      keyText({
-        text,
-        custom: hashFunc !== undefined,
-        self: this.#selfText(self),
-        version: this.#version,
-      }),
-    );
-  }
-
-  #selfText(self: unknown): string | undefined {
-    const identify = this.#options.this;
-    if (typeof identify !== "function") return undefined;
-    if (self === undefined) {
-      throw new TypeError(
-        optionMessage(
-          `find the key of ${this.#state.id}`,
-          "this",
-          "an instance: use fn.readCache.call(instance, …)",
-          self,
-        ),
-      );
-    }
-    return canonicalValue(identify(self), "this(…)");
-  }
-
-  /** Finds out which call it is. */
-  ask(self: unknown, args: readonly unknown[]): Asked | Promise<Asked> {
-    const signals: AbortSignal[] = [];
-    const key = this.keyOf(self, args, signals);
-    return typeof key === "string"
-      ? { key, self, args, signals }
-      : key.then((key) => ({ key, self, args, signals }));
+    this.#isShared = isShared;
+    this.keys = new Keys(own.id, options);
+    this.reader = new Reader(state, own, options);
+    this.#writer = new Writer(state, own, this.keys, this.reader, options);
   }
 
   /**
-   * Runs a call as its caller sees it.
+   * Makes a call as its caller sees it.
    *
-   * @param give What the caller gets of it; here, because one more async function would cost as
-   * much as the rest of the way.
+   * @param give Picks what the caller gets; here, because one more async function would cost as much
+   * as the rest of a hit.
    */
   async call<Given>(
     self: unknown,
     args: readonly unknown[],
     give: (detail: CallDetail<unknown>) => Given,
   ): Promise<Given> {
-    this.#store.assertOpen();
-    const pending = this.ask(self, args);
-    const asked = pending instanceof Promise ? await pending : pending;
-    const { key, signals } = asked;
-    const { flights, barrier } = this.#state;
+    this.state.assertOpen();
+    const asked = this.keys.ask(self, args);
+    const call = asked instanceof Promise ? await asked : asked;
+    const { order } = this.state;
+    if (!order.isQuiet(this.own.scope, call.key)) return give(await this.fly(call));
+    const born = order.now();
+    const found = this.reader.find(call.key, born);
     if (
-      !this.#singleFlight ||
-      signals.length > 0 ||
-      barrier !== undefined ||
-      flights.get(key) !== undefined
+      !(found instanceof Promise) && found !== undefined && this.reader.statusOf(found) === "hit"
     ) {
-      return give(await this.fly(asked, null));
+      return give(this.detail(call, "hit", found.entry, found.owned.take()));
     }
-    // The way of most calls, in as few steps as it takes: nobody else asks, and the store has it.
-    const flight = flights.begin(key, true);
-    let found: Found | undefined;
-    try {
-      // What `#look` does: an async function more costs 4 % of a hit with many in flight.
-      let entry: StoredEntry | undefined;
-      try {
-        entry = await this.#store.backend.get(this.#state.name, key);
-      } catch (error) {
-        this.#missed(error, key, undefined);
-      }
-      if (entry !== undefined) {
-        const accepted = this.accept(key, entry);
-        found = accepted instanceof Promise ? await accepted : accepted;
-      }
-      if (found !== undefined && this.statusOf(found) === "hit") {
-        const { storedAt, durationMs } = found.entry;
-        if (flight.shared) flight.land(resultOf(found, "hit").outcome);
-        flights.end(key, flight);
-        this.count("hit", durationMs, asked);
-        const { value } = found;
-        return give({ value, status: "hit", key, storedAt, durationMs });
-      }
-    } catch (error) {
-      flight.crash(error);
-      flights.end(key, flight);
-      throw error;
-    }
-    const detail = await this.#lead(asked, flight, found);
-    this.count(detail.status, detail.durationMs, asked);
-    return give(detail);
+    return give(await this.fly(call, { born, found }));
   }
 
   /** Looks without running. */
   async read(self: unknown, args: readonly unknown[]): Promise<CacheRead<unknown>> {
-    this.#store.assertOpen();
-    const { key, signals } = await this.ask(self, args);
-    while (this.#state.barrier !== undefined) await this.#state.barrier;
-    const found = await this.#look(key, signals[0]);
-    if (found === undefined || isPast(found.entry.expiresAt, 0)) {
-      return { hit: false };
+    this.state.assertOpen();
+    const call = await this.keys.ask(self, args);
+    const flight = this.#enter(call.key);
+    try {
+      const found = await this.#look(call, flight, undefined);
+      if (found === undefined || this.reader.statusOf(found) !== "hit") return { hit: false };
+      const expiresAt = finiteOrNull(this.reader.freshUntil(found.entry));
+      const value = await found.owned.take();
+      return { hit: true, value, storedAt: found.entry.storedAt, expiresAt };
+    } finally {
+      this.#leave(flight);
     }
-    const { storedAt, expiresAt } = found.entry;
-    return { hit: true, value: found.value, storedAt, expiresAt };
   }
 
-  /** Forgets one call, or all of them. */
+  /** Deletes the result of one call, or all of them. */
   async bust(self: unknown, args: readonly unknown[]): Promise<void> {
-    const { backend } = this.#store;
-    const { name } = this.#state;
+    const { backend } = this.state;
+    const { own } = this;
     if (args.length === 0) {
-      await this.#store.bust([this.#state], undefined, () => backend.deleteId(name));
-    } else {
-      // At once where it can be: a call right after this one must find the bust under way.
-      const asked = this.ask(self, args);
-      const { key } = asked instanceof Promise ? await asked : asked;
-      await this.#store.bust([this.#state], key, () => backend.delete(name, key));
+      await this.state.change({ state: own }, "delete", () => backend.deleteId(own.name));
+      return;
     }
+    // At once where it can be: a call right after this one must find the bust under way.
+    const asked = this.keys.ask(self, args);
+    const { key } = asked instanceof Promise ? await asked : asked;
+    await this.state.change({ state: own, key }, "delete", () => backend.delete(own.name, key));
   }
 
   /**
    * Brings a call to its value.
    *
-   * @param asked Which call it is.
-   * @param found What the caller has found already.
+   * @param looked A lookup that began in this turn.
    */
-  async fly(asked: Asked, found: Known): Promise<CallDetail<unknown>> {
-    this.#store.assertOpen();
-    const detail = await this.#join(asked, found);
-    this.count(detail.status, detail.durationMs, asked);
-    return detail;
-  }
-
-  /** Joins the flight of an equal call, or leads one. */
-  async #join(asked: Asked, found: Known): Promise<CallDetail<unknown>> {
-    const { flights } = this.#state;
-    while (true) {
-      // Not only the first one: what a flight finds during a bust, later calls must not share.
-      while (this.#state.barrier !== undefined) await this.#state.barrier;
-      const aborted = asked.signals.some((signal) => signal.aborted);
-      const flight = this.#singleFlight ? flights.get(asked.key) : undefined;
-      if (flight === undefined) {
-        // A call that is aborted already is no leader for others.
-        const joinable = this.#singleFlight && !aborted;
-        return await this.#lead(asked, flights.begin(asked.key, joinable), found);
-      }
-      for (const signal of asked.signals) signal.throwIfAborted();
-      const landing = await this.#follow(asked, flight);
-      if (!landing.landed) {
-        // What was read before may have been replaced since.
-        found = null;
-        continue;
-      }
-      const { encoded, status, storedAt, durationMs } = landing.outcome;
-      // What cannot be copied cannot be shared: each caller owns its result.
-      if (encoded === undefined) {
-        return await this.#lead(asked, flights.begin(asked.key, false), undefined);
-      }
-      return {
-        value: decode(encoded),
-        status: status === "miss" ? "shared" : status,
-        key: asked.key,
-        storedAt,
-        durationMs,
-      };
-    }
-  }
-
-  async #follow(asked: Asked, flight: Flight<Outcome>): ReturnType<Flight<Outcome>["wait"]> {
-    const self = currentFlight();
-    if (self === undefined) return await flight.wait(asked.signals);
-    if (waitsForItself(self, flight)) {
-      throw new ReentrantCallError(this.#state.id, asked.key);
-    }
-    self.waitFor(flight);
+  async fly(call: KeyedCall, looked?: Looked): Promise<CallDetail<unknown>> {
+    this.keys.own(call);
+    const flight = this.#enter(call.key);
     try {
-      return await flight.wait(asked.signals);
+      return await this.#settle(call, flight, looked, true) ??
+        await this.#lead(call, flight, undefined);
     } finally {
-      self.waitNoMore(flight);
+      this.#leave(flight);
     }
-  }
-
-  async #lead(asked: Asked, flight: Flight<Outcome>, found: Known): Promise<CallDetail<unknown>> {
-    const { key, signals } = asked;
-    const { flights } = this.#state;
-    const detach = (): void => flights.detach(key, flight);
-    const outer = currentFlight();
-    outer?.waitFor(flight);
-    try {
-      for (const signal of signals) signal.addEventListener("abort", detach);
-      const result = await this.#result(asked, flight, found);
-      // The copies are taken before the leader's caller can change the value.
-      if (flight.shared) flight.land(shareable(result));
-      const { status, storedAt, durationMs } = result.outcome;
-      return { value: result.value, status, key, storedAt, durationMs };
-    } catch (error) {
-      flight.crash(error);
-      throw error;
-    } finally {
-      flights.end(key, flight);
-      outer?.waitNoMore(flight);
-      for (const signal of signals) signal.removeEventListener("abort", detach);
-    }
-  }
-
-  /** The stored result or a new one. */
-  async #result(asked: Asked, flight: Flight<Outcome>, known: Known): Promise<Result> {
-    const { id } = this.#state;
-    const { cacheOnly, printMisses } = this.#store.switches;
-    const found = known === null ? await this.#look(asked.key, asked.signals[0]) : known;
-    const status = found && this.statusOf(found);
-    if (found !== undefined && status !== undefined) {
-      if (status === "stale") void this.renew(asked);
-      return resultOf(found, status);
-    }
-    if (cacheOnly) throw new CacheOnlyError(id, asked.key);
-    try {
-      if (this.#state.renewals.has(asked.key)) {
-        const renewed = await this.#renewed(asked, flight);
-        if (renewed !== undefined) return renewed;
-      }
-      if (printMisses) warn(`panza: miss ${id} ${asked.key}`);
-      return await this.#run(asked, flight);
-    } catch (error) {
-      if (
-        found === undefined ||
-        isPast(found.entry.expiresAt, this.#freshness.staleIfError) ||
-        asked.signals.some((signal) => signal.aborted)
-      ) {
-        throw error;
-      }
-      this.#store.report(error, "refresh", this.#state, asked.key);
-      return resultOf(found, "stale");
-    }
-  }
-
-  /** What a run comes to that renews this key already: past its windows, a call waits for it. */
-  async #renewed(asked: Asked, flight: Flight<Outcome>): Promise<Result | undefined> {
-    const renewal = this.#state.renewals.get(asked.key)?.flight;
-    if (renewal === undefined || renewal.outdated || !this.#singleFlight) {
-      return undefined;
-    }
-    // As part of the flight, so that a renewal that waits for itself is noticed.
-    const landing = await runInFlight(flight, () => this.#follow(asked, renewal));
-    if (!landing.landed) return undefined;
-    const { encoded } = landing.outcome;
-    if (encoded === undefined) return undefined;
-    return {
-      value: decode(encoded),
-      outcome: { ...landing.outcome, status: "shared" },
-    };
-  }
-
-  /** Runs the function and keeps what it returns. */
-  async #run(asked: Asked, flight: Flight<Outcome>): Promise<Result> {
-    const start = performance.now();
-    const value: unknown = await runInFlight(
-      flight,
-      () => Reflect.apply(this.#fn, asked.self, asked.args),
-    );
-    // Thousandths: the clock tells no more, and a short number stays readable in the store.
-    const durationMs = Math.round((performance.now() - start) * 1000) / 1000;
-    const kept = await this.#keep(asked, flight, value, durationMs);
-    return {
-      value,
-      outcome: {
-        status: "miss",
-        durationMs,
-        encoded: kept?.encoded,
-        storedAt: kept?.storedAt ?? null,
-      },
-    };
-  }
-
-  /** Stores a result, if it is to be stored and can be; never throws. */
-  async #keep(
-    asked: Asked,
-    flight: Flight<Outcome>,
-    value: unknown,
-    durationMs: number,
-  ): Promise<{ encoded: Encoded; storedAt: number | null } | undefined> {
-    const { shouldCache, schema } = this.#options;
-    const report = (error: unknown, kind: "refused" | "encode" | "write"): void =>
-      this.#store.report(error, kind, this.#state, asked.key);
-    let encoded: Encoded;
-    try {
-      if (shouldCache !== undefined && !shouldCache(value, ...asked.args)) {
-        return undefined;
-      }
-    } catch (error) {
-      report(error, "refused");
-      return undefined;
-    }
-    try {
-      encoded = encode(value);
-    } catch (error) {
-      report(error, "encode");
-      return undefined;
-    }
-    const unstored = { encoded, storedAt: null };
-    try {
-      const issues = schema === undefined ? undefined : await issuesOf(schema, value);
-      if (issues !== undefined) {
-        report(new TypeError("Cannot store the value: it fails the schema"), "refused");
-        return unstored;
-      }
-    } catch (error) {
-      report(error, "refused");
-      return unstored;
-    }
-    if (flight.outdated) return unstored;
-    const { ttl, staleWhileRevalidate, staleIfError } = this.#freshness;
-    const storedAt = Date.now();
-    const expiresAt = storedAt + ttl;
-    const staleUntil = expiresAt + Math.max(staleWhileRevalidate, staleIfError);
-    const entry = seal(this.#state.name, asked.key, encoded, {
-      storedAt,
-      expiresAt: finiteOrNull(expiresAt),
-      staleUntil: finiteOrNull(staleUntil),
-      durationMs,
-    });
-    try {
-      const storing = this.#store.backend.set(this.#state.name, asked.key, entry);
-      flight.storing = storing;
-      await storing;
-    } catch (error) {
-      report(this.#store.wrap("write", error), "write");
-      return unstored;
-    }
-    this.#state.counters.bytesWritten += encoded.data.length;
-    this.#state.changed(asked.key);
-    return { encoded, storedAt };
-  }
-
-  /** Renews a stale result while its callers go on with the old one: one run for each key. */
-  renew(asked: Asked): Promise<void> {
-    const { switches, isClosed } = this.#store;
-    if (switches.cacheOnly || isClosed) return Promise.resolve();
-    const { renewals, flights } = this.#state;
-    let renewal = renewals.get(asked.key);
-    if (renewal === undefined) {
-      const flight = flights.begin(asked.key, false);
-      renewal = { flight, ended: this.#renew(asked, flight) };
-      renewals.set(asked.key, renewal);
-      this.#store.inBackground(renewal.ended);
-    }
-    return renewal.ended;
-  }
-
-  async #renew(asked: Asked, flight: Flight<Outcome>): Promise<void> {
-    try {
-      const result = await this.#run(asked, flight);
-      if (flight.shared) flight.land(shareable(result));
-    } catch (error) {
-      flight.crash(error);
-      this.#store.report(error, "refresh", this.#state, asked.key);
-    } finally {
-      this.#state.flights.end(asked.key, flight);
-      this.#state.renewals.delete(asked.key);
-    }
-  }
-
-  /** What a found result can be served as; `undefined` when the function has to run. */
-  statusOf({ entry: { expiresAt } }: Found): "hit" | "stale" | undefined {
-    if (!isPast(expiresAt, 0)) return "hit";
-    const { staleWhileRevalidate, staleIfError } = this.#freshness;
-    if (!isPast(expiresAt, staleWhileRevalidate)) return "stale";
-    return this.#store.switches.cacheOnly && !isPast(expiresAt, staleIfError) ? "stale" : undefined;
-  }
-
-  /** Calls back with each key that was stored or is busted, until the returned function is called. */
-  watch(tell: (key: string | undefined) => void): () => void {
-    const { watchers } = this.#state;
-    watchers.add(tell);
-    return () => watchers.delete(tell);
-  }
-
-  /** What is stored and still counts, stale or not; trouble is reported and is a miss. */
-  async #look(key: string, signal: AbortSignal | undefined): Promise<Found | undefined> {
-    const { name } = this.#state;
-    let entry: StoredEntry | undefined;
-    try {
-      entry = await this.#store.backend.get(name, key, signal);
-    } catch (error) {
-      this.#missed(error, key, signal);
-      return undefined;
-    }
-    if (entry === undefined) return undefined;
-    const accepted = this.accept(key, entry);
-    return accepted instanceof Promise ? await accepted : accepted;
-  }
-
-  /** Tells that an entry could not be read. */
-  #missed(error: unknown, key: string, signal: AbortSignal | undefined): void {
-    // An abort is what the caller wanted, and no trouble of the store.
-    if (signal?.aborted === true) return;
-    const kind = error instanceof DamagedEntryError ? "damaged" : "read";
-    this.#store.report(this.#store.wrap("read", error), kind, this.#state, key);
   }
 
   /**
-   * Reads many keys at once; `undefined` after trouble, which is reported: one key that cannot be
-   * read says nothing about the others, so each is looked up alone then.
+   * Brings a call to its value without running the function.
    *
-   * @throws {CacheClosedError} After `close()`.
+   * @returns `undefined` when only a run of its own is left.
    */
-  async lookMany(
-    keys: readonly string[],
-    signal: AbortSignal | undefined,
-  ): Promise<readonly (StoredEntry | undefined)[] | undefined> {
-    this.#store.assertOpen();
-    while (this.#state.barrier !== undefined) await this.#state.barrier;
+  async join(call: KeyedCall): Promise<CallDetail<unknown> | undefined> {
+    const flight = this.#enter(call.key);
     try {
-      return await this.#store.backend.getMany(this.#state.name, keys, signal);
-    } catch (error) {
-      // Nobody asks any more: this is no trouble of the store.
-      this.#store.assertOpen();
-      signal?.throwIfAborted();
-      // One damaged entry is one miss: the others are worth another look.
-      if (error instanceof DamagedEntryError) {
-        return await this.#lookEach(keys, signal);
+      return await this.#settle(call, flight, undefined, false);
+    } finally {
+      this.#leave(flight);
+    }
+  }
+
+  /** Whether an equal call is running that others can join. */
+  isRunning(key: string): boolean {
+    const flight = this.own.flights.get(key);
+    return flight !== undefined && this.#joinable(flight) !== undefined;
+  }
+
+  /**
+   * The way of a call to its value; `undefined` if only a run of its own is left: because it may not
+   * begin one here, or the result that it waited for cannot be copied.
+   */
+  async #settle(
+    call: KeyedCall,
+    flight: Flight,
+    looked: Looked | undefined,
+    mayRun: boolean,
+  ): Promise<CallDetail<unknown> | undefined> {
+    const { order, switches } = this.state;
+    let found: Found | undefined;
+    // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
+    // changes all the time must not keep a call for ever.
+    for (let round = 0; round < 2; round++) {
+      const running = this.#joinable(flight);
+      if (running !== undefined && !running.isRefresh) return await this.#follow(call, running);
+      const born = order.now();
+      found = await this.#look(call, flight, round === 0 ? looked : undefined);
+      const status = found && this.reader.statusOf(found);
+      if (found !== undefined && status !== undefined) {
+        if (status === "stale") void this.refresh(call);
+        return this.detail(call, status, found.entry, await found.owned.take());
       }
-      this.#store.report(this.#store.wrap("read", error), "read", this.#state);
-      return undefined;
+      if (order.isUnchanged(flight.place, looked?.born ?? born)) break;
+      looked = undefined;
     }
+    if (switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
+    const running = this.#joinable(flight);
+    if (running !== undefined) return await this.#follow(call, running);
+    if (found !== undefined && this.own.pause.isOn && this.reader.isFallback(found)) {
+      return this.detail(call, "stale", found.entry, await found.owned.take());
+    }
+    return mayRun ? await this.#lead(call, flight, found) : undefined;
   }
 
-  /** Reads many keys one by one, each with its own trouble. */
-  async #lookEach(
-    keys: readonly string[],
-    signal: AbortSignal | undefined,
-  ): Promise<readonly (StoredEntry | undefined)[]> {
-    const entries: (StoredEntry | undefined)[] = [];
-    for (const key of keys) {
-      try {
-        entries.push(await this.#store.backend.get(this.#state.name, key, signal));
-      } catch (error) {
-        this.#store.assertOpen();
-        signal?.throwIfAborted();
-        this.#missed(error, key, signal);
-        entries.push(undefined);
-      }
-    }
-    return entries;
+  /** The run of a flight that a call may join. */
+  #joinable(flight: Flight): Run | undefined {
+    const { run } = flight;
+    if (run === undefined || run.isAborted || !this.#isShared) return undefined;
+    return this.state.order.isCurrent(flight.place, run.born) ? run : undefined;
   }
 
-  /** Checks and decodes an entry; `undefined` when it does not count. */
-  accept(key: string, entry: StoredEntry): Found | undefined | Promise<Found | undefined> {
-    const { id, name } = this.#state;
-    let value: unknown;
-    try {
-      value = open(name, key, entry);
-    } catch (cause) {
-      const error = cause instanceof DamagedEntryError
-        ? cause
-        : new DamagedEntryError("it is no entry", id, key, { cause });
-      this.#store.report(error, "damaged", this.#state, key);
-      return undefined;
-    }
-    if (this.#store.switches.busts(id) && entry.storedAt < processStart()) {
-      return undefined;
-    }
-    this.#state.counters.bytesRead += entry.data.length;
-    const found = { entry, value };
-    const { schema } = this.#options;
-    return schema === undefined ? found : this.#conforming(schema, key, found);
-  }
-
-  async #conforming(
-    schema: NonNullable<FunctionOptions["schema"]>,
-    key: string,
-    found: Found,
+  /** Looks, together with equal calls; `undefined` for what a bust has reached since. */
+  async #look(
+    call: KeyedCall,
+    flight: Flight,
+    looked: Looked | undefined,
   ): Promise<Found | undefined> {
+    const { order } = this.state;
+    const { place } = flight;
+    if (looked !== undefined && !(looked.found instanceof Promise)) return looked.found;
+    if (flight.lookup === undefined || !order.isUnchanged(place, flight.lookup.born)) {
+      const lookup = {
+        born: looked?.born ?? order.now(),
+        found: looked?.found ?? this.#lookAfterChanges(flight),
+      };
+      flight.lookup = { born: lookup.born, found: Promise.resolve(lookup.found) };
+    }
+    const { lookup } = flight;
+    const found = await unlessAborted(lookup.found, call.signals);
+    if (flight.lookup === lookup) flight.lookup = undefined;
+    return order.isCurrent(place, lookup.born) ? found : undefined;
+  }
+
+  /** Looks once the changes that were asked for before are done. */
+  async #lookAfterChanges({ place }: Flight): Promise<Found | undefined> {
+    const { order } = this.state;
+    const born = order.now();
+    const before = order.before(this.own.scope, place);
+    if (before !== undefined) {
+      try {
+        await patiently(before, PATIENCE.callMs, place);
+      } catch {
+        // A change that takes this long is not waited for; what it replaces does not count.
+        return undefined;
+      }
+    }
+    return await this.reader.find(place.key, born, place);
+  }
+
+  /** Waits for a run; `undefined` when its result cannot be copied and somebody else has it. */
+  async #follow(
+    call: KeyedCall,
+    run: Run,
+    status?: "miss",
+  ): Promise<CallDetail<unknown> | undefined> {
+    if (run.passage.isOnStack) throw new ReentrantCallError(this.own.id, call.key);
+    assertNotAborted(call);
+    if (call.watch !== undefined) run.watchers.add(call.watch);
     try {
-      return (await issuesOf(schema, found.value)) === undefined ? found : undefined;
-    } catch (error) {
-      this.#store.report(error, "refused", this.#state, key);
-      return undefined;
+      const outcome = await run.wait(call.signals);
+      if (!outcome.owned.isLeft) return undefined;
+      const value = await outcome.owned.take();
+      const how = outcome.status === "miss" ? status ?? "shared" : outcome.status;
+      return this.detail(call, how, outcome, value, outcome.unstored);
+    } finally {
+      if (call.watch !== undefined) run.watchers.delete(call.watch);
     }
   }
 
-  /** Tells that `onProgress` threw: a batch goes on without it. */
-  reportProgress(error: unknown): void {
-    this.#store.report(error, "progress", this.#state);
+  /** Begins a run and waits for it. */
+  async #lead(
+    call: KeyedCall,
+    flight: Flight,
+    fallback: Found | undefined,
+  ): Promise<CallDetail<unknown>> {
+    if (this.state.isClosed) throw new CacheClosedError();
+    assertNotAborted(call);
+    if (this.state.switches.printMisses) warn(`panza: miss ${this.own.id} ${call.key}`);
+    const run = this.#begin(call, flight, false, fallback);
+    return await this.#follow(call, run, "miss") ?? await this.#lead(call, flight, undefined);
   }
 
-  /** Counts how a call came to its value, and prints it if asked to. */
-  count(status: CallStatus, durationMs: number, asked: Asked): void {
-    const { counters } = this.#state;
-    if (status === "hit") counters.hits++;
-    else if (status === "miss") counters.misses++;
-    else if (status === "shared") counters.shared++;
-    else counters.stale++;
-    if (status !== "miss") counters.savedMs += durationMs;
-    if (this.#options.debug === true) this.#print(status, asked);
+  /**
+   * Refreshes a stale result while its callers go on with the old one: one run for each key.
+   *
+   * @returns Resolves when the refresh has ended; at once when there is none.
+   */
+  refresh(call: KeyedCall): Promise<unknown> {
+    const { isClosed, switches, order } = this.state;
+    const flight = this.#enter(call.key);
+    try {
+      let { run } = flight;
+      if (run === undefined || run.isAborted || !order.isCurrent(flight.place, run.born)) {
+        if (isClosed || switches.cacheOnly || this.own.pause.isOn) return Promise.resolve();
+        run = this.#begin(call, flight, true, undefined);
+      }
+      return run.settled.catch(() => {});
+    } finally {
+      this.#leave(flight);
+    }
   }
 
-  #print(status: CallStatus, { key, args }: Asked): void {
+  #begin(call: KeyedCall, flight: Flight, isRefresh: boolean, fallback: Found | undefined): Run {
+    const { runs, order } = this.state;
+    const controller = call.controller ?? new AbortController();
+    // One run, one signal: whoever leads another one with this call gives it its own.
+    call.controller = undefined;
+    const run = new Run(this.own.id, order.now(), isRefresh, controller, () => this.state.isClosed);
+    runs.add(run);
+    flight.users++;
+    // A run that others may still join keeps its place.
+    if (flight.run === undefined || this.#joinable(flight) === undefined) flight.run = run;
+    run.begin(async () => {
+      try {
+        return await this.#run(call, run, flight, fallback);
+      } finally {
+        runs.delete(run);
+        if (flight.run === run) flight.run = undefined;
+        this.#leave(flight);
+      }
+    });
+    return run;
+  }
+
+  async #run(
+    call: KeyedCall,
+    run: Run,
+    flight: Flight,
+    fallback: Found | undefined,
+  ): Promise<Outcome> {
+    try {
+      let result: unknown;
+      try {
+        result = await run.passage.enter(() => Reflect.apply(this.#fn, call.self, call.args));
+      } catch (error) {
+        run.returned(false);
+        throw error;
+      }
+      run.returned(true);
+      const outcome = await this.#writer.keep(call, run, flight.place, result);
+      this.own.pause.end();
+      return outcome;
+    } catch (error) {
+      this.own.counters.failed++;
+      const isStandIn = fallback !== undefined && !run.isAborted &&
+        this.state.order.isCurrent(flight.place, fallback.born) && this.reader.isFallback(fallback);
+      if (run.isRefresh || isStandIn) {
+        this.own.pause.begin();
+        this.state.report(error, "refresh", this.own, call.key);
+      }
+      if (!isStandIn) throw error;
+      const { storedAt, durationMs } = fallback.entry;
+      return { owned: fallback.owned, status: "stale", storedAt, durationMs };
+    }
+  }
+
+  /** Takes hold of a key; `#leave` gives it back. */
+  #enter(key: string): Flight {
+    const { flights, scope } = this.own;
+    let flight = flights.get(key);
+    if (flight === undefined) {
+      flight = new Flight(this.state.order.enter(scope, key));
+      flights.set(key, flight);
+    }
+    flight.users++;
+    return flight;
+  }
+
+  #leave(flight: Flight): void {
+    if (--flight.users > 0) return;
+    this.own.flights.delete(flight.place.key);
+    this.state.order.leave(flight.place);
+  }
+
+  /** Counts how a call got its value, prints it if asked to, and puts it together. */
+  detail(
+    call: KeyedCall,
+    status: CallStatus,
+    { storedAt, durationMs }: { readonly storedAt: number | null; readonly durationMs: number },
+    value: unknown,
+    unstored?: Unstored,
+  ): CallDetail<unknown> {
+    countCall(this.own.counters, status, durationMs);
+    if (this.#options.debug === true) this.#print(status, call);
+    const { key } = call;
+    const detail = { value, status, key, storedAt, durationMs };
+    return unstored === undefined ? detail : { ...detail, unstored };
+  }
+
+  #print(status: CallStatus, { key, given }: KeyedCall): void {
     let text: string;
     try {
-      text = canonicalArguments(args, []);
+      text = canonicalArguments(given, []);
     } catch {
       text = "arguments that cannot be shown";
     }
     const shown = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
-    warn(`panza: ${status} ${this.#state.id} ${key} ${shown}`);
+    warn(`panza: ${status} ${this.own.id} ${key} ${shown}`);
   }
 }
 
-/** A debug line stays a line: longer arguments are cut. */
-const MAX_SHOWN = 500;
-
-/** A value with what others need to know of it. */
-interface Result {
-  readonly value: unknown;
-  readonly outcome: Outcome;
-}
-
-function resultOf({ entry, value }: Found, status: "hit" | "stale"): Result {
-  const { storedAt, durationMs } = entry;
-  return { value, outcome: { status, encoded: entry, storedAt, durationMs } };
-}
-
-/** The outcome with a copy of the value, also where it was not to be stored. */
-function shareable({ value, outcome }: Result): Outcome {
-  if (outcome.encoded !== undefined) return outcome;
-  try {
-    return { ...outcome, encoded: encode(value) };
-  } catch {
-    return outcome;
-  }
-}
-
-/** Whether a time has passed for longer than `grace` milliseconds; `null` never passes. */
-export function isPast(time: number | null, grace: number): boolean {
-  return time !== null && Date.now() >= time + grace;
-}
-
-function finiteOrNull(time: number): number | null {
-  return Number.isFinite(time) ? time : null;
-}
-
-async function issuesOf(
-  schema: NonNullable<FunctionOptions["schema"]>,
-  value: unknown,
-): Promise<readonly unknown[] | undefined> {
-  return (await schema["~standard"].validate(value)).issues;
-}
-
-/** How the text begins of what `hashFunc` made and is not hashed as it is. */
-const HASHED = '{"hash":';
-
-/** Whether a string can be hashed as it is and be taken for no other value. */
-function isUnmistakable(text: string): boolean {
-  return text.isWellFormed() && !text.startsWith(HASHED);
+function assertNotAborted({ signals }: KeyedCall): void {
+  const aborted = signals.find((signal) => signal.aborted);
+  if (aborted !== undefined) throw abortReason(aborted);
 }

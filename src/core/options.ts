@@ -4,29 +4,62 @@
  * @module
  */
 
-import { type Duration, parseDuration } from "../base/duration.ts";
-import { optionMessage, type PanzaError, refuseUnknownOptions } from "../base/errors.ts";
+import {
+  abortSignal,
+  array,
+  boolean,
+  check,
+  count,
+  fn,
+  oneOf,
+  type Rule,
+  text,
+} from "../base/check.ts";
+import { type Duration, duration } from "../base/duration.ts";
+import type { PanzaError } from "../base/errors.ts";
 
 /**
  * The part of Standard Schema v1 (https://standardschema.dev) that a cache needs: zod, valibot,
  * arktype and others implement it.
+ *
+ * @typeParam Output What the schema makes of a value.
  */
-export interface Schema<Value = unknown> {
+export interface StandardSchema<Output = unknown> {
   /** The entry point that the standard defines. */
   readonly "~standard": {
     /** The version of the standard. */
     readonly version: 1;
     /** Who implements it. */
     readonly vendor: string;
-    /** Checks a value: `issues` are what is wrong with it. */
-    readonly validate: (
-      value: unknown,
-    ) =>
-      | { readonly issues?: readonly unknown[] | undefined }
-      | Promise<{ readonly issues?: readonly unknown[] | undefined }>;
+    /** Checks a value: what the schema makes of it, or `issues`, which are what is wrong with it. */
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
     /** Types alone; never present at run time. */
-    readonly types?: { readonly input: unknown; readonly output: Value } | undefined;
+    readonly types?: { readonly input: unknown; readonly output: Output } | undefined;
   };
+}
+
+/** What a schema says of a value. */
+export type SchemaResult<Output> =
+  | {
+    /** What the schema makes of the value. */
+    readonly value: Output;
+    /** Absent: nothing is wrong. */
+    readonly issues?: undefined;
+  }
+  | {
+    /** What is wrong with the value. */
+    readonly issues: readonly unknown[];
+  };
+
+/**
+ * Turns results of one's own types into values that can be stored, and back; both at once, not as
+ * promises. A `z.codec` of zod is one.
+ */
+export interface ValueCodec<Value = unknown, Stored = unknown> {
+  /** Makes something that can be stored of a result. */
+  readonly encode: (value: Value) => Stored;
+  /** Makes a result of what was stored. */
+  readonly decode: (stored: Stored) => Value;
 }
 
 /** Options of `cache.cache(options)(fn)`. */
@@ -34,9 +67,11 @@ export interface FunctionOptions<
   Args extends readonly unknown[] = readonly unknown[],
   Value = unknown,
   Self = unknown,
+  Output = unknown,
 > {
   /**
-   * Names the function in the store, across runs and machines: any non-empty string.
+   * Names the function in the store, across runs and machines: any non-empty string. Bundlers
+   * rename functions, so give one to whatever is bundled.
    *
    * @default {the name of the function or method}
    */
@@ -73,16 +108,26 @@ export interface FunctionOptions<
    * @default {never}
    */
   readonly staleIfError?: Duration;
-  /** Whether a result is worth keeping: false returns it and stores nothing. */
-  readonly shouldCache?: (value: Value, ...args: Args) => boolean;
-  /** Checked before a store and after a read; a stored value that fails it is a miss. */
-  readonly schema?: Schema<Value>;
   /**
-   * Whether concurrent equal calls share one run.
-   *
-   * @default {true}
+   * Whether a result is worth keeping: false, or a promise of it, returns the result and stores
+   * nothing. It sees the arguments as they were at the call.
    */
-  readonly singleFlight?: boolean;
+  readonly shouldCache?: (value: Value, ...args: Args) => boolean | Promise<boolean>;
+  /**
+   * Guards the result: callers get what the schema makes of it, and a `SchemaError` where it fails.
+   * The result itself is stored, and guarded again when it is read; one that fails is a miss.
+   */
+  readonly schema?: StandardSchema<Output>;
+  /** Makes results of one's own types storable. */
+  // deno-lint-ignore no-explicit-any -- what is stored is the codec's own affair
+  readonly codec?: ValueCodec<any, any>;
+  /**
+   * Whether concurrent equal calls share one run in this process (`"process"`), or each runs
+   * (`false`).
+   *
+   * @default {that of the cache, "process" when unset}
+   */
+  readonly singleFlight?: SingleFlight;
   /**
    * Prints each call with its status, key and arguments to stderr.
    *
@@ -91,7 +136,10 @@ export interface FunctionOptions<
   readonly debug?: boolean;
 }
 
-/** What went wrong while the function's caller got its result all the same. */
+/** Which equal calls share one run: those of this process, or none. */
+export type SingleFlight = "process" | false;
+
+/** What failed while the function's caller got its result all the same. */
 export type ErrorKind =
   /** The store could not be read; the function ran. */
   | "read"
@@ -101,13 +149,17 @@ export type ErrorKind =
   | "damaged"
   /** The result cannot be stored; it was returned. */
   | "encode"
-  /** `shouldCache` threw, or the result fails the schema; it was returned and not stored. */
+  /** `shouldCache` failed, or the store holds an entry that must stay; the result was returned. */
   | "refused"
+  /** The arguments changed while the function ran; the result was returned and not stored. */
+  | "arguments"
+  /** One given id is used for functions with different sources. */
+  | "id"
   /** A run failed; a stale result was served instead. */
   | "refresh"
-  /** `onProgress` threw; the batch went on. */
+  /** `onProgress` or `count` threw, or a batch was never run. */
   | "progress"
-  /** The backend tells of trouble by itself, such as a damaged file that was moved aside. */
+  /** An error that the backend reports by itself, such as a damaged file. */
   | "backend";
 
 /** Where it went wrong. */
@@ -151,21 +203,32 @@ export interface CacheOptions {
    * @default {values are stored as they are}
    */
   readonly encrypt?: EncryptionKey | readonly EncryptionKey[];
+  /**
+   * Whether concurrent equal calls share one run, for functions that do not say.
+   *
+   * @default {"process"}
+   */
+  readonly singleFlight?: SingleFlight;
 }
 
-const CACHE_OPTIONS: readonly (keyof CacheOptions)[] = ["onError", "encrypt"];
+const singleFlight: Rule<SingleFlight> = oneOf<"process" | false>("process", false);
+
+const CACHE_RULES = {
+  onError: fn,
+  // Checked by what encrypts, which never prints what is not a key.
+  encrypt: { must: "a CryptoKey", read: (value: unknown): unknown => value } satisfies Rule<
+    unknown
+  >,
+  singleFlight,
+};
 
 /** Checks the options that every cache takes. */
-export function checkCacheOptions(action: string, options: CacheOptions): void {
-  refuseUnknownOptions(action, options, CACHE_OPTIONS);
-  const { onError } = options;
-  if (onError !== undefined && typeof onError !== "function") {
-    throw new TypeError(optionMessage(action, "onError", "a function", onError));
-  }
+export function checkCacheOptions(action: string, options: unknown): void {
+  check(action, options, CACHE_RULES);
 }
 
 /**
- * Tells the options of a backend from those that every cache takes.
+ * Parts the options of a backend from those that every cache takes.
  *
  * @param action What cannot be done if one is unknown, as a verb phrase.
  * @param options Both together.
@@ -178,30 +241,83 @@ export function splitCacheOptions<Own extends object>(
   options: Own & CacheOptions,
   own: readonly (keyof Own & string)[],
 ): [Own, CacheOptions] {
-  refuseUnknownOptions(action, options, [...own, ...CACHE_OPTIONS]);
-  const { onError, encrypt, ...rest } = options;
-  const shared = {
-    ...(onError !== undefined && { onError }),
-    // Kept even if it is undefined: a key that went missing is no wish for plain values.
-    ...("encrypt" in options && { encrypt }),
-  };
-  // What is left has the type of what was taken apart; the language cannot say so.
-  return [rest as unknown as Own, shared as CacheOptions];
+  const anything: Rule<unknown> = { must: "set", read: (value) => value ?? null };
+  check(action, options, {
+    ...Object.fromEntries(own.map((name) => [name, anything])),
+    ...CACHE_RULES,
+  });
+  const shared: Record<string, unknown> = {};
+  const rest: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(options)) {
+    // `encrypt: undefined` must be refused, not read as "not encrypted": it is handed on.
+    (name in CACHE_RULES ? shared : rest)[name] = value;
+  }
+  // The names decide the types; the language cannot say so.
+  return [rest as Own, shared as CacheOptions];
 }
 
-const FUNCTION_OPTIONS: readonly string[] = [
-  "id",
-  "hashFunc",
-  "this",
-  "version",
-  "ttl",
-  "staleWhileRevalidate",
-  "staleIfError",
-  "shouldCache",
-  "schema",
-  "singleFlight",
-  "debug",
-];
+const version: Rule<string | number> = {
+  must: "a string or a finite number",
+  read: (value) =>
+    typeof value === "string" || Number.isFinite(value) ? value as string : undefined,
+};
+
+const thisRule: Rule<"ignore" | ((self: unknown) => unknown)> = {
+  must: '"ignore" or a function from the instance to what identifies it',
+  read: (value) =>
+    value === "ignore" || typeof value === "function"
+      ? value as "ignore" | ((self: unknown) => unknown)
+      : undefined,
+};
+
+/** An object whose member is a function. */
+function objectWith<Shape>(must: string, ...path: readonly (readonly string[])[]): Rule<Shape> {
+  const follow = (value: unknown, names: readonly string[]): unknown =>
+    names.reduce((at: unknown, name) => Object(at)[name], value);
+  return {
+    must,
+    read: (value) =>
+      path.every((names) => typeof follow(value, names) === "function")
+        ? value as Shape
+        : undefined,
+  };
+}
+
+/** A Standard Schema. */
+export const schemaRule: Rule<StandardSchema> = objectWith("a Standard Schema", [
+  "~standard",
+  "validate",
+]);
+
+const FUNCTION_RULES = {
+  id: text,
+  hashFunc: fn as Rule<(...args: readonly unknown[]) => unknown>,
+  this: thisRule,
+  version,
+  ttl: duration,
+  staleWhileRevalidate: duration,
+  staleIfError: duration,
+  shouldCache: fn as Rule<(value: unknown, ...args: readonly unknown[]) => unknown>,
+  schema: schemaRule,
+  codec: objectWith<ValueCodec>("an object with encode(value) and decode(stored)", ["encode"], [
+    "decode",
+  ]),
+  singleFlight,
+  debug: boolean,
+};
+
+/** Options of a function, checked: durations in milliseconds. */
+export interface CheckedOptions extends Freshness {
+  readonly id: string | undefined;
+  readonly hashFunc: ((...args: readonly unknown[]) => unknown) | undefined;
+  readonly this: "ignore" | ((self: unknown) => unknown) | undefined;
+  readonly version: string | number | undefined;
+  readonly shouldCache: ((value: unknown, ...args: readonly unknown[]) => unknown) | undefined;
+  readonly schema: StandardSchema | undefined;
+  readonly codec: ValueCodec | undefined;
+  readonly singleFlight: SingleFlight | undefined;
+  readonly debug: boolean | undefined;
+}
 
 /** Durations in milliseconds. */
 export interface Freshness {
@@ -213,43 +329,44 @@ export interface Freshness {
   readonly staleIfError: number;
 }
 
-/** Checks every option of a cached function, by name, before anything runs. */
-export function checkFunctionOptions(options: FunctionOptions): Freshness {
+/**
+ * Checks every option of a cached function, by name, before anything runs.
+ *
+ * @throws {TypeError} If one is unknown or of the wrong kind.
+ * @throws {RangeError} If a duration is not above zero.
+ */
+export function checkFunctionOptions(options: unknown): CheckedOptions {
   const action = "cache a function";
-  refuseUnknownOptions(action, options, FUNCTION_OPTIONS);
-  const check = (name: string, fits: boolean, rule: string): void => {
-    const value: unknown = Reflect.get(options, name);
-    if (value !== undefined && !fits) {
-      throw new TypeError(optionMessage(action, name, rule, value));
-    }
-  };
-  const { id, version, schema } = options;
-  check("id", typeof id === "string" && id !== "", "a non-empty string");
-  check("hashFunc", typeof options.hashFunc === "function", "a function");
-  check(
-    "this",
-    options.this === "ignore" || typeof options.this === "function",
-    '"ignore" or a function from the instance to what identifies it',
-  );
-  check(
-    "version",
-    typeof version === "string" || Number.isFinite(version),
-    "a string or a finite number",
-  );
-  check("shouldCache", typeof options.shouldCache === "function", "a function");
-  check("schema", typeof schema?.["~standard"]?.validate === "function", "a Standard Schema");
-  check("singleFlight", typeof options.singleFlight === "boolean", "a boolean");
-  check("debug", typeof options.debug === "boolean", "a boolean");
-  const duration = (name: string, unset: number): number => {
-    const value: unknown = Reflect.get(options, name);
-    return value === undefined ? unset : parseDuration(action, name, value);
-  };
-  for (const name of ["staleWhileRevalidate", "staleIfError"]) {
-    check(name, options.ttl !== undefined, "used together with ttl");
+  if (typeof options === "function") {
+    throw new TypeError(
+      "Cannot cache a function: cache.cache takes options first; call cache.cache(options)(fn)",
+    );
+  }
+  const checked = check(action, options, FUNCTION_RULES);
+  const { ttl, staleWhileRevalidate, staleIfError } = checked;
+  if (ttl === undefined && (staleWhileRevalidate ?? staleIfError) !== undefined) {
+    throw new TypeError(
+      `Cannot ${action}: staleWhileRevalidate and staleIfError count from the end of ttl; pass a ttl`,
+    );
   }
   return {
-    ttl: duration("ttl", Infinity),
-    staleWhileRevalidate: duration("staleWhileRevalidate", 0),
-    staleIfError: duration("staleIfError", 0),
+    ...checked,
+    ttl: ttl ?? Infinity,
+    staleWhileRevalidate: staleWhileRevalidate ?? 0,
+    staleIfError: staleIfError ?? 0,
   };
+}
+
+const MAP_RULES = {
+  concurrency: { ...count({ infinity: true }), isRequired: true },
+  ordered: boolean,
+  signal: abortSignal,
+  onProgress: fn,
+  args: array,
+  count: fn,
+} as const;
+
+/** Checks the options of a batch. */
+export function checkMapOptions(options: unknown): void {
+  check("map a function over inputs", options, MAP_RULES);
 }

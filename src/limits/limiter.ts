@@ -7,7 +7,7 @@
 
 import { optionMessage, QueueFullError, refuseUnknownOptions } from "../base/errors.ts";
 import { callerSignals } from "../base/signals.ts";
-import { type AsyncFunction, dress, methodContext } from "../base/wrap.ts";
+import { type AsyncFunction, impersonate, methodContext } from "../base/wrap.ts";
 
 /** What every limit may be told. */
 export interface LimiterOptions {
@@ -179,7 +179,7 @@ export class Limiter<Kind extends Lane> {
     ): Wrapped;
     function wrap(fn: AsyncFunction, context?: unknown): AsyncFunction {
       methodContext(action, fn, context);
-      return dress(function (this: unknown, ...args: unknown[]) {
+      return impersonate(function (this: unknown, ...args: unknown[]) {
         return call(fn, this, args);
       }, fn);
     }

@@ -10,7 +10,7 @@ import { type Duration, parseDuration } from "../base/duration.ts";
 import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
 import { requireCount, requireSignal } from "./limiter.ts";
 import { callerSignals } from "../base/signals.ts";
-import { type AsyncFunction, dress, methodContext } from "../base/wrap.ts";
+import { type AsyncFunction, impersonate, methodContext } from "../base/wrap.ts";
 
 export type { AsyncFunction, Duration };
 
@@ -147,7 +147,7 @@ export function retry(options: RetryOptions = {}): Retry {
   ): Wrapped;
   function wrap(fn: AsyncFunction, context?: unknown): AsyncFunction {
     methodContext(ACTION, fn, context);
-    return dress(function (this: unknown, ...args: unknown[]) {
+    return impersonate(function (this: unknown, ...args: unknown[]) {
       return callUntilItSucceeds(plan, fn, this, args);
     }, fn);
   }

@@ -1,15 +1,16 @@
 /**
- * A cache in the memory of this process, bounded by bytes: the least recently used goes first.
+ * Keeps entries in the memory of this process, bounded by bytes: the least recently used go first.
  *
  * @module
  */
 
-import type { Backend, EntryInfo } from "../backend/contract.ts";
+import type { Backend, EntryInfo, Maybe } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import { CacheClosedError, optionMessage, refuseUnknownOptions } from "../base/errors.ts";
+import { check, count } from "../base/check.ts";
+import { CacheClosedError } from "../base/errors.ts";
 
 /** Options of {@linkcode MemoryBackend}. */
-export interface MemoryOptions {
+export interface MemoryBackendOptions {
   /**
    * How many bytes the entries may take, ids, keys and bookkeeping included: a positive integer,
    * or `Infinity` for no bound. Unset is 268,435,456 (256 MiB).
@@ -20,16 +21,16 @@ export interface MemoryOptions {
 const DEFAULT_MAX_BYTES = 256 * 1024 * 1024;
 
 /**
- * What an entry takes beyond its data, id and key: the stored object with its numbers, the slot, a
- * cell in a hash table, the header of a byte array. Measured as growth of the heap per entry (Deno
- * 2.9, 50,000 to 200,000 entries): 200 to 220 bytes for text, 420 for bytes; an id with a single
- * entry has a table of its own, some 200 bytes more.
+ * The memory of an entry beyond its data, id and key: the stored object with its numbers, the slot,
+ * a cell in a hash table, the header of a byte array. Measured as growth of the heap per entry (Deno
+ * 2.9, 50,000 to 200,000 entries): 200 to 220 bytes for text, 420 for bytes. The table of an id
+ * takes some 200 bytes more, which matter for an id with a single entry.
  */
 const OVERHEAD_BYTES = 512;
 
 /**
- * An entry in its place, and its neighbours in the order of use. They make a ring, closed by a slot
- * that holds nothing: after it comes what was used least recently, before it what was used last.
+ * The place of an entry, and its neighbours in the order of use. The slots make a ring, closed by
+ * one without an entry: the slot after it was used least recently, the slot before it last.
  *
  * Not `lru-cache`: the first npm package that a process imports costs 13 ms of start-up on Deno,
  * and `@panza/panza` would be that for everybody.
@@ -37,9 +38,9 @@ const OVERHEAD_BYTES = 512;
 class Slot {
   readonly id: string;
   readonly key: string;
-  /** `undefined` once it is dropped. */
+  /** `undefined` once the entry is dropped. */
   entry: StoredEntry | undefined;
-  /** How many bytes it counts for. */
+  /** The bytes that the entry takes of the bound. */
   bytes = 0;
   older: Slot = this;
   newer: Slot = this;
@@ -49,7 +50,7 @@ class Slot {
     this.key = key;
   }
 
-  /** Leaves the ring, which closes behind it. */
+  /** Takes this slot out of the ring. */
   leave(): void {
     this.older.newer = this.newer;
     this.newer.older = this.older;
@@ -70,37 +71,30 @@ class Slot {
  * ```
  */
 export class MemoryBackend implements Backend {
-  /** What it is, for messages. */
+  /** The name of this backend in messages. */
   readonly description = "memory";
   readonly #maxBytes: number;
-  /** Closes the ring of the slots. */
+  /** The slot that closes the ring. */
   readonly #end = new Slot("", "");
   readonly #slots = new Map<string, Map<string, Slot>>();
   #bytes = 0;
   #closed = false;
 
   /**
-   * Creates an empty one.
+   * Creates an empty backend.
    *
    * @param options How much to keep.
-   * @throws {TypeError} If an option does not exist, or `maxBytes` is not a number.
+   * @throws {TypeError} If an option is unknown, or `maxBytes` is not a number.
    * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
    */
-  constructor(options: MemoryOptions = {}) {
-    const action = "create the memory backend";
-    refuseUnknownOptions(action, options, ["maxBytes"]);
-    const { maxBytes = DEFAULT_MAX_BYTES } = options;
-    const rule = "a positive integer (bytes) or Infinity";
-    if (typeof maxBytes !== "number") {
-      throw new TypeError(optionMessage(action, "maxBytes", rule, maxBytes));
-    }
-    if (maxBytes !== Infinity && !(Number.isSafeInteger(maxBytes) && maxBytes > 0)) {
-      throw new RangeError(optionMessage(action, "maxBytes", rule, maxBytes));
-    }
+  constructor(options: MemoryBackendOptions = {}) {
+    const { maxBytes = DEFAULT_MAX_BYTES } = check("open a cache", options, {
+      maxBytes: count({ infinity: true }),
+    });
     this.#maxBytes = maxBytes;
   }
 
-  /** Nothing ever goes wrong here that fails no operation: there is nothing to report. */
+  /** Does nothing: memory never reports, because every failure rejects its own call. */
   connect(): void {}
 
   /**
@@ -108,12 +102,12 @@ export class MemoryBackend implements Backend {
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
-   * @returns The entry, `undefined` if there is none.
-   * @throws {CacheClosedError} After `close()`.
+   * @returns The entry, at once; `undefined` if there is none.
+   * @throws {CacheClosedError} After `close()`, at once.
    */
-  get(id: string, key: string): Promise<StoredEntry | undefined> {
-    if (this.#closed) return Promise.reject(new CacheClosedError());
-    return Promise.resolve(this.#read(this.#slots.get(id), key));
+  get(id: string, key: string): Maybe<StoredEntry | undefined> {
+    this.#refuseWhenClosed();
+    return this.#read(this.#slots.get(id), key);
   }
 
   /**
@@ -121,18 +115,18 @@ export class MemoryBackend implements Backend {
    *
    * @param id The id of the function, `""` for direct keys.
    * @param keys The keys, in any order; duplicates are answered each.
-   * @returns The entries in the order of the keys, `undefined` where there is none.
-   * @throws {CacheClosedError} After `close()`.
+   * @returns The entries, at once, in the order of the keys; `undefined` where there is none.
+   * @throws {CacheClosedError} After `close()`, at once.
    */
-  getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
-    if (this.#closed) return Promise.reject(new CacheClosedError());
+  getMany(id: string, keys: readonly string[]): Maybe<(StoredEntry | undefined)[]> {
+    this.#refuseWhenClosed();
     const slots = this.#slots.get(id);
-    return Promise.resolve(keys.map((key) => this.#read(slots, key)));
+    return keys.map((key) => this.#read(slots, key));
   }
 
   /**
-   * Stores an entry. One that is larger than `maxBytes` alone is not kept, and what was stored
-   * under its key goes.
+   * Stores an entry. One that alone is larger than `maxBytes` is not kept, and the older entry of
+   * its key is dropped.
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
@@ -140,17 +134,17 @@ export class MemoryBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
-    if (this.#closed) return Promise.reject(new CacheClosedError());
-    const bytes = sizeInMemory(id, key, entry.data);
-    if (bytes > this.#maxBytes) return this.delete(id, key);
-    const slot = this.#slots.get(id)?.get(key) ?? this.#add(id, key);
-    // Frozen, so that a hit can return the stored object itself.
-    slot.entry = Object.freeze(copy(entry));
-    this.#bytes += bytes - slot.bytes;
-    slot.bytes = bytes;
-    this.#use(slot);
-    while (this.#bytes > this.#maxBytes) this.#drop(this.#end.newer);
-    return Promise.resolve();
+    return this.#change(() => {
+      const bytes = sizeInMemory(id, key, entry.data);
+      if (bytes > this.#maxBytes) return this.#drop(this.#slots.get(id)?.get(key));
+      const slot = this.#slots.get(id)?.get(key) ?? this.#add(id, key);
+      // Frozen, so that a hit can return the stored object itself.
+      slot.entry = Object.freeze(copy(entry));
+      this.#bytes += bytes - slot.bytes;
+      slot.bytes = bytes;
+      this.#use(slot);
+      while (this.#bytes > this.#maxBytes) this.#drop(this.#end.newer);
+    });
   }
 
   /**
@@ -161,10 +155,7 @@ export class MemoryBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   delete(id: string, key: string): Promise<void> {
-    if (this.#closed) return Promise.reject(new CacheClosedError());
-    const slot = this.#slots.get(id)?.get(key);
-    if (slot !== undefined) this.#drop(slot);
-    return Promise.resolve();
+    return this.#change(() => this.#drop(this.#slots.get(id)?.get(key)));
   }
 
   /**
@@ -174,11 +165,9 @@ export class MemoryBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   deleteId(id: string): Promise<void> {
-    if (this.#closed) return Promise.reject(new CacheClosedError());
-    for (const slot of this.#slots.get(id)?.values() ?? []) {
-      this.#drop(slot);
-    }
-    return Promise.resolve();
+    return this.#change(() => {
+      for (const slot of this.#slots.get(id)?.values() ?? []) this.#drop(slot);
+    });
   }
 
   /**
@@ -187,9 +176,7 @@ export class MemoryBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   clear(): Promise<void> {
-    if (this.#closed) return Promise.reject(new CacheClosedError());
-    this.#dropAll();
-    return Promise.resolve();
+    return this.#change(() => this.#dropAll());
   }
 
   /**
@@ -197,30 +184,23 @@ export class MemoryBackend implements Backend {
    * them; it marks none as used.
    *
    * @param id The id whose entries to list; all when it is left out.
-   * @returns What is stored, in no particular order.
+   * @returns The entries, in no particular order.
    * @throws {CacheClosedError} After `close()`, at the first or next entry.
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, void> {
-    if (this.#closed) throw new CacheClosedError();
+    this.#refuseWhenClosed();
     const groups = id === undefined
       ? [...this.#slots.values()]
       : [this.#slots.get(id) ?? new Map<string, Slot>()];
     // A listing of the live maps would never end for a caller who adds entries while reading it.
     for (const slot of groups.flatMap((group) => [...group.values()])) {
-      if (this.#closed) throw new CacheClosedError();
+      this.#refuseWhenClosed();
       if (slot.entry === undefined) continue;
       const { data, storedAt, expiresAt, staleUntil } = slot.entry;
       const size = typeof data === "string"
         ? new TextEncoder().encode(data).byteLength
         : data.byteLength;
-      yield {
-        id: slot.id,
-        key: slot.key,
-        size,
-        storedAt,
-        expiresAt,
-        staleUntil,
-      };
+      yield { id: slot.id, key: slot.key, size, storedAt, expiresAt, staleUntil };
     }
   }
 
@@ -228,6 +208,17 @@ export class MemoryBackend implements Backend {
   close(): Promise<void> {
     this.#closed = true;
     this.#dropAll();
+    return Promise.resolve();
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closed) throw new CacheClosedError();
+  }
+
+  /** Makes a change at once; reports it by a promise, as the contract asks. */
+  #change(make: () => void): Promise<void> {
+    if (this.#closed) return Promise.reject(new CacheClosedError());
+    make();
     return Promise.resolve();
   }
 
@@ -247,7 +238,7 @@ export class MemoryBackend implements Backend {
     return slot;
   }
 
-  /** Makes a slot the one that was used last. */
+  /** Moves a slot to the end of the order of use. */
   #use(slot: Slot): void {
     slot.leave();
     slot.older = this.#end.older;
@@ -255,7 +246,8 @@ export class MemoryBackend implements Backend {
     slot.older.newer = this.#end.older = slot;
   }
 
-  #drop(slot: Slot): void {
+  #drop(slot: Slot | undefined): void {
+    if (slot === undefined) return;
     slot.leave();
     slot.entry = undefined;
     this.#bytes -= slot.bytes;
@@ -265,17 +257,15 @@ export class MemoryBackend implements Backend {
   }
 
   #dropAll(): void {
-    // A listing may be on its way through them.
-    for (let slot = this.#end.newer; slot !== this.#end; slot = slot.newer) {
-      slot.entry = undefined;
-    }
+    // A listing that is being read may hold these slots.
+    for (let slot = this.#end.newer; slot !== this.#end; slot = slot.newer) slot.entry = undefined;
     this.#slots.clear();
     this.#end.older = this.#end.newer = this.#end;
     this.#bytes = 0;
   }
 }
 
-/** An entry with bytes of its own; not `slice`, which shares memory in Node's `Buffer`. */
+/** A copy of an entry and its bytes; not by `slice`, which shares memory in Node's `Buffer`. */
 function copy(entry: StoredEntry): StoredEntry {
   const { data, format, checksum, storedAt, expiresAt, staleUntil } = entry;
   return {
@@ -289,7 +279,7 @@ function copy(entry: StoredEntry): StoredEntry {
   };
 }
 
-/** Bytes that an entry takes at most: engines hold a UTF-16 unit in one byte or in two. */
+/** The bytes that an entry takes at most: engines keep a UTF-16 unit in one byte or in two. */
 function sizeInMemory(id: string, key: string, data: string | Uint8Array): number {
   const dataBytes = typeof data === "string" ? data.length * 2 : data.byteLength;
   return dataBytes + (id.length + key.length) * 2 + OVERHEAD_BYTES;

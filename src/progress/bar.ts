@@ -1,32 +1,31 @@
 /**
- * A progress bar for batches: an `onProgress` callback for `fn.map`.
+ * The progress bar: one line for all batches that run at the same time.
  *
- * No library is used. cli-progress, the nearest, knows one count and one rate, so a burst of hits
- * makes it promise an end far too early; it needs a total, copies its samples on every update and
- * has no types of its own. ora and listr2 draw spinners and bring colours and character widths that
- * a line of ASCII does not need; the bar of `@std/cli` is not in its stable API and writes to a
- * stream of its own. What is left to write is one line.
+ * No library is used: the nearest ones need a total, mistake a burst of hits for the rate of the
+ * rest, or bring colours and character widths that a line of ASCII does not need.
  *
  * @module
  */
 
-import type { BatchProgress } from "../base/batch_progress.ts";
-import { type Duration, parseDuration } from "../base/duration.ts";
+import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts";
+import { check, count, type Rule } from "../base/check.ts";
+import { type Duration, duration } from "../base/duration.ts";
 import { type Terminal, terminal } from "../base/env.ts";
-import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
+import { describe, fit, Tally } from "./line.ts";
+import { Speed } from "./speed.ts";
 
 /** Options of {@linkcode progressBar}. */
 export interface ProgressBarOptions {
   /**
-   * How many inputs there are, a non-negative integer, where the batch cannot know: when they come
-   * from a generator.
+   * The number of inputs, a non-negative integer, for batches that cannot know it before they end
+   * because their inputs come from a generator.
    *
    * @default {what the batch knows}
    */
   readonly total?: number;
   /**
-   * The time between two lines where there is no terminal: more than 0; `Infinity` leaves the last
-   * line alone.
+   * The time between two plain lines, above 0 and in steps of 0.1 s; `Infinity` writes only the
+   * last line.
    *
    * @default {"5s"}
    */
@@ -39,213 +38,185 @@ export interface ProgressBarOptions {
   readonly output?: Terminal;
 }
 
-/** The least time between two drawings on a terminal, in milliseconds. */
-const REDRAW_MS = 100;
+/** An `onProgress` callback that draws the batches it is given to. */
+export interface ProgressBar {
+  /**
+   * Takes a report; the batch calls it.
+   *
+   * @param progress How far the batch is.
+   */
+  (progress: BatchProgress): void;
+  /**
+   * Writes a text on lines of its own where the bar is drawn, at any time.
+   *
+   * @param text The text, without its last line break.
+   */
+  log(text: string): void;
+}
 
+/** The time between two drawings, in milliseconds. */
+const REDRAW_MS = 100;
+/** The least time between two drawings in a stream of results, in milliseconds. */
+const LEAST_REDRAW_MS = 1;
 /** Back to the first column, and clear to the end of the line (ECMA-48). */
 const LINE_START = "\r";
 const CLEAR_TO_END = "\x1b[K";
 
+const TERMINAL: Rule<Terminal> = {
+  must: "an object with write(text)",
+  read: (value) => typeof Object(value).write === "function" ? value as Terminal : undefined,
+};
+
 /**
- * Makes an `onProgress` callback that draws done, hits, failures, rate and time left: one line on a
- * terminal, redrawn at most 10 times a second; elsewhere, and where `TERM` is `dumb`, a plain line
- * every few seconds and a last one. There is no colour.
+ * Makes an `onProgress` callback that draws how far batches are: counts, time, rate, and what
+ * `count` counts. On a terminal it redraws one line ten times a second; elsewhere, and where `TERM`
+ * is `dumb`, it writes a plain line every few seconds. A last line stays. There is no colour.
  *
- * The rate is that of the last 15 seconds, or of the last 10 inputs where that is longer. Hits that
- * come before the first miss do not count in it: they say nothing about how long the rest takes.
- * The time left is what remains at that rate.
+ * The line is cleared before a result is handed out and stays away until the next one is asked for,
+ * so that what a loop prints stands alone; a loop that takes long gets plain lines meanwhile. Print
+ * with {@linkcode ProgressBar.log} at other times. (A function that only passes reports on to the
+ * bar hides these moments from it: give the bar itself as `onProgress`.)
+ *
+ * One bar serves batches one after another, and those that run at the same time as their sum.
+ *
+ * The rate is that of the last 15 seconds, or of the last 10 inputs where that is longer. Hits
+ * before the first miss do not count in it: they do not show how long the rest takes.
  *
  * @param options The total where the batch does not know it, the interval of plain lines, and where
  * to draw.
- * @returns A callback for one batch.
- * @throws {TypeError} If an option is unknown or of the wrong shape.
+ * @returns The bar.
+ * @throws {TypeError} If an option is unknown or of the wrong kind.
  * @throws {RangeError} If `total` is not a non-negative integer, or `plainInterval` not above 0.
  *
  * @example Draw into a text
  * ```ts
+ * import { MemoryCache } from "@panza/panza";
  * import { progressBar } from "@panza/panza/progress";
- * import { assertStringIncludes } from "@std/assert";
+ * import { assertMatch } from "@std/assert";
  *
+ * await using cache = new MemoryCache();
+ * const double = cache.cache({ id: "double" })(async (n: number) => await Promise.resolve(2 * n));
  * let drawn = "";
- * const onProgress = progressBar({
- *   output: { columns: undefined, write: (text) => void (drawn += text) },
- * });
- * onProgress({
- *   done: 3, total: 3, hits: 1, misses: 2, shared: 0, stale: 0, failed: 0,
- *   running: 0, durationMs: 2000, savedMs: 500, finished: true,
- * });
- * assertStringIncludes(drawn, "3/3");
+ * const output = { columns: undefined, write: (text: string) => void (drawn += text) };
+ * const bar = progressBar({ output });
+ * bar.log("doubling");
+ * await double.map([1, 2, 3], { concurrency: 2, onProgress: bar }).values();
+ * assertMatch(drawn, /^doubling\n3\/3 100% in/);
  * ```
  */
-export function progressBar(options: ProgressBarOptions = {}): (progress: BatchProgress) => void {
-  const action = "draw progress";
-  refuseUnknownOptions(action, options, ["total", "plainInterval", "output"]);
-  const { total, plainInterval = "5s", output } = options;
-  if (total !== undefined && !(Number.isSafeInteger(total) && total >= 0)) {
-    const Refusal = typeof total === "number" ? RangeError : TypeError;
-    throw new Refusal(optionMessage(action, "total", "a non-negative integer", total));
-  }
-  if (output !== undefined && typeof output?.write !== "function") {
-    throw new TypeError(optionMessage(action, "output", "an object with write(text)", output));
-  }
-  const bar = new Bar(total, parseDuration(action, "plainInterval", plainInterval), output);
-  return (progress) => bar.update(progress);
+export function progressBar(options: ProgressBarOptions = {}): ProgressBar {
+  const { total, plainInterval = 5_000, output = terminal() } = check("draw progress", options, {
+    total: count({ min: 0 }),
+    plainInterval: duration,
+    output: TERMINAL,
+  });
+  let round: Round | undefined;
+  /** Stands for the batch where another function passes on its reports, and nothing else. */
+  const unnamed = {};
+  const bar = (progress: BatchProgress, batch: object = unnamed): void => {
+    round ??= new Round(output, plainInterval, total);
+    round.update(progress, batch);
+    if (progress.finished && round.end(batch)) round = undefined;
+  };
+  bar.beforeResult = (batch: object): void => round?.hold(batch);
+  bar.beforeWait = (batch: object): void => round?.release(batch);
+  bar.log = (text: string): void => {
+    if (round === undefined) output.write(`${text}\n`);
+    else round.log(text);
+  };
+  return bar satisfies ProgressListener;
 }
 
-class Bar {
-  readonly #total: number | undefined;
+/** The drawing of batches that overlap in time, from the first report to the last end. */
+class Round {
+  readonly #output: Terminal;
   readonly #plainMs: number;
+  readonly #total: number | undefined;
+  readonly #startedAt = performance.now();
   readonly #speed = new Speed();
-  #output: Terminal | undefined;
-  #progress: BatchProgress | undefined;
-  #drawnAt: number | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer: ReturnType<typeof setInterval>;
+  /** The batches that run, with their reports. */
+  readonly #running = new Map<object, BatchProgress>();
+  /** The batches whose consumer has a result in hand and may print. */
+  readonly #held = new Set<object>();
+  /** The sum of the batches that have ended. */
+  readonly #ended = new Tally();
+  #shownAt = this.#startedAt;
+  /** Whether the line is on the terminal now. */
+  #isDrawn = false;
 
-  constructor(total: number | undefined, plainMs: number, output: Terminal | undefined) {
-    this.#total = total;
-    this.#plainMs = plainMs;
+  constructor(output: Terminal, plainMs: number, total: number | undefined) {
     this.#output = output;
+    this.#plainMs = plainMs;
+    this.#total = total;
+    this.#timer = setInterval(() => {
+      try {
+        this.#show();
+      } catch {
+        // The next report meets the same failure, and its batch reports it.
+      }
+    }, REDRAW_MS);
+    // The timer of a browser is a number, and keeps no process alive.
+    this.#timer.unref?.();
   }
 
-  update(progress: BatchProgress): void {
-    this.#progress = progress;
-    this.#speed.add(progress);
-    const output = (this.#output ??= terminal());
-    const live = output.columns !== undefined;
-    // The first line of a terminal comes at once, that of a log when there is something to tell.
-    const since = progress.durationMs - (this.#drawnAt ?? (live ? -Infinity : 0));
-    if (progress.finished || since >= (live ? REDRAW_MS : this.#plainMs)) {
-      this.#draw(output);
-    } else if (live) {
-      // A burst of hits before a long miss would leave a line that tells too little.
-      this.#timer ??= setTimeout(() => this.#draw(output), REDRAW_MS - since);
-    }
+  update(progress: BatchProgress, batch: object): void {
+    const isFirst = !this.#running.has(batch);
+    this.#running.set(batch, progress);
+    if (isFirst && !progress.finished) this.#show();
   }
 
-  #draw(output: Terminal): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const progress = this.#progress;
-    if (progress === undefined) return;
-    this.#drawnAt = progress.durationMs;
-    const total = progress.total ?? this.#total;
-    const text = describe(progress, total, this.#speed.perSecond());
-    const { columns } = output;
-    if (columns === undefined) {
-      output.write(`${text}\n`);
-      return;
-    }
-    // One column less: some terminals go to the next line when the last column is filled.
-    const room = columns - 1;
-    const drawn = withBar(text, progress.done, total, room).slice(0, room);
-    output.write(`${LINE_START}${drawn}${CLEAR_TO_END}${progress.finished ? "\n" : ""}`);
-  }
-}
-
-/** A rate tells of this many milliseconds at least … */
-const WINDOW_MS = 15_000;
-/** … and of this many inputs at least, so that slow calls have one too. */
-const WINDOW_INPUTS = 10;
-/** The least time between two points in time that are remembered, in milliseconds. */
-const SAMPLE_MS = 250;
-
-interface Sample {
-  readonly at: number;
-  readonly done: number;
-}
-
-/** The rate of late; it holds at most about 70 points in time. */
-class Speed {
-  /** The oldest one is where the rate is measured from. */
-  readonly #samples: Sample[] = [{ at: 0, done: 0 }];
-  #latest: Sample = { at: 0, done: 0 };
-  #onlyHits = true;
-
-  add(progress: BatchProgress): void {
-    const { done, durationMs: at } = progress;
-    const cheap = progress.misses + progress.failed === 0;
-    const samples = this.#samples;
-    // The way of the rest is timed from the last of the leading hits on.
-    if (this.#onlyHits && !cheap) samples[0] = this.#latest;
-    this.#onlyHits = cheap;
-    if (done === this.#latest.done) return;
-    this.#latest = { at, done };
-    if (cheap) return;
-    const last = samples.at(-1);
-    if (last === undefined || at - last.at >= SAMPLE_MS) {
-      samples.push(this.#latest);
-    }
-    for (
-      let next = samples[1];
-      next !== undefined && at - next.at >= WINDOW_MS && done - next.done >= WINDOW_INPUTS;
-      next = samples[1]
-    ) {
-      samples.shift();
-    }
+  hold(batch: object): void {
+    this.#held.add(batch);
+    this.#clear();
   }
 
-  /** Inputs in a second; `undefined` while it cannot be known. */
-  perSecond(): number | undefined {
-    const { at, done } = this.#samples[0] ?? this.#latest;
-    const elapsed = this.#latest.at - at;
-    const settled = this.#latest.done - done;
-    return elapsed > 0 && settled > 0 ? (settled / elapsed) * 1000 : undefined;
+  release(batch: object): void {
+    if (!this.#held.delete(batch) || this.#isDrawn) return;
+    if (performance.now() - this.#shownAt >= LEAST_REDRAW_MS) this.#show();
   }
-}
 
-/** The numbers of a batch on one line. */
-function describe(
-  progress: BatchProgress,
-  total: number | undefined,
-  perSecond: number | undefined,
-): string {
-  const { done, finished, failed, stale, shared } = progress;
-  const parts = [
-    total === undefined
-      ? `${done} done`
-      : `${done}/${total} ${Math.floor((done / Math.max(total, 1)) * 100)}%`,
-    `hits ${progress.hits}`,
-    `misses ${progress.misses}`,
-  ];
-  if (shared > 0) parts.push(`shared ${shared}`);
-  if (stale > 0) parts.push(`stale ${stale}`);
-  if (failed > 0) parts.push(`failed ${failed}`);
-  if (finished) {
-    parts.push(`in ${formatTime(progress.durationMs)}`);
-  } else if (perSecond !== undefined) {
-    parts.push(`${formatRate(perSecond)}/s`);
-    if (total !== undefined && done < total) {
-      parts.push(`${formatTime(((total - done) / perSecond) * 1000)} left`);
-    }
+  log(text: string): void {
+    this.#clear();
+    this.#output.write(`${text}\n`);
+    this.#show();
   }
-  return parts.join(", ");
-}
 
-/** The columns of a bar: fewer tell nothing, more say no more. */
-const LEAST_BAR = 10;
-const MOST_BAR = 30;
+  /** Ends a batch; true if it was the last one, which writes the last line. */
+  end(batch: object): boolean {
+    const progress = this.#running.get(batch);
+    if (progress !== undefined) this.#ended.add(progress, this.#total);
+    this.#running.delete(batch);
+    this.#held.delete(batch);
+    if (this.#running.size > 0) return false;
+    clearInterval(this.#timer);
+    this.#clear();
+    const parts = describe(this.#ended, performance.now() - this.#startedAt);
+    this.#output.write(`${parts.join(", ")}\n`);
+    return true;
+  }
 
-/** The line with a bar before it, where both have room. */
-function withBar(text: string, done: number, total: number | undefined, room: number): string {
-  const width = Math.min(MOST_BAR, room - text.length - "[] ".length);
-  if (total === undefined || width < LEAST_BAR) return text;
-  const full = Math.round(width * Math.min(done / Math.max(total, 1), 1));
-  return `[${"#".repeat(full)}${"-".repeat(width - full)}] ${text}`;
-}
+  /** Draws the line where nobody else may print now; else writes a plain line when it is time. */
+  #show(): void {
+    const now = performance.now();
+    const elapsedMs = now - this.#startedAt;
+    const tally = Object.assign(new Tally(), this.#ended);
+    for (const progress of this.#running.values()) tally.add(progress, this.#total);
+    this.#speed.add(elapsedMs, tally);
+    const parts = describe(tally, elapsedMs, this.#speed);
+    const { columns } = this.#output;
+    if (columns !== undefined && this.#held.size === 0) {
+      // Some terminals go to the next line when the last column is filled.
+      this.#output.write(`${LINE_START}${fit(parts, tally, columns - 1)}${CLEAR_TO_END}`);
+      this.#isDrawn = true;
+    } else if (now - this.#shownAt >= this.#plainMs) {
+      this.#output.write(`${parts.join(", ")}\n`);
+    } else return;
+    this.#shownAt = now;
+  }
 
-function formatRate(perSecond: number): string {
-  return perSecond >= 100 ? perSecond.toFixed(0) : perSecond.toPrecision(2);
-}
-
-function formatTime(milliseconds: number): string {
-  const seconds = Math.round(milliseconds / 1000);
-  if (milliseconds < 9_950) return `${(milliseconds / 1000).toFixed(1)}s`;
-  if (seconds < 60) return `${seconds}s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes}m${two(seconds % 60)}s`;
-  return `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
-}
-
-function two(count: number): string {
-  return String(count).padStart(2, "0");
+  #clear(): void {
+    if (this.#isDrawn) this.#output.write(LINE_START + CLEAR_TO_END);
+    this.#isDrawn = false;
+  }
 }

@@ -1,5 +1,5 @@
 /**
- * What the groups of clauses of the conformance kit share: how they register, and their entries.
+ * The parts that the groups of clauses of the conformance kit share: registration and entries.
  *
  * @module
  */
@@ -7,22 +7,27 @@
 import type { Backend, EntryInfo } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 
-/** The tests of the kit as its groups of clauses register them. */
+/** The kit as its groups of clauses see it; `testBackend` says what each option means. */
 export interface Kit<Store> {
-  /** Registers a test on a fresh store, which is closed and removed whatever happens. */
+  /** Registers a test on a fresh store, which is closed and cleaned up after it. */
   readonly check: (name: string, body: (backend: Backend, store: Store) => Promise<void>) => void;
-  /** Like `check`, with a second backend. */
+  /** Like `check`, with a second backend, which is closed too. */
   readonly checkBoth: (
     name: string,
-    second: (store: Store) => Backend | Promise<Backend>,
+    openSecond: (store: Store) => Backend | Promise<Backend>,
     body: (first: Backend, second: Backend) => Promise<void>,
   ) => void;
+  readonly reopen: ((store: Store) => Backend | Promise<Backend>) | undefined;
+  readonly openNeighbour: ((store: Store) => Backend | Promise<Backend>) | undefined;
+  readonly breakStore: ((store: Store) => void | Promise<void>) | undefined;
+  readonly entryCount: number;
+  readonly seed: number;
 }
 
-/** What names an entry. */
+/** The id and the key of an entry. */
 export type Pair = readonly [id: string, key: string];
 
-/** An entry with this data; the other fields matter only where they are given. */
+/** An entry with this data, and fields that matter only where a test gives them. */
 export function makeEntry(
   data: StoredEntry["data"],
   fields: Partial<Omit<StoredEntry, "data">> = {},
@@ -39,7 +44,7 @@ export function makeEntry(
   };
 }
 
-/** Stores entries under one id, some at once, and returns their keys. */
+/** Stores entries under one id, 100 at a time, and returns their keys. */
 export async function fill(backend: Backend, id: string, count: number): Promise<string[]> {
   const keys = Array.from({ length: count }, (_, index) => `entry ${index}`);
   for (let from = 0; from < count; from += 100) {
@@ -50,7 +55,7 @@ export async function fill(backend: Backend, id: string, count: number): Promise
   return keys;
 }
 
-/** What `entries()` lists, to its end. */
+/** Reads a listing to its end. */
 export async function list(backend: Backend, id?: string): Promise<EntryInfo[]> {
   const infos: EntryInfo[] = [];
   const entries = id === undefined ? backend.entries() : backend.entries(id);
@@ -58,7 +63,7 @@ export async function list(backend: Backend, id?: string): Promise<EntryInfo[]> 
   return infos;
 }
 
-/** What `entries()` has to say of an entry. */
+/** The information that `entries()` must give about an entry. */
 export function infoOf(id: string, key: string, entry: StoredEntry): EntryInfo {
   const { data, storedAt, expiresAt, staleUntil } = entry;
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;

@@ -1,40 +1,34 @@
 /**
- * Clauses 10 to 13 of the conformance kit: failures, other readers, the end, and bytes that change.
+ * Clauses 10 to 13 of the conformance kit: failures, visibility, the end, and bytes that change.
  *
  * @module
  */
 
-import { delay } from "@std/async/delay";
+import { assertEquals } from "@std/assert/equals";
+import { assertRejects } from "@std/assert/rejects";
 import type { Backend } from "../backend/contract.ts";
 import { CacheClosedError } from "../base/errors.ts";
-import { equal, fail, rejects, same } from "./assert.ts";
+import { nextTurn } from "../base/turn.ts";
+import { assertEntry } from "./compare.ts";
 import { type Kit, list, makeEntry } from "./entries.ts";
 import { answersLikeMap } from "./model.ts";
 import { ALL_BYTES } from "./samples.ts";
 
 /** Registers the tests of clause 10. */
-export function testFailures<Store>(
-  { check }: Kit<Store>,
-  breakStore: ((store: Store) => void | Promise<void>) | undefined,
-): void {
-  if (breakStore !== undefined) {
-    for (const [name, run] of OPERATIONS) {
-      check(`clause 10: ${name} rejects when the store fails`, async (backend, store) => {
-        for (const key of ["key", "other"]) {
-          await backend.set("id", key, makeEntry("value"));
-        }
-        await breakStore(store);
-        await rejects(() => run(backend), `${name} over a broken store`);
-      });
-    }
+export function testFailures<Store>({ check, breakStore }: Kit<Store>): void {
+  if (breakStore === undefined) return;
+  for (const [name, run] of OPERATIONS) {
+    check(`clause 10: ${name} rejects when the store fails`, async (backend, store) => {
+      for (const key of ["key", "other"]) await backend.set("id", key, makeEntry("value"));
+      await breakStore(store);
+      await assertRejects(() => run(backend));
+    });
   }
 }
 
 /** Registers the tests of clause 11, and those against a model. */
 export function testVisibility<Store>(
-  { check, checkBoth }: Kit<Store>,
-  again: ((store: Store) => Backend | Promise<Backend>) | undefined,
-  seed: number,
+  { check, checkBoth, reopen, seed }: Kit<Store>,
 ): void {
   check("clause 11: a change can be read as soon as its promise resolves", async (backend) => {
     for (let round = 0; round < 20; round++) {
@@ -42,10 +36,10 @@ export function testVisibility<Store>(
     }
   });
 
-  if (again !== undefined) {
+  if (reopen !== undefined) {
     checkBoth(
       "clause 11: another backend on the same store sees each change",
-      again,
+      reopen,
       async (first, second) => {
         for (let round = 0; round < 5; round++) {
           await seesChanges(first, second);
@@ -60,10 +54,10 @@ export function testVisibility<Store>(
       // Accepted before close(), so close() waits for it.
       const write = backend.set("id", "key", makeEntry(ALL_BYTES));
       await Promise.all([write, backend.close()]);
-      const later = await again(store);
+      const later = await reopen(store);
       try {
-        same(await later.get("id", "key"), makeEntry(ALL_BYTES), "get()");
-        equal(await later.get("id", "deleted"), undefined, "what was deleted");
+        assertEntry(await later.get("id", "key"), makeEntry(ALL_BYTES), "get()");
+        assertEquals(await later.get("id", "deleted"), undefined, "a deleted entry");
       } finally {
         await later.close();
       }
@@ -71,7 +65,7 @@ export function testVisibility<Store>(
 
     checkBoth(
       `clause 11: 200 random turns on two backends answer like one Map (seed ${seed})`,
-      again,
+      reopen,
       async (first, second) => {
         await answersLikeMap([first, second], seed, 200);
       },
@@ -105,12 +99,12 @@ export function testEnd<Store>({ check }: Kit<Store>): void {
       { length: 10 },
       (_, index) => backend.set("id", `key ${index}`, makeEntry("value")).then(() => done++),
     );
-    // A failed write is told below, by the count.
+    // The count below shows a failed write.
     void Promise.allSettled(writes);
     await backend.close();
-    // Promises that settle together tell it in any order: one turn later all of them have.
-    await delay(0);
-    equal(done, writes.length, "number of writes done when close() resolves");
+    // Promises that settle together run their listeners in any order, all within one turn.
+    await nextTurn();
+    assertEquals(done, writes.length, "number of writes done when close() resolves");
   });
 
   for (const [name, run] of OPERATIONS) {
@@ -118,10 +112,7 @@ export function testEnd<Store>({ check }: Kit<Store>): void {
       await backend.set("id", "key", makeEntry("value"));
       await backend.close();
       for (let attempt = 0; attempt < 2; attempt++) {
-        const error = await rejects(() => run(backend), `${name} after close()`);
-        if (!(error instanceof CacheClosedError)) {
-          fail(`${name} after close() rejects with CacheClosedError`, error);
-        }
+        await assertRejects(() => run(backend), CacheClosedError);
       }
     });
   }
@@ -134,9 +125,9 @@ export function testOwnership<Store>({ check }: Kit<Store>): void {
       const write = backend.set("id", "key", makeEntry(bytes));
       bytes.fill(7);
       await write;
-      same(await backend.get("id", "key"), makeEntry(ALL_BYTES), "get()");
+      assertEntry(await backend.get("id", "key"), makeEntry(ALL_BYTES), "get()");
       bytes.fill(8);
-      same(await backend.get("id", "key"), makeEntry(ALL_BYTES), "get()");
+      assertEntry(await backend.get("id", "key"), makeEntry(ALL_BYTES), "get()");
     }
   });
 
@@ -145,23 +136,26 @@ export function testOwnership<Store>({ check }: Kit<Store>): void {
     await backend.set("id", "key", makeEntry(new SharingBytes(ALL_BYTES.slice().buffer)));
     const reads = [
       () => backend.get("id", "key"),
-      () => backend.getMany("id", ["key"]).then(([entry]) => entry),
+      async () => (await backend.getMany("id", ["key"]))[0],
     ];
     for (const read of [...reads, ...reads]) {
       const entry = await read();
-      same(entry, expected, "what is read");
+      assertEntry(entry, expected, "a read");
       if (entry?.data instanceof Uint8Array) entry.data.fill(9);
       for (const reread of reads) {
-        same(await reread(), expected, "a later read");
+        assertEntry(await reread(), expected, "a later read");
       }
     }
   });
 }
 
-/** Every operation by its name, on an entry that exists. */
+/**
+ * Every operation by its name, on an entry that exists. Reads may throw at once, because they may
+ * answer at once; changes must reject.
+ */
 const OPERATIONS: readonly (readonly [string, (backend: Backend) => Promise<unknown>])[] = [
-  ["get()", (backend) => backend.get("id", "key")],
-  ["getMany()", (backend) => backend.getMany("id", ["key", "other"])],
+  ["get()", async (backend) => await backend.get("id", "key")],
+  ["getMany()", async (backend) => await backend.getMany("id", ["key", "other"])],
   ["set()", (backend) => backend.set("id", "key", makeEntry("new"))],
   ["delete()", (backend) => backend.delete("id", "key")],
   ["deleteId()", (backend) => backend.deleteId("id")],
@@ -186,15 +180,15 @@ async function seesChanges(writer: Backend, reader: Backend): Promise<void> {
   for (const remove of removals) {
     for (const data of ["old", "new", ALL_BYTES]) {
       await writer.set("id", "key", makeEntry(data));
-      same(await reader.get("id", "key"), makeEntry(data), "get() after set()");
+      assertEntry(await reader.get("id", "key"), makeEntry(data), "get() after set()");
       const [entry] = await reader.getMany("id", ["key"]);
-      same(entry, makeEntry(data), "getMany() after set()");
-      equal((await list(reader)).length, 1, "entries listed after set()");
+      assertEntry(entry, makeEntry(data), "getMany() after set()");
+      assertEquals((await list(reader)).length, 1, "entries listed after set()");
     }
     await remove();
-    equal(await reader.get("id", "key"), undefined, "get() after a delete");
+    assertEquals(await reader.get("id", "key"), undefined, "get() after a delete");
     const [entry] = await reader.getMany("id", ["key"]);
-    equal(entry, undefined, "getMany() after a delete");
-    equal((await list(reader)).length, 0, "entries listed after a delete");
+    assertEquals(entry, undefined, "getMany() after a delete");
+    assertEquals((await list(reader)).length, 0, "entries listed after a delete");
   }
 }

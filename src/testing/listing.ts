@@ -4,14 +4,15 @@
  * @module
  */
 
-import { equal, sameInfos } from "./assert.ts";
+import { assertEquals } from "@std/assert/equals";
+import { assertListing } from "./compare.ts";
 import { fill, infoOf, type Kit, list, makeEntry, type Pair } from "./entries.ts";
 import { BYTES, NAMES, TEXTS } from "./samples.ts";
 
 /** Registers the tests of clause 9. */
-export function testListing<Store>({ check }: Kit<Store>, entryCount: number): void {
-  check("clause 9: entries() tells id, key, times, and the size in bytes", async (backend) => {
-    equal((await list(backend)).length, 0, "entries of an empty store");
+export function testListing<Store>({ check, entryCount }: Kit<Store>): void {
+  check("clause 9: entries() reports id, key, times, and the size in bytes", async (backend) => {
+    assertEquals((await list(backend)).length, 0, "entries of an empty store");
     const entries = [...TEXTS, ...BYTES].map((data, index) =>
       makeEntry(data, {
         storedAt: 1_700_000_000_000 + index,
@@ -22,16 +23,16 @@ export function testListing<Store>({ check }: Kit<Store>, entryCount: number): v
     for (const [index, entry] of entries.entries()) {
       await backend.set(index % 2 === 0 ? "id" : "", `key ${index}`, entry);
     }
-    sameInfos(
+    assertListing(
       await list(backend),
       entries.map((entry, index) => infoOf(index % 2 === 0 ? "id" : "", `key ${index}`, entry)),
     );
   });
 
-  check("clause 9: entries() tells awkward ids and keys as they are", async (backend) => {
+  check("clause 9: entries() reports awkward ids and keys as they are", async (backend) => {
     const pairs = NAMES.map((name, i): Pair => [name, NAMES.at(-i) ?? "key"]);
     for (const [id, key] of pairs) await backend.set(id, key, makeEntry(key));
-    sameInfos(
+    assertListing(
       await list(backend),
       pairs.map(([id, key]) => infoOf(id, key, makeEntry(key))),
     );
@@ -41,9 +42,9 @@ export function testListing<Store>({ check }: Kit<Store>, entryCount: number): v
     const ids = ["", ...NAMES];
     for (const id of ids) await backend.set(id, "key", makeEntry(id));
     for (const id of ids) {
-      sameInfos(await list(backend, id), [infoOf(id, "key", makeEntry(id))]);
+      assertListing(await list(backend, id), [infoOf(id, "key", makeEntry(id))]);
     }
-    equal((await list(backend, "absent")).length, 0, "entries of an absent id");
+    assertEquals((await list(backend, "absent")).length, 0, "entries of an absent id");
   });
 
   check(`clause 9: entries() lists each of ${entryCount} entries once`, async (backend) => {
@@ -52,8 +53,8 @@ export function testListing<Store>({ check }: Kit<Store>, entryCount: number): v
     await backend.set("id", first, makeEntry(first));
     await backend.set("other", "key", makeEntry("key"));
     const expected = keys.map((key) => infoOf("id", key, makeEntry(key)));
-    sameInfos(await list(backend, "id"), expected);
-    sameInfos(await list(backend), [...expected, infoOf("other", "key", makeEntry("key"))]);
+    assertListing(await list(backend, "id"), expected);
+    assertListing(await list(backend), [...expected, infoOf("other", "key", makeEntry("key"))]);
   });
 
   check("clause 9: entries() tolerates changes while it is read", async (backend) => {
@@ -63,7 +64,7 @@ export function testListing<Store>({ check }: Kit<Store>, entryCount: number): v
     const seen: string[] = [];
     for await (const { key } of backend.entries("id")) {
       seen.push(key);
-      // A listing that also tells what is added meanwhile need not end by itself.
+      // A listing that includes entries added meanwhile need not end by itself.
       if (seen.length === 200) break;
       if (!deleted.includes(key)) {
         await backend.set("id", key, makeEntry("new"));
@@ -72,21 +73,21 @@ export function testListing<Store>({ check }: Kit<Store>, entryCount: number): v
       const next = deleted[seen.length - 1];
       if (next !== undefined) await backend.delete("id", next);
     }
-    equal(new Set(seen).size, seen.length, "different entries that were listed");
+    assertEquals(new Set(seen).size, seen.length, "different entries that were listed");
     for (const key of kept) {
-      equal(seen.includes(key), true, `${key} is listed`);
+      assertEquals(seen.includes(key), true, `${key} is listed`);
     }
   });
 
-  check("clause 9: a listing that is left early harms nothing", async (backend) => {
+  check("clause 9: leaving a listing early does no harm", async (backend) => {
     await fill(backend, "id", 20);
     for await (const info of backend.entries()) {
-      equal(info.id, "id", "the id");
+      assertEquals(info.id, "id", "the id");
       break;
     }
     await backend.set("id", "more", makeEntry("more"));
     const [one, two] = await Promise.all([list(backend), list(backend, "id")]);
-    equal(one.length, 21, "entries that one listing tells");
-    equal(two.length, 21, "entries that the other tells");
+    assertEquals(one.length, 21, "entries of one listing");
+    assertEquals(two.length, 21, "entries of the other listing");
   });
 }

@@ -7,12 +7,12 @@
 import type { Backend } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { randomNumbers } from "./random.ts";
-import { quoted, same, sameInfos, sameList } from "./assert.ts";
+import { assertEntries, assertEntry, assertListing, quoted } from "./compare.ts";
 import { infoOf, list, makeEntry, type Pair } from "./entries.ts";
 
 /**
- * Random turns against a model. The operations of one turn run at the same time and each on a pair
- * of its own, so that their order does not matter.
+ * Compares random turns with a model. The operations of one turn run at the same time, each on
+ * another pair, so that their order does not matter.
  */
 export async function answersLikeMap(
   backends: readonly [Backend, ...Backend[]],
@@ -36,9 +36,9 @@ export async function answersLikeMap(
         model.delete(quoted(id, key));
         return await backend.delete(id, key);
       case 1:
-        return same(await backend.get(id, key), before, quoted(id, key));
+        return assertEntry(await backend.get(id, key), before, quoted(id, key));
       case 2:
-        return sameList(
+        return assertEntries(
           await backend.getMany(id, [key, "absent", key]),
           [before, undefined, before],
           quoted(id, key),
@@ -73,7 +73,7 @@ export async function answersLikeMap(
         const expected = [...model.values()]
           .filter(({ pair }) => id === undefined || pair[0] === id)
           .map(({ pair, entry }) => infoOf(...pair, entry));
-        sameInfos(await list(backend, id), expected);
+        assertListing(await list(backend, id), expected);
       } else {
         const chosen = pairs
           .map((pair) => ({ pair, rank: random() }))

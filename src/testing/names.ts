@@ -4,17 +4,16 @@
  * @module
  */
 
+import { assertEquals } from "@std/assert/equals";
 import type { Backend } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import { equal, quoted, same, sameList } from "./assert.ts";
+import { assertEntries, assertEntry, quoted } from "./compare.ts";
 import { fill, type Kit, list, makeEntry, type Pair } from "./entries.ts";
 import { ALL_BYTES, JOINS, NAMES } from "./samples.ts";
 
 /** Registers the tests of clauses 4 to 8. */
 export function testNames<Store>(
-  { check, checkBoth }: Kit<Store>,
-  entryCount: number,
-  neighbour: ((store: Store) => Backend | Promise<Backend>) | undefined,
+  { check, checkBoth, entryCount, openNeighbour }: Kit<Store>,
 ): void {
   check("clause 4: ids that look alike keep their own entries", async (backend) => {
     await keepsApart(
@@ -83,7 +82,7 @@ export function testNames<Store>(
       for (const [order, expected] of Object.entries(orders)) {
         const keys = [...order].map((key) => (key === "x" ? "absent" : key));
         const answer = await backend.getMany("id", Object.freeze(keys));
-        sameList(answer, expected, `getMany(${JSON.stringify(keys)})`);
+        assertEntries(answer, expected, `getMany(${JSON.stringify(keys)})`);
       }
     },
   );
@@ -91,7 +90,7 @@ export function testNames<Store>(
   check("clause 5: getMany() takes awkward keys", async (backend) => {
     for (const key of NAMES) await backend.set("id", key, makeEntry(key));
     const keys = NAMES.toReversed();
-    sameList(
+    assertEntries(
       await backend.getMany("id", keys),
       keys.map((key) => makeEntry(key)),
       "getMany() of awkward keys",
@@ -103,7 +102,7 @@ export function testNames<Store>(
     const asked = keys
       .flatMap((key, i) => (i % 10 === 0 ? [key, `absent ${i}`, key] : [key]))
       .reverse();
-    sameList(
+    assertEntries(
       await backend.getMany("id", asked),
       asked.map((key) => (key.startsWith("absent") ? undefined : makeEntry(key))),
       "getMany()",
@@ -119,26 +118,26 @@ export function testNames<Store>(
     ];
     for (const [id, key] of pairs) await backend.set(id, key, makeEntry(id));
     await backend.delete("id", "a");
-    equal(await backend.get("id", "a"), undefined, "get() after delete()");
+    assertEquals(await backend.get("id", "a"), undefined, "get() after delete()");
     for (const [id, key] of pairs.slice(1)) {
-      same(await backend.get(id, key), makeEntry(id), `get(${quoted(id, key)})`);
+      assertEntry(await backend.get(id, key), makeEntry(id), `get(${quoted(id, key)})`);
     }
   });
 
-  check("clause 6: delete() of what is absent succeeds", async (backend) => {
+  check("clause 6: delete() of an absent entry succeeds", async (backend) => {
     await backend.delete("id", "key");
     await backend.delete("", "key");
     await backend.set("id", "other", makeEntry("value"));
     await backend.delete("id", "key");
     await backend.delete("id", "other");
     await backend.delete("id", "other");
-    equal((await list(backend)).length, 0, "entries left");
+    assertEquals((await list(backend)).length, 0, "entries left");
   });
 
   check("clause 6: deletes of one entry at the same time all succeed", async (backend) => {
     await backend.set("id", "key", makeEntry("value"));
     await Promise.all(Array.from({ length: 20 }, () => backend.delete("id", "key")));
-    equal(await backend.get("id", "key"), undefined, "get() after the deletes");
+    assertEquals(await backend.get("id", "key"), undefined, "get() after the deletes");
   });
 
   check("clause 6: delete() reaches no entry whose id or key looks alike", async (backend) => {
@@ -160,9 +159,9 @@ export function testNames<Store>(
     await backend.set("", "id", makeEntry("stays"));
     await backend.deleteId("id");
     const left = (await backend.getMany("id", keys)).filter(Boolean).length;
-    equal(left, 0, "entries of the id that are left");
-    same(await backend.get("id2", "key"), makeEntry("stays"), "another id");
-    same(await backend.get("", "id"), makeEntry("stays"), "a direct key");
+    assertEquals(left, 0, "entries of the id that are left");
+    assertEntry(await backend.get("id2", "key"), makeEntry("stays"), "another id");
+    assertEntry(await backend.get("", "id"), makeEntry("stays"), "a direct key");
   });
 
   check("clause 7: deleteId() reaches no id that looks alike", async (backend) => {
@@ -187,8 +186,8 @@ export function testNames<Store>(
       await backend.set("", "key", makeEntry("direct"));
       await backend.set("id", "key", makeEntry("stays"));
       await Promise.all([backend.deleteId(""), backend.deleteId("")]);
-      equal(await backend.get("", "key"), undefined, "the direct key");
-      same(await backend.get("id", "key"), makeEntry("stays"), "the other id");
+      assertEquals(await backend.get("", "key"), undefined, "the direct key");
+      assertEntry(await backend.get("id", "key"), makeEntry("stays"), "the other id");
     },
   );
 
@@ -201,35 +200,35 @@ export function testNames<Store>(
         await backend.set(id, "k", makeEntry(id));
       }
       await backend.clear();
-      equal((await list(backend)).length, 0, "entries that are listed");
+      assertEquals((await list(backend)).length, 0, "entries that are listed");
       const left = await backend.getMany("id", keys);
-      equal(left.filter(Boolean).length, 0, "entries that are read");
+      assertEquals(left.filter(Boolean).length, 0, "entries that are read");
       for (const id of ["", ...NAMES]) {
-        equal(await backend.get(id, "k"), undefined, `get(${quoted(id, "k")})`);
+        assertEquals(await backend.get(id, "k"), undefined, `get(${quoted(id, "k")})`);
       }
       await backend.set("id", "key", makeEntry("again"));
-      same(await backend.get("id", "key"), makeEntry("again"), "set() after it");
+      assertEntry(await backend.get("id", "key"), makeEntry("again"), "set() after it");
     },
   );
 
-  if (neighbour !== undefined) {
+  if (openNeighbour !== undefined) {
     checkBoth(
       "clause 4: entries of a neighbour in the same store are out of reach",
-      neighbour,
+      openNeighbour,
       async (first, second) => {
         await first.set("id", "key", makeEntry("mine"));
-        equal(await second.get("id", "key"), undefined, "the neighbour's get()");
+        assertEquals(await second.get("id", "key"), undefined, "the neighbour's get()");
         await second.set("id", "key", makeEntry("theirs"));
-        same(await first.get("id", "key"), makeEntry("mine"), "get()");
-        equal((await list(first)).length, 1, "entries that are listed");
+        assertEntry(await first.get("id", "key"), makeEntry("mine"), "get()");
+        assertEquals((await list(first)).length, 1, "entries that are listed");
         await second.deleteId("id");
-        same(await first.get("id", "key"), makeEntry("mine"), "get()");
+        assertEntry(await first.get("id", "key"), makeEntry("mine"), "get()");
       },
     );
 
     checkBoth(
-      "clause 8: clear() leaves what else the store holds",
-      neighbour,
+      "clause 8: clear() leaves everything else in the store",
+      openNeighbour,
       async (first, second) => {
         for (
           const [cleared, kept] of [
@@ -240,25 +239,25 @@ export function testNames<Store>(
           await cleared.set("id", "key", makeEntry("goes"));
           await kept.set("id", "key", makeEntry("stays"));
           await cleared.clear();
-          equal(await cleared.get("id", "key"), undefined, "get() after clear()");
-          same(await kept.get("id", "key"), makeEntry("stays"), "the neighbour's");
+          assertEquals(await cleared.get("id", "key"), undefined, "get() after clear()");
+          assertEntry(await kept.get("id", "key"), makeEntry("stays"), "the neighbour's");
         }
       },
     );
   }
 }
 
-/** Stores an entry of its own under each pair, then reads every one. */
+/** Stores another entry under each pair, then reads each one. */
 async function keepsApart(backend: Backend, pairs: readonly Pair[]): Promise<void> {
   const distinct = new Map(pairs.map((pair) => [quoted(...pair), pair]));
   for (const [name, [id, key]] of distinct) {
-    equal(await backend.get(id, key), undefined, `get(${name}) before set()`);
+    assertEquals(await backend.get(id, key), undefined, `get(${name}) before set()`);
     await backend.set(id, key, makeEntry(name));
   }
   for (const [name, [id, key]] of distinct) {
-    same(await backend.get(id, key), makeEntry(name), `get(${name})`);
+    assertEntry(await backend.get(id, key), makeEntry(name), `get(${name})`);
     const [entry] = await backend.getMany(id, [key]);
-    same(entry, makeEntry(name), `getMany(${name})`);
+    assertEntry(entry, makeEntry(name), `getMany(${name})`);
   }
   await backend.clear();
 }
@@ -278,9 +277,9 @@ async function deletesApart(
     }
     for (const [id, key] of order) {
       const name = quoted(id, key);
-      same(await backend.get(id, key), makeEntry(name), `get(${name})`);
+      assertEntry(await backend.get(id, key), makeEntry(name), `get(${name})`);
       await (operation === "delete" ? backend.delete(id, key) : backend.deleteId(id));
-      equal(await backend.get(id, key), undefined, `get(${name}) afterwards`);
+      assertEquals(await backend.get(id, key), undefined, `get(${name}) afterwards`);
     }
   }
 }

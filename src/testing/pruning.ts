@@ -1,21 +1,23 @@
 /**
- * Clause 14 of the conformance kit: what a prune deletes, and what it tells.
+ * Clause 14 of the conformance kit: the entries that a prune deletes, and its result.
  *
  * @module
  */
 
+import { assertEquals } from "@std/assert/equals";
+import { assertRejects } from "@std/assert/rejects";
 import type { Backend, EntryInfo, Pruned, PruneRule } from "../backend/contract.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { prune } from "../backend/prune.ts";
 import { randomNumbers } from "./random.ts";
-import { equal, fail, rejects, sameInfos } from "./assert.ts";
+import { assertListing } from "./compare.ts";
 import { fill, type Kit, list, makeEntry } from "./entries.ts";
 
 /** When the first entry of a test is stored, in milliseconds since the Unix epoch. */
 const START = 1_700_000_000_000;
 const ENTRIES = 16;
 
-/** Each bound alone, what names nothing, and what names all. */
+/** Each bound alone, from rules that name nothing to rules that name everything. */
 const RULES: readonly PruneRule[] = [
   { storedBefore: START + 5 },
   { storedBefore: START },
@@ -30,15 +32,12 @@ const RULES: readonly PruneRule[] = [
 ];
 const RANDOM_RULES = 20;
 
-/** Registers the tests of clause 14, and what clauses 10 and 12 say of a prune. */
+/** Registers the tests of clause 14, and those of clauses 10 and 12 for a prune. */
 export function testPruning<Store>(
-  { check }: Kit<Store>,
-  entryCount: number,
-  breakStore: ((store: Store) => void | Promise<void>) | undefined,
-  seed: number,
+  { check, entryCount, breakStore, seed }: Kit<Store>,
 ): void {
   check(
-    `clause 14: prune() deletes what its rule names, nothing else, and tells it (seed ${seed})`,
+    `clause 14: prune() deletes and reports the entries that its rule names, no others (seed ${seed})`,
     async (backend) => {
       const random = randomNumbers(seed);
       const rules = [...RULES, ...Array.from({ length: RANDOM_RULES }, () => randomRule(random))];
@@ -51,13 +50,13 @@ export function testPruning<Store>(
   );
 
   check(
-    `clause 14: prune() of ${entryCount} entries keeps as many as it is told`,
+    `clause 14: prune() of ${entryCount} entries keeps as many as its rule says`,
     async (backend) => {
       await fill(backend, "id", entryCount);
       const kept = Math.ceil(entryCount / 100);
       const { entries } = await pruneBackend(backend, { maxEntries: kept });
-      equal(entries, entryCount - kept, "entries deleted");
-      equal((await list(backend)).length, kept, "entries left");
+      assertEquals(entries, entryCount - kept, "entries deleted");
+      assertEquals((await list(backend)).length, kept, "entries left");
     },
   );
 
@@ -65,24 +64,18 @@ export function testPruning<Store>(
     check("clause 10: prune() rejects when the store fails", async (backend, store) => {
       await fill(backend, "id", 2);
       await breakStore(store);
-      await rejects(() => pruneBackend(backend, { maxEntries: 1 }), "prune() over a broken store");
+      await assertRejects(() => pruneBackend(backend, { maxEntries: 1 }));
     });
   }
 
   check("clause 12: prune() rejects with CacheClosedError after close()", async (backend) => {
     await backend.set("id", "key", makeEntry("value"));
     await backend.close();
-    const error = await rejects(
-      () => pruneBackend(backend, { maxEntries: 1 }),
-      "prune() after close()",
-    );
-    if (!(error instanceof CacheClosedError)) {
-      fail("prune() after close() rejects with CacheClosedError", error);
-    }
+    await assertRejects(() => pruneBackend(backend, { maxEntries: 1 }), CacheClosedError);
   });
 }
 
-/** As a cache does it: through the backend's own `prune`, or through the rest of the contract. */
+/** Prunes as a cache does: by the backend's own `prune`, or by the rest of the contract. */
 async function pruneBackend(backend: Backend, rule: PruneRule): Promise<Pruned> {
   return await (backend.prune?.(rule) ?? prune(backend, rule));
 }
@@ -104,7 +97,7 @@ async function store(backend: Backend, random: () => number): Promise<void> {
   }
 }
 
-/** Any of the bounds, each in a range where it matters. */
+/** A rule of random bounds, each in a range where it matters. */
 function randomRule(random: () => number): PruneRule {
   const bound = (from: number, to: number): number => from + Math.floor(random() * (to - from));
   const bounds = {
@@ -121,21 +114,21 @@ async function prunesLikeModel(backend: Backend, rule: PruneRule): Promise<void>
   const before = await list(backend);
   const kept = keptBy(rule, before);
   const deleted = before.filter((entry) => !kept.includes(entry));
-  const told = await pruneBackend(backend, rule);
-  const what = `by prune(${JSON.stringify(rule)})`;
-  equal(told.entries, deleted.length, `number of entries told ${what}`);
-  equal(
-    told.bytes,
+  const reported = await pruneBackend(backend, rule);
+  const by = `by prune(${JSON.stringify(rule)})`;
+  assertEquals(reported.entries, deleted.length, `number of entries reported ${by}`);
+  assertEquals(
+    reported.bytes,
     deleted.reduce((sum, { size }) => sum + size, 0),
-    `number of bytes told ${what}`,
+    `number of bytes reported ${by}`,
   );
-  sameInfos(await list(backend), kept);
+  assertListing(await list(backend), kept);
   for (const { id, key } of deleted) {
-    equal(await backend.get(id, key), undefined, `what was deleted ${what}`);
+    assertEquals(await backend.get(id, key), undefined, `an entry deleted ${by}`);
   }
 }
 
-/** What is neither too old nor expired, the newest first, until a bound is reached. */
+/** The entries that are neither too old nor expired, the newest first, up to a bound. */
 function keptBy(rule: PruneRule, entries: readonly EntryInfo[]): EntryInfo[] {
   const { storedBefore = -Infinity, expiredBefore = -Infinity } = rule;
   const { maxBytes = Infinity, maxEntries = Infinity } = rule;

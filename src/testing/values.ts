@@ -4,9 +4,12 @@
  * @module
  */
 
+import { assert } from "@std/assert/assert";
+import { assertEquals } from "@std/assert/equals";
 import type { Backend } from "../backend/contract.ts";
+import { nextTurn } from "../base/turn.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import { equal, fail, same, sameList } from "./assert.ts";
+import { assertEntries, assertEntry } from "./compare.ts";
 import { type Kit, list, makeEntry } from "./entries.ts";
 import { ALL_BYTES, BYTES, TEXTS } from "./samples.ts";
 
@@ -62,8 +65,8 @@ export function testValues<Store>({ check }: Kit<Store>): void {
     );
   });
 
-  check("clause 2: get() of what was never stored is undefined", async (backend) => {
-    equal(await backend.get("id", "key"), undefined, "get() on an empty store");
+  check("clause 2: get() of an entry that was never stored is undefined", async (backend) => {
+    assertEquals(await backend.get("id", "key"), undefined, "get() on an empty store");
     await backend.set("id", "key", makeEntry("value"));
     for (
       const [id, key] of [
@@ -72,12 +75,12 @@ export function testValues<Store>({ check }: Kit<Store>): void {
         ["", "key"],
       ]
     ) {
-      equal(await backend.get(id ?? "", key ?? ""), undefined, "get()");
+      assertEquals(await backend.get(id ?? "", key ?? ""), undefined, "get()");
     }
   });
 
   check(
-    "clause 2: get() of what was deleted is undefined, until it is stored again",
+    "clause 2: get() of a deleted entry is undefined, until it is stored again",
     async (backend) => {
       const entry = makeEntry("value");
       const removals = [
@@ -87,9 +90,9 @@ export function testValues<Store>({ check }: Kit<Store>): void {
       ];
       for (const remove of removals) {
         await backend.set("id", "key", entry);
-        same(await backend.get("id", "key"), entry, "get() before the deletion");
+        assertEntry(await backend.get("id", "key"), entry, "get() before the deletion");
         await remove();
-        equal(await backend.get("id", "key"), undefined, "get() after it");
+        assertEquals(await backend.get("id", "key"), undefined, "get() after it");
       }
     },
   );
@@ -106,14 +109,14 @@ export function testValues<Store>({ check }: Kit<Store>): void {
     ];
     for (const [index, version] of versions.entries()) {
       await backend.set("id", "key", version);
-      same(await backend.get("id", "key"), version, `version ${index}`);
-      same(
+      assertEntry(await backend.get("id", "key"), version, `version ${index}`);
+      assertEntry(
         (await backend.getMany("id", ["key"]))[0],
         version,
         `version ${index} through getMany()`,
       );
     }
-    equal((await list(backend)).length, 1, "entries after the overwrites");
+    assertEquals((await list(backend)).length, 1, "entries after the overwrites");
   });
 
   check(
@@ -124,7 +127,11 @@ export function testValues<Store>({ check }: Kit<Store>): void {
         let writing = true;
         const readUntilWritten = async (): Promise<(StoredEntry | undefined)[]> => {
           const seen: (StoredEntry | undefined)[] = [];
-          do seen.push(await backend.get("id", "key")); while (writing);
+          while (writing) {
+            for (let read = 0; read < 10; read++) seen.push(await backend.get("id", "key"));
+            // Reads that answer at once would never let the write go on.
+            await nextTurn();
+          }
           return seen;
         };
         const early = readUntilWritten();
@@ -149,13 +156,13 @@ export function testValues<Store>({ check }: Kit<Store>): void {
     const [seen] = await Promise.all([Promise.all(reads), ...writes]);
     for (const entry of seen) isVersion(entry, 0, 30);
     isVersion(await backend.get("id", "key"), 1, 30);
-    equal((await list(backend)).length, 1, "entries after the overwrites");
+    assertEquals((await list(backend)).length, 1, "entries after the overwrites");
   });
 }
 
 const MEBIBYTE = 1024 * 1024;
 
-/** An entry whose every field tells the version, so that a mix shows. */
+/** An entry with its version in every field, so that a mix of two shows. */
 function versioned(version: number): StoredEntry {
   const text = `${version};`.repeat(1 + (version % 7) * 3000);
   return {
@@ -171,10 +178,11 @@ function versioned(version: number): StoredEntry {
 
 function isVersion(entry: StoredEntry | undefined, from: number, to: number): void {
   const version = entry?.storedAt ?? -1;
-  if (version < from || version > to) {
-    fail(`a read sees one of the versions ${from} to ${to}`, entry);
-  }
-  same(entry, versioned(version), `version ${version}`);
+  assert(
+    version >= from && version <= to,
+    `a read must see one of the versions ${from} to ${to}, not ${version}`,
+  );
+  assertEntry(entry, versioned(version), `version ${version}`);
 }
 
 async function keepsEach(backend: Backend, values: readonly StoredEntry["data"][]): Promise<void> {
@@ -190,7 +198,7 @@ async function keepsEntries(backend: Backend, entries: readonly StoredEntry[]): 
     await backend.set("id", `key ${index}`, entry);
   }
   for (const [index, entry] of entries.entries()) {
-    same(await backend.get("id", `key ${index}`), entry, `get() ${index}`);
+    assertEntry(await backend.get("id", `key ${index}`), entry, `get() ${index}`);
   }
-  sameList(await backend.getMany("id", keys), entries, "getMany()");
+  assertEntries(await backend.getMany("id", keys), entries, "getMany()");
 }

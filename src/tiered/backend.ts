@@ -28,7 +28,7 @@ import {
   type PruneRule,
   type Report,
 } from "../backend/contract.ts";
-import { type StoredEntry } from "../encoding/entry.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
 import { isIntact } from "../encoding/entry.ts";
 import { type Duration, parseDuration } from "../base/duration.ts";
 import {

@@ -21,7 +21,8 @@ import type { CacheOptions, ErrorContext } from "../../src/core/options.ts";
 import { prune } from "../../src/backend/prune.ts";
 import { S3Backend, S3Cache } from "../../s3.ts";
 import { SQLiteBackend, SQLiteCache } from "../../sqlite.ts";
-import { FaultyBackend, testBackend } from "../../testing.ts";
+import { testBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { optionsFor, withBucket } from "../support/s3_server.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -240,7 +241,7 @@ for (const { name, run } of PLACES) {
         assertEquals(await cache.read(key), { hit: false });
       }
       assertEquals(reports.length, 3);
-      await assertRejects(() => cache.backend.get("f", "a"), DamagedEntryError);
+      await assertRejects(async () => await cache.backend.get("f", "a"), DamagedEntryError);
     }));
 
   // Tries to lose values by changing the key.

@@ -10,7 +10,7 @@ import { BackendError, CacheClosedError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { PruneOptions } from "../../src/backend/prune.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
-import { FaultyBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { heldUp, leastHeldUp } from "../support/event_loop.ts";
 import { FakeTime } from "../support/fake_time.ts";
 

@@ -1,4 +1,4 @@
-/** The environment's switches: how they are understood, and what they do to a process. */
+/** The switches of the environment: how they are read, and their effects on a process. */
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -15,7 +15,7 @@ function switches(variables: Readonly<Record<string, string>>) {
   return parseSwitches((name) => variables[name]);
 }
 
-test("parseSwitches() of an empty environment asks for nothing", () => {
+test("parseSwitches() of an empty environment switches nothing on", () => {
   const { busts, cacheOnly, printMisses } = switches({});
   assertEquals([busts("f"), busts("all"), cacheOnly, printMisses], [false, false, false, false]);
 });
@@ -54,13 +54,13 @@ test("parseSwitches() takes BUST_CACHE as ids with commas between them, or all",
   }
 });
 
-test("warn() writes its text as it is, also where it looks like a format", () => {
+test("warn() writes its text unchanged, also where it looks like a format", () => {
   using warnings = new Warnings();
   warn("100%d %s %%");
   assertEquals(warnings.lines, ["100%d %s %%"]);
 });
 
-test("mayAccess() is true for what the tests may read", () => {
+test("mayAccess() is true for a file that the tests may read", () => {
   assertEquals(mayAccess("read", join(temporaryFolder(), "file")), true);
 });
 
@@ -107,14 +107,14 @@ test("CACHE_ONLY throws on a miss instead of running, and serves what is stored"
   assert(first.includes("CACHE_ONLY") && first.includes('"b"'));
   assert(first.includes(await hashKey(["s3cr3t"])));
   assertEquals([second, hit], [first, false]);
-  // What counts as missing is missing: nothing may run, and nothing old may be served.
+  // A busted entry is a miss, which may not run.
   const both = await run(path, { CACHE_ONLY: "yes", BUST_CACHE: "a" }, ["a"]);
   const [refused] = both.lines as string[][];
   assert(refused?.[1]?.includes("BUST_CACHE"));
   assertEquals((await run(path, { CACHE_ONLY: "off" }, ["a"])).lines, [["a", "hit", "hit", true]]);
 });
 
-test("PRINT_CACHE_MISSES tells id and key of each miss on stderr, never the arguments", async () => {
+test("PRINT_CACHE_MISSES prints id and key of each miss to stderr, never the arguments", async () => {
   const path = join(temporaryFolder(), "cache.db");
   const key = await hashKey(["s3cr3t"]);
   const { errors } = await run(path, { PRINT_CACHE_MISSES: "1" }, ["a", "100%d"]);
@@ -139,7 +139,7 @@ test("A switch that holds an unknown word is refused by name on first use, not b
   }
 });
 
-test("Variables that may not be read count as unset, and nobody is asked", async () => {
+test("Variables that may not be read count as unset, without a prompt", async () => {
   const names = ["BUST_CACHE", "CACHE_ONLY", "PRINT_CACHE_MISSES"];
   const permissions = "Deno" in globalThis;
   for (

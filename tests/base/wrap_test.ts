@@ -1,15 +1,15 @@
-/** What wrappers share: how they are applied, and that what they wrap can be seen through them. */
+/** The common part of wrappers: how they are applied, and how the wrapped function shows through. */
 import { test } from "node:test";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { limitConcurrency } from "../../concurrency.ts";
 import { MemoryCache } from "../../memory.ts";
-import { dress, methodContext } from "../../src/base/wrap.ts";
+import { impersonate, methodContext } from "../../src/base/wrap.ts";
 
 function wrapper(..._: unknown[]): Promise<unknown> {
   return Promise.resolve("wrapper");
 }
 
-test("dress() gives name, length, own properties and source of the function", () => {
+test("impersonate() gives name, length, own properties and source of the function", () => {
   const symbol = Symbol("mark");
   const fn = Object.assign(
     async function summarize(_a: unknown, _b: unknown): Promise<number> {
@@ -24,7 +24,7 @@ test("dress() gives name, length, own properties and source of the function", ()
     configurable: false,
   });
   const outer = (..._: unknown[]): void => {};
-  assertStrictEquals(dress(outer, fn), outer);
+  assertStrictEquals(impersonate(outer, fn), outer);
   assertEquals([outer.name, outer.length], ["summarize", 2]);
   assertEquals(Reflect.get(outer, "docs"), "text");
   assertEquals(Reflect.get(outer, symbol), 1);
@@ -35,7 +35,7 @@ test("dress() gives name, length, own properties and source of the function", ()
   assertEquals(Object.keys(outer), ["docs"]);
 });
 
-test("dress() takes functions of every kind", () => {
+test("impersonate() takes functions of every kind", () => {
   const bound = wrapper.bind(null);
   const kinds: Record<string, object> = {
     arrow: (): number => 1,
@@ -55,15 +55,15 @@ test("dress() takes functions of every kind", () => {
       assertThrows(() => fn.toString(), TypeError);
       Object.defineProperty(fn, "toString", { value: () => "bare" });
     }
-    const outer = dress((..._: unknown[]): void => {}, fn);
+    const outer = impersonate((..._: unknown[]): void => {}, fn);
     assertEquals(outer.name, Reflect.get(fn, "name"), kind);
     assertEquals(outer.toString(), fn.toString(), kind);
     // Twice, as two wrappers around one function do.
-    assertEquals(dress(outer, outer).name, outer.name, kind);
+    assertEquals(impersonate(outer, outer).name, outer.name, kind);
   }
 });
 
-test("dress() keeps the innermost source through any number of wrappers", () => {
+test("impersonate() keeps the innermost source through any number of wrappers", () => {
   async function inner(): Promise<number> {
     return await Promise.resolve(1);
   }
@@ -75,7 +75,7 @@ test("dress() keeps the innermost source through any number of wrappers", () => 
   assertEquals([many.name, many.id], ["inner", "a"]);
 });
 
-test("Functions of one name behind limits are told apart by their source", () => {
+test("Functions of one name behind limits are distinguished by their source", () => {
   const cache = new MemoryCache();
   const limit = limitConcurrency(1);
   const one = limit(async function job(): Promise<number> {
@@ -88,7 +88,7 @@ test("Functions of one name behind limits are told apart by their source", () =>
   assertThrows(() => cache.cache()(two), TypeError, '"job"');
 });
 
-test("A limit around a cached function keeps its methods, and around what it caches changes no key", async () => {
+test("A limit around a cached function keeps its methods, and one inside changes no key", async () => {
   const cache = new MemoryCache();
   let runs = 0;
   const fn = (n: number): Promise<number> => Promise.resolve(n + ++runs);
@@ -107,7 +107,7 @@ test("A limit around a cached function keeps its methods, and around what it cac
   assertEquals(await outside.key(1), await inside.key(1));
 });
 
-test("methodContext() knows functions and methods, and refuses what is neither", () => {
+test("methodContext() takes functions and methods, and refuses everything else", () => {
   const context = { kind: "method", name: "ask", static: false };
   assertEquals(methodContext("try", wrapper, undefined), undefined);
   assertStrictEquals<unknown>(methodContext("try", wrapper, context), context);

@@ -5,7 +5,7 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { Cache } from "../../src/core/cache.ts";
 import { MemoryBackend } from "../../memory.ts";
-import { FaultyBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { quiet } from "../support/by_hand.ts";
 import { settle } from "../support/fake_time.ts";
 

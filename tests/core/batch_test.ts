@@ -23,7 +23,7 @@ import {
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { checkFunctionOptions, type ErrorContext } from "../../src/core/options.ts";
 import { Store } from "../../src/core/store.ts";
-import { FaultyBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { collector } from "../support/collected.ts";
 import { until } from "../support/event_loop.ts";
 import { settle } from "../support/fake_time.ts";

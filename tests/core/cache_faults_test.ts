@@ -15,7 +15,7 @@ import {
 } from "../../src/base/errors.ts";
 import { MemoryBackend } from "../../memory.ts";
 import type { ErrorContext } from "../../src/core/options.ts";
-import { FaultyBackend, type Operation } from "../../testing.ts";
+import { FaultyBackend, type Operation } from "../support/faulty.ts";
 import {
   ByHand,
   countListeners,

@@ -7,7 +7,7 @@ import { Cache } from "../../src/core/cache.ts";
 import { CacheMissError, CacheOnlyError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { ErrorContext, FunctionOptions } from "../../src/core/options.ts";
-import { FaultyBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { ByHand, quiet, stateOf } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
 

@@ -1,242 +1,373 @@
 import { test } from "node:test";
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { MemoryCache } from "../../memory.ts";
 import { type BatchProgress, progressBar, type ProgressBarOptions } from "../../progress.ts";
 import { commandOf, launch } from "../support/child.ts";
+import { FakeTime } from "../support/fake_time.ts";
 
-/** A record; what is not said is 0, and `done` is the sum of what is. */
-function at(durationMs: number, counts: Partial<BatchProgress> = {}): BatchProgress {
-  const { hits = 0, misses = 0, shared = 0, stale = 0, failed = 0 } = counts;
-  return {
-    done: hits + misses + shared + stale + failed,
-    total: 1000,
-    hits,
-    misses,
-    shared,
-    stale,
-    failed,
-    running: 0,
-    durationMs,
-    savedMs: 0,
-    finished: false,
-    ...counts,
-  };
+/** A report; what is not said is 0, and `done` is the sum of what is. */
+function report(counts: Partial<BatchProgress> = {}): BatchProgress {
+  const { hits = 0, misses = 0, shared = 0, failed = 0 } = counts;
+  const done = hits + misses + shared + failed;
+  const times = { durationMs: 0, savedMs: 0, finished: false };
+  const rest = { total: 1000, stale: 0, unstored: 0, running: 0, ...times };
+  return { done, hits, misses, shared, failed, ...rest, ...counts };
 }
 
-/** Draws into a list of texts. */
-function recorder(columns: number | undefined, options?: ProgressBarOptions) {
+/** A bar that draws into a list of texts. */
+function recorder(columns: number | undefined, options: ProgressBarOptions = {}) {
   const drawn: string[] = [];
-  const output = {
-    columns,
-    write: (text: string): void => void drawn.push(text),
-  };
-  return { drawn, output, draw: progressBar({ output, ...options }) };
+  const write = (text: string): void => void drawn.push(text);
+  const bar = progressBar({ output: { columns, write }, ...options });
+  return { bar, drawn, write, shown: () => screen(drawn.join("")) };
 }
 
-/** What a line of a terminal shows. */
-function shown(text: string | undefined): string {
+/** The lines that a terminal of any width shows after this output. */
+function screen(output: string): string[] {
+  const lines = [""];
+  let column = 0;
   // deno-lint-ignore no-control-regex
-  return (text ?? "").replace(/^\r/, "").replace(/\x1b\[K\n?$/, "");
+  for (const [token] of output.matchAll(/\x1b\[K|[^]/g)) {
+    const line = lines.at(-1) ?? "";
+    if (token === "\n") lines.push("");
+    if (token === "\n" || token === "\r") column = 0;
+    else if (token === "\x1b[K") lines[lines.length - 1] = line.slice(0, column);
+    else lines[lines.length - 1] = line.slice(0, column) + token + line.slice(++column);
+  }
+  return lines;
 }
 
-/** Runs with a timer that fires when it is told to. */
-function withTimer(body: (fire: () => void) => void): void {
-  const { setTimeout, clearTimeout } = globalThis;
-  let pending: (() => void) | undefined;
-  Object.assign(globalThis, {
-    setTimeout: (callback: () => void): number => {
-      assertEquals(pending, undefined, "one timer at a time");
-      pending = callback;
-      return 1;
-    },
-    clearTimeout: (): void => void (pending = undefined),
-  });
-  try {
-    body(() => pending?.());
-    assertEquals(pending, undefined, "a timer was left");
-  } finally {
-    Object.assign(globalThis, { setTimeout, clearTimeout });
-  }
+/** Each drawing of the line, without its control characters. */
+function drawingsIn(output: string): string[] {
+  // deno-lint-ignore no-control-regex
+  return output.match(/(?<=\r)[^\r\n\x1b]+(?=\x1b\[K)/g) ?? [];
 }
 
-test("progressBar() shows counts, rate and time left on one line of a terminal", () => {
-  const { drawn, draw } = recorder(100);
-  draw(at(0));
-  draw(at(2_000, { hits: 0, misses: 10 }));
-  draw(at(4_000, { hits: 180, misses: 18, failed: 2 }));
-  assertEquals(
-    shown(drawn.at(-1)),
-    "[######------------------------] 200/1000 20%, hits 180, misses 18, failed 2, 50/s, 16s left",
-  );
-  for (const text of drawn) {
-    assert(text.startsWith("\r") && text.endsWith("\x1b[K"), text);
-    assert(!text.includes("\n"), "a line that is redrawn has no end");
-  }
-});
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-test("progressBar() draws at most once in 100 ms, and the last report always", () => {
-  const { drawn, draw } = recorder(80);
-  withTimer(() => {
-    draw(at(0));
-    for (let ms = 1; ms < 1000; ms++) draw(at(ms, { misses: ms }));
-    assertEquals(drawn.length, 10);
-    draw(at(1000, { misses: 1000, finished: true }));
+/** Maps a function that takes as many milliseconds as its input says, one call at a time. */
+function slowly(
+  inputs: Iterable<number>,
+  onProgress: (progress: BatchProgress) => void,
+  onError?: (error: Error) => void,
+) {
+  const cache = new MemoryCache(onError && { onError });
+  const wait = cache.cache({ id: "wait" })(async (ms: number): Promise<number> => {
+    if (ms > 0) await pause(ms);
+    return ms;
   });
-  assertEquals(drawn.length, 11);
-  assertMatch(shown(drawn.at(-1)), /1000\/1000 100%, hits 0, misses 1000, in 1\.0s$/);
-  assert(drawn.at(-1)?.endsWith("\n"), "the last line has an end");
-});
+  return wait.map(inputs, { concurrency: 1, onProgress });
+}
 
-test("progressBar() does not leave a burst undrawn while a long run follows", () => {
-  const { drawn, draw } = recorder(80);
-  withTimer((fire) => {
-    draw(at(0, { hits: 1 }));
-    draw(at(1, { hits: 900 }));
-    assertEquals(drawn.length, 1);
-    fire();
-    assertStringIncludes(drawn.at(-1) ?? "", "900/1000");
-  });
-});
-
-test("progressBar() times the rest by what comes after the leading hits", () => {
-  const { drawn, draw } = recorder(100);
-  for (let hits = 0; hits <= 900; hits += 100) draw(at(hits / 10, { hits }));
-  for (let misses = 1; misses <= 10; misses++) {
-    draw(at(90 + misses * 1000, { hits: 900, misses }));
-  }
-  assertStringIncludes(drawn.at(-1) ?? "", "1.0/s, 1m30s left");
-});
-
-test("progressBar() follows a change of speed", () => {
-  const { drawn, draw } = recorder(100);
-  for (let second = 0; second <= 20; second++) {
-    draw(at(second * 1000, { misses: second * 10 }));
-  }
-  assertStringIncludes(drawn.at(-1) ?? "", " 10/s");
-  for (let second = 1; second <= 30; second++) {
-    draw(at((20 + second) * 1000, { misses: 200 + second }));
-  }
-  assertStringIncludes(drawn.at(-1) ?? "", " 1.0/s, 12m50s left");
-});
-
-test("progressBar() averages calls that are slower than its window", () => {
-  const { drawn, draw } = recorder(100);
-  for (let misses = 0; misses <= 20; misses++) {
-    // 20 and 100 seconds in turn.
-    draw(at(misses * 60_000 + (misses % 2) * 20_000, { misses }));
-  }
-  assertStringIncludes(drawn.at(-1) ?? "", "0.017/s, 16h20m left");
-});
-
-test("progressBar() tells no time left before anything is known of it", () => {
-  const { drawn, draw } = recorder(80);
-  draw(at(0));
-  draw(at(500));
-  draw(at(1000, { total: undefined, misses: 7 }));
-  assertEquals(
-    drawn.map(shown).map((text) => text.replace(/^\[-+\] /, "")),
-    [
-      "0/1000 0%, hits 0, misses 0",
-      "0/1000 0%, hits 0, misses 0",
-      "7 done, hits 0, misses 7, 7.0/s",
-    ],
-  );
-});
-
-test("progressBar() takes the total from its options where the batch has none", () => {
-  const { drawn, draw } = recorder(80, { total: 4 });
-  draw(at(0, { total: undefined, misses: 1 }));
-  assertMatch(shown(drawn[0]), /1\/4 25%/);
-});
-
-test("progressBar() never fills the last column, however narrow the terminal is", () => {
-  for (let columns = 1; columns <= 120; columns++) {
-    const { drawn, draw } = recorder(columns);
-    draw(at(0));
-    draw(at(5_000, { hits: 100, misses: 20, shared: 3, stale: 4, failed: 5 }));
-    draw(at(9_000, { hits: 1000, finished: true }));
-    for (const text of drawn) {
-      assert(shown(text).length < columns, `${columns} columns: ${text}`);
-    }
-  }
-});
-
-test("progressBar() keeps its shape with a total of 0 and with more than the total", () => {
-  const { drawn, draw } = recorder(80);
-  draw(at(0, { total: 0, finished: true }));
-  draw(at(200, { total: 1, misses: 3, finished: true }));
-  assertMatch(shown(drawn[0]), /^\[-{30}\] 0\/0 0%/);
-  assertMatch(shown(drawn[1]), /^\[#{30}\] 3\/1 300%/);
-});
-
-test("progressBar() writes plain lines every few seconds where there is no terminal", () => {
-  const { drawn, draw } = recorder(undefined);
-  for (let ms = 0; ms < 12_000; ms += 10) draw(at(ms, { misses: ms / 100 }));
-  draw(at(12_000, { misses: 120, finished: true }));
-  assertEquals(drawn, [
-    "50/1000 5%, hits 0, misses 50, 10/s, 1m35s left\n",
-    "100/1000 10%, hits 0, misses 100, 10/s, 1m30s left\n",
-    "120/1000 12%, hits 0, misses 120, in 12s\n",
+test("progressBar() shows counts, time, time left and rate on one line of a terminal", async () => {
+  using time = new FakeTime();
+  const { bar, drawn, shown } = recorder(120);
+  bar(report());
+  await time.tick(2_000);
+  bar(report({ misses: 10 }));
+  await time.tick(1_999);
+  bar(report({ misses: 28, hits: 170, failed: 2, unstored: 1, running: 7 }));
+  await time.tick(1);
+  assertEquals(shown(), [
+    "[#####---------------------] 200/1000 20% in 4.0s, 16s left, 7 running, failed 2, " +
+    "not kept 1, hits 170, misses 28, 50/s",
   ]);
+  assertEquals(drawn.length, drawingsIn(drawn.join("")).length);
 });
 
-test("progressBar() leaves the last line alone with an infinite plain interval", () => {
-  const { drawn, draw } = recorder(undefined, { plainInterval: Infinity });
-  for (let ms = 0; ms < 100_000; ms += 1000) draw(at(ms));
-  draw(at(100_000, { misses: 1, finished: true }));
-  assertEquals(drawn, ["1/1000 0%, hits 0, misses 1, in 1m40s\n"]);
+test("progressBar() moves ten times a second while a call is long, and stops at the end", async () => {
+  using time = new FakeTime();
+  const { bar, drawn, shown } = recorder(80);
+  const values = slowly([3_050], bar).values();
+  await time.tick();
+  assertMatch(shown()[0] ?? "", /0\/1 0% in 0\.0s/);
+  const before = drawn.length;
+  await time.tick(3_000);
+  assertEquals(drawn.length - before, 30);
+  assertMatch(shown()[0] ?? "", /0\/1 0% in 3\.0s, 1 running/);
+  await time.tick(50);
+  await values;
+  assertEquals(shown(), ["1/1 100% in 3.0s, hits 0, misses 1", ""]);
+  assertEquals(time.timers, 0);
+});
+
+test("progressBar() writes plain lines while a call is long where there is no terminal", async () => {
+  const last = "2/2 100% in 12s, hits 0, misses 2\n";
+  const between = [
+    "1/2 50% in 5.0s, 2.5s left, 1 running, hits 0, misses 1, 0.40/s\n",
+    "1/2 50% in 10s, 5.0s left, 1 running, hits 0, misses 1, 0.20/s\n",
+  ];
+  for (const plainInterval of ["5s", Infinity] as const) {
+    using time = new FakeTime();
+    const { bar, drawn } = recorder(undefined, { plainInterval });
+    const values = slowly([2_000, 10_000], bar).values();
+    await time.tick(12_000);
+    await values;
+    assertEquals(drawn, [...plainInterval === Infinity ? [] : between, last]);
+  }
+});
+
+test("progressBar() leaves what a loop prints on lines of its own", async () => {
+  for (const [before, after] of [[0, 0], [150, 0], [0, 150]] as const) {
+    using time = new FakeTime();
+    const { bar, write, shown } = recorder(80);
+    let printed = 0;
+    let hasEnded = false;
+    const looping = (async () => {
+      for await (const _ of slowly([300, 301, 301, 302], bar)) {
+        if (before > 0) await pause(before);
+        write(`result ${printed++}\n`);
+        if (after > 0) await pause(after);
+      }
+      hasEnded = true;
+    })();
+    const moves = new Set<string>();
+    while (!hasEnded) {
+      const lines = shown();
+      const line = lines.pop() ?? "";
+      assertEquals(lines, Array.from({ length: printed }, (_, index) => `result ${index}`));
+      assertMatch(line, /^(\[#*-+\] \d\/4 .*)?$/);
+      moves.add(line);
+      await time.tick(50);
+    }
+    await looping;
+    assert(moves.size > 5, `it moved ${moves.size} times`);
+    assertMatch(shown().at(-2) ?? "", /^4\/4 100% in /);
+  }
+});
+
+test("progressBar() writes plain lines while a loop holds its result for long", async () => {
+  using time = new FakeTime();
+  const { bar, write, shown } = recorder(80, { plainInterval: "2s" });
+  const looping = (async () => {
+    for await (const _ of slowly([300], bar)) {
+      await pause(4_950);
+      write("held\n");
+    }
+  })();
+  await time.tick(6_000);
+  await looping;
+  const lines = shown().map((line) => line.replace(/,.*/, ""));
+  assertEquals(lines, ["1/1 100% in 2.3s", "1/1 100% in 4.3s", "held", "1/1 100% in 5.3s", ""]);
+});
+
+test("progressBar().log() writes lines of its own before, while and after a batch runs", async () => {
+  using time = new FakeTime();
+  const { bar, shown } = recorder(80);
+  bar.log("before");
+  const values = slowly([300], bar).values();
+  await time.tick(150);
+  bar.log("while\nit runs");
+  assertMatch(shown().join("\n"), /^before\nwhile\nit runs\n\[-+\] 0\/1 0% in 0.1s, 1 running/);
+  await time.tick(150);
+  await values;
+  bar.log("after");
+  assertMatch(shown().join("\n"), /^before\nwhile\nit runs\n1\/1 100%.*\nafter\n$/);
+});
+
+test("progressBar() begins anew with each batch, and sums those that run at once", async () => {
+  using time = new FakeTime();
+  const { bar, drawn, shown } = recorder(80);
+  for (let batch = 0; batch < 2; batch++) {
+    const before = drawn.length;
+    const values = slowly([300, 301], bar).values();
+    await time.tick(650);
+    await values;
+    assert(drawn.length - before > 6, `${drawn.length - before} drawings of batch ${batch}`);
+  }
+  const both = [[300, 301], [302, 303, 304]].map((inputs) => slowly(inputs, bar).values());
+  await time.tick(650);
+  assertMatch(shown().at(-1) ?? "", /4\/5 80% in 0.6s, 0.2s left, 1 running/);
+  await time.tick(300);
+  await Promise.all(both);
+  assertEquals(shown(), [
+    "2/2 100% in 0.6s, hits 0, misses 2",
+    "2/2 100% in 0.6s, hits 0, misses 2",
+    "5/5 100% in 0.9s, hits 0, misses 5",
+    "",
+  ]);
+  assertEquals(time.timers, 0);
+});
+
+test("progressBar() ends at 100 % of what there was, or says that the batch stopped", async () => {
+  const generate = function* (count: number, error?: Error) {
+    for (let n = 0; n < count; n++) yield 0;
+    if (error !== undefined) throw error;
+  };
+  for (
+    const [inputs, total, leaves, last] of [
+      [[], undefined, false, "0/0 100% in"],
+      [generate(0), 0, false, "0/0 100% in"],
+      [[0, 0, 0], undefined, false, "3/3 100% in"],
+      [generate(3), undefined, false, "3/3 100% in"],
+      [generate(3), 2, false, "3/3 100% in"],
+      [generate(3), 9, false, "3/3 100% in"],
+      [[0, 0, 0], undefined, true, "1/3 in 0.0s, stopped,"],
+      [generate(Infinity), undefined, true, "1 done in"],
+      [generate(2, new Error("no more")), 4, false, "2/4 in 0.0s, stopped,"],
+    ] as const
+  ) {
+    const { bar, drawn, shown } = recorder(80, total === undefined ? {} : { total });
+    try {
+      for await (const _ of slowly(inputs, bar)) if (leaves) break;
+    } catch {
+      // The failure of the inputs is the batch's to report.
+    }
+    assertEquals(shown().at(-2)?.slice(0, last.length), last);
+    for (const [, percent] of drawn.join("").matchAll(/(\d+)%/g)) assert(Number(percent) <= 100);
+  }
+});
+
+test("progressBar() shows sums of count() without the noise of fractions", () => {
+  for (
+    const [spent, saved, text] of [
+      [0.1 + 0.2, 0, "spent 0.3, saved 0"],
+      [12.3456789, 999.96, "spent 12.35, saved 1000"],
+      [1234567.89, 0.000123456, "spent 1234568, saved 0.0001235"],
+      [1e7 + 1, 100 / 3, "spent 10000001, saved 33.33"],
+    ] as const
+  ) {
+    const { bar, drawn } = recorder(undefined);
+    bar(report({ total: 1, misses: 1, counted: { spent, saved }, finished: true }));
+    assertEquals(drawn, [`1/1 100% in 0.0s, hits 0, misses 1, ${text}\n`]);
+  }
+});
+
+test("progressBar() estimates the rest by recent calls, not by leading hits", async () => {
+  type Step = readonly [ms: number, counts: Partial<BatchProgress>];
+  /** Misses that come one by one, after others. */
+  const calls = (count: number, ms: (index: number) => number, hits = 0, before = 0): Step[] =>
+    Array.from({ length: count }, (_, index) => [ms(index), { hits, misses: before + index + 1 }]);
+  const second = () => 1_000;
+  for (
+    const [steps, left] of [
+      [[[90, { hits: 900 }], ...calls(10, second, 900)], /, 1m30s left, .* 1\.0\/s$/],
+      [[...calls(200, () => 100), ...calls(30, second, 0, 200)], /, 12m50s left, .* 1\.0\/s$/],
+      [calls(20, (index) => index % 2 ? 40_000 : 80_000), /, 16h20m left, .* 0\.017\/s$/],
+      [[[9_000, {}]], /0\/1000 0% in 9\.1s, 0 running, hits 0, misses 0$/],
+      [[[9_000, { total: undefined, misses: 9 }]], /^9 done in 9\.1s, 0 running, .* 1\.0\/s$/],
+    ] as const
+  ) {
+    using time = new FakeTime();
+    const { bar, shown } = recorder(100);
+    bar(report());
+    for (const [ms, counts] of steps) {
+      await time.tick(ms - 1);
+      bar(report(counts));
+      await time.tick(1);
+    }
+    await time.tick(100);
+    assertMatch(shown()[0] ?? "", left);
+  }
+});
+
+test("progressBar() fits any width, and cuts no number", async () => {
+  using time = new FakeTime();
+  for (let columns = 1; columns <= 120; columns++) {
+    const { bar, drawn, shown } = recorder(columns);
+    bar(report());
+    await time.tick(5_000);
+    bar(report({ hits: 100, misses: 20, shared: 3, failed: 5, running: 12 }));
+    await time.tick(100);
+    assert(drawingsIn(drawn.join("")).every((drawing) => drawing.length < columns));
+    if (columns > 20) assertMatch(shown()[0] ?? "", /128\/1000 12% in 5.1s(, |$)/);
+    if (columns > 33) assertMatch(shown()[0] ?? "", /s left(, |$)/);
+    bar(report({ finished: true }));
+  }
+});
+
+test("progressBar() draws what another onProgress passes on", async () => {
+  using time = new FakeTime();
+  const { bar, shown } = recorder(80);
+  const values = slowly([300, 301], (progress) => bar({ ...progress })).values();
+  await time.tick(450);
+  assertMatch(shown().join("\n"), /^\[#+-+\] 1\/2 50% in 0\.4s/);
+  await time.tick(200);
+  await values;
+  assertMatch(shown().join("\n"), /^2\/2 100% in 0\.6s.*\n$/);
+  assertEquals(time.timers, 0);
+});
+
+test("progressBar() stops nothing when its output throws", async () => {
+  using time = new FakeTime();
+  const errors: string[] = [];
+  const onProgress = progressBar({ output: { columns: 80, write: () => assert(false, "closed") } });
+  const values = slowly([1_000], onProgress, ({ message }) => errors.push(message)).values();
+  await time.tick(1_000);
+  assertEquals(await values, [1_000]);
+  assertEquals([...new Set(errors)], ["closed"]);
+  assertEquals(time.timers, 0);
 });
 
 test("progressBar() refuses bad options by name", () => {
-  // Each is wrong on purpose, which the types would refuse already.
-  const wrong = (options: object): () => unknown => () =>
-    Reflect.apply(progressBar, undefined, [options]);
-  assertThrows(wrong({ totl: 1 }), TypeError, '"totl"');
-  assertThrows(wrong({ total: -1 }), RangeError, "total must be");
-  assertThrows(wrong({ total: 1.5 }), RangeError, "total must be");
-  assertThrows(wrong({ total: "9" }), TypeError, "total must be");
-  assertThrows(wrong({ plainInterval: 0 }), RangeError, "plainInterval");
-  assertThrows(wrong({ plainInterval: "soon" }), TypeError, "plainInterval");
-  assertThrows(wrong({ output: {} }), TypeError, "output must be");
-  assertThrows(wrong({ output: null }), TypeError, "output must be");
+  for (
+    const [options, kind, message] of [
+      [{ totl: 1 }, TypeError, '"totl"'],
+      [{ total: -1 }, RangeError, "total must be"],
+      [{ total: 1.5 }, RangeError, "total must be"],
+      [{ total: "9" }, TypeError, "total must be"],
+      [{ plainInterval: 0 }, RangeError, "plainInterval must be"],
+      [{ plainInterval: "soon" }, TypeError, "plainInterval must be"],
+      [{ output: {} }, TypeError, "output must be"],
+      [{ output: null }, TypeError, "output must be"],
+    ] as const
+  ) {
+    // Each is wrong on purpose, which the types would refuse already.
+    assertThrows(() => Reflect.apply(progressBar, undefined, [options]), kind, message);
+  }
 });
 
-const CHILD = commandOf("fixtures/progress_child.ts", ["--allow-env=TERM"]);
+const CHILD = commandOf("fixtures/progress_child.ts", ["--allow-env", "--allow-run=stty"]);
+const LINES = ["run 1", "result 0", "after 0", "result 1", "after 1", "result 2", "after 2"];
+const LAST = /^3\/3 100% in 0\.\ds, hits 0, misses 2, shared 1$/;
 
-/** Runs a command; its combined output. */
-async function run(command: [string, ...string[]], terminal = "xterm") {
-  const surroundings = { variables: { TERM: terminal }, stdin: "" };
+/** What the child writes: on a pseudo-terminal (`script` of util-linux) if it has columns. */
+async function run(mode: string, columns?: number, variables: Record<string, string> = {}) {
+  const words = [...CHILD, mode].map((part) => `'${part}'`).join(" ");
+  const command = columns === undefined
+    ? ["sh", "-c", words] as const
+    : ["script", "-qec", `stty cols ${columns}; ${words}`, "/dev/null"] as const;
+  const surroundings = { variables: { TERM: "xterm", ...variables }, stdin: "" };
   const { code, stdout, stderr } = await launch(command, surroundings).end();
   assertEquals(code, 0, stderr);
-  return stdout + stderr;
+  return (stdout + stderr).replaceAll("\r\n", "\n");
 }
 
-/** A pseudo-terminal of 60 columns, made by `script` of util-linux. */
-async function onTerminal(terminal?: string): Promise<string> {
-  const command = CHILD.map((part) => `'${part}'`).join(" ");
-  return await run(["script", "-qec", `stty cols 60; ${command}`, "/dev/null"], terminal);
-}
-
-test("progressBar() redraws one line on a real terminal and fits its width", async () => {
-  const output = await onTerminal();
-  const lines = output.trimEnd().split("\n");
-  assertEquals(lines.length, 1, output);
-  const frames = output.split("\r").filter((frame) => frame.endsWith("\x1b[K"));
-  assert(frames.length >= 2, JSON.stringify(output));
-  for (const frame of frames) assert(shown(frame).length < 60, frame);
-  assertStringIncludes(shown(frames.at(-1)), "3/3 100%, hits 1, misses 1, failed 1");
-});
-
-test("progressBar() moves no cursor where TERM is dumb", async () => {
-  const output = await onTerminal("dumb");
-  assertEquals(
-    // Bun colours every warning on a terminal.
+test("progressBar() redraws one line beside what a program prints, on real terminals", async () => {
+  for (const [columns, variables] of [[80, {}], [80, { NO_COLOR: "1" }], [24, {}]] as const) {
+    const output = await run("print", columns, variables);
+    const lines = screen(output);
+    assertEquals(lines.pop(), "");
+    assertMatch(lines.pop() ?? "", LAST);
+    // The second run may begin while the loop has the first result in hand.
+    assertEquals(lines.toSpliced(lines.indexOf("run 2"), 1), LINES);
+    const drawings = drawingsIn(output);
+    assert(drawings.length >= 3, output);
+    assert(drawings.every((drawing) => drawing.length < columns), drawings.join("\n"));
     // deno-lint-ignore no-control-regex
-    output.replaceAll("\r\n", "\n").replaceAll(/\x1b\[[\d;]*m/g, ""),
-    "3/3 100%, hits 1, misses 1, failed 1, in 1.0s\n",
-  );
+    assert(!/\x1b\[[\d;]*m/.test(output), "there is a colour");
+  }
 });
 
-test("progressBar() writes plain lines into a pipe", async () => {
-  const output = await run(CHILD);
-  assertEquals(output, "3/3 100%, hits 1, misses 1, failed 1, in 1.0s\n");
+test("progressBar() fits a terminal that becomes narrow", async () => {
+  const output = await run("resize", 100);
+  const [wide, narrow] = output.split("narrow").map(drawingsIn);
+  assert(wide?.some((drawing) => drawing.length > 40), output);
+  assert(narrow?.length && narrow.every((drawing) => drawing.length < 40), output);
+});
+
+test("progressBar() writes whole lines into a pipe and where TERM is dumb", async () => {
+  for (const columns of [undefined, 80]) {
+    // Bun colours every error on a terminal.
+    // deno-lint-ignore no-control-regex
+    const output = (await run("print", columns, { TERM: "dumb" })).replaceAll(/\x1b\[[\d;]*m/g, "");
+    const lines = output.trimEnd().split("\n");
+    assert(lines.some((line) => LAST.test(line)), output);
+    const others = lines.filter((line) => !LAST.test(line));
+    assertEquals(others.sort(), [...LINES, "run 2"].sort());
+  }
+});
+
+test("progressBar() keeps no process alive whose batch is never read to its end", async () => {
+  assertEquals((await run("abandon")).match(/result.*/g), ["result 0"]);
 });

@@ -88,8 +88,8 @@ async function idsAndKeys(backend: S3Backend, id?: string): Promise<string[]> {
 /** Every operation, on an entry. */
 function operationsOf(backend: Backend): (() => Promise<unknown>)[] {
   return [
-    () => backend.get("f", "k"),
-    () => backend.getMany("f", ["k"]),
+    async () => await backend.get("f", "k"),
+    async () => await backend.getMany("f", ["k"]),
     () => backend.set("f", "k", ENTRY),
     () => backend.delete("f", "k"),
     () => backend.deleteId("f"),

@@ -17,8 +17,8 @@ testBackend(
     return { location, options, backend: new S3Backend(location, options) };
   },
   {
-    again: ({ location, options }) => new S3Backend(location, options),
-    neighbour: ({ location, options }) => new S3Backend(`${location}/longer`, options),
+    reopen: ({ location, options }) => new S3Backend(location, options),
+    openNeighbour: ({ location, options }) => new S3Backend(`${location}/longer`, options),
     // A page of a listing is 1,000 entries; each entry is a request of its own.
     entryCount: 1100,
   },

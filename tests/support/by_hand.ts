@@ -1,12 +1,12 @@
-/** Promises, runs and store operations that a test settles by hand, and what it can watch of them. */
+/** Promises, runs and store operations that a test settles by hand, and ways to watch them. */
 
 import { setImmediate } from "node:timers";
 import { assert } from "@std/assert";
-import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
+import type { Backend, EntryInfo, Maybe } from "../../src/backend/contract.ts";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { MemoryBackend } from "../../memory.ts";
 
-/** One run of a function of {@linkcode byHand}: it goes on for ever until the test settles it. */
+/** One run of the function of a {@linkcode ByHand}, which the test settles. */
 export interface Run<Args extends readonly unknown[], Value> {
   readonly args: Args;
   readonly resolve: (value: Value) => void;
@@ -31,14 +31,14 @@ export class ByHand<Args extends unknown[], Value> {
   }
 }
 
-/** Lets everything go on that waits for no hand: a few turns of the event loop. */
+/** Waits until everything has settled that the test does not hold: a few turns of the event loop. */
 export async function quiet(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) {
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }
 
-/** What has become of a promise by now. */
+/** The present state of a promise. */
 export async function stateOf(
   promise: Promise<unknown>,
 ): Promise<"pending" | "fulfilled" | "rejected"> {
@@ -50,7 +50,7 @@ export async function stateOf(
   return await Promise.race([settled, Promise.resolve("pending" as const)]);
 }
 
-/** The promise's reason, once it rejects. */
+/** The reason of a promise that rejects. */
 export async function reasonOf(promise: Promise<unknown>): Promise<unknown> {
   try {
     await promise;
@@ -60,14 +60,14 @@ export async function reasonOf(promise: Promise<unknown>): Promise<unknown> {
   throw new Error("it did not reject");
 }
 
-/** A value for a comparison: of an error what the standard says of it, without the runtime's additions. */
+/** A value for a comparison: an error without the members that the runtime adds. */
 export function comparable(value: unknown): unknown {
   if (!(value instanceof Error)) return value;
   const { name, message, cause } = value;
   return { error: Object.getPrototypeOf(value), name, message, cause };
 }
 
-/** What `console.warn` is told until it is disposed. */
+/** The lines that `console.warn` gets until this is disposed. */
 export class Warnings implements Disposable {
   readonly lines: string[] = [];
   readonly #warn = console.warn;
@@ -83,7 +83,7 @@ export class Warnings implements Disposable {
   }
 }
 
-/** An AbortSignal's listeners, counted as they come and go. */
+/** Counts the listeners of a signal. */
 export function countListeners(signal: AbortSignal): { readonly left: number } {
   const listeners = new Set<unknown>();
   const { addEventListener, removeEventListener } = signal;
@@ -105,18 +105,18 @@ export function countListeners(signal: AbortSignal): { readonly left: number } {
 /** An operation that waits for the test. */
 export interface Held {
   readonly operation: string;
-  /** Does the work and answers. */
+  /** Lets the operation do its work and answer. */
   readonly go: () => void;
-  /** Does no work and rejects. */
+  /** Rejects instead of the work. */
   readonly fail: (reason: unknown) => void;
 }
 
-/** A backend in memory, of which chosen operations wait, each for itself, until the test lets it go. */
+/** A backend whose chosen operations wait, each until the test lets it go. */
 export class HandBackend implements Backend {
   readonly description = "by hand";
-  /** Operations that wait from now on. */
+  /** The names of operations that wait from now on. */
   readonly holding: Set<string> = new Set();
-  /** The operations that wait, in the order in which they came. */
+  /** The operations that wait, in the order of their calls. */
   readonly held: Held[] = [];
   readonly #inner: Backend;
 
@@ -124,14 +124,14 @@ export class HandBackend implements Backend {
     this.#inner = inner;
   }
 
-  /** The operation that waits longest; it waits no more. */
+  /** Takes the operation that waits longest out of the line. */
   next(): Held {
     const held = this.held.shift();
     assert(held !== undefined, "no operation waits");
     return held;
   }
 
-  async #run<T>(operation: string, work: () => Promise<T>): Promise<T> {
+  async #run<T>(operation: string, work: () => Maybe<T>): Promise<T> {
     if (this.holding.has(operation)) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       this.held.push({ operation, go: resolve, fail: reject });
@@ -146,7 +146,7 @@ export class HandBackend implements Backend {
     return this.#run("get", () => this.#inner.get(id, key));
   }
 
-  getMany(id: string, keys: readonly string[]): Promise<(StoredEntry | undefined)[]> {
+  getMany(id: string, keys: readonly string[]): Promise<readonly (StoredEntry | undefined)[]> {
     return this.#run("getMany", () => this.#inner.getMany(id, keys));
   }
 

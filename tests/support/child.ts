@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 const LONGEST_RUN_MS = 300_000;
 
-/** What a program left behind. */
+/** The result of a program that has ended. */
 export interface Ended {
   /** The exit code; `null` when a signal ended it. */
   readonly code: number | null;
@@ -22,17 +22,17 @@ export interface Child {
   said(line: string): Promise<void>;
   /** Resolves with the rest of the first line that begins so. */
   saidAfter(beginning: string): Promise<string>;
-  /** Resolves when something is so; rejects when the program ends first. */
+  /** Resolves when a condition holds; rejects when the program ends first. */
   until(isSo: () => boolean | Promise<boolean>): Promise<void>;
-  /** Resolves with what it left behind, however it ended. */
+  /** Resolves with its result, however it ended. */
   end(): Promise<Ended>;
   /** Resolves with all lines when the program has ended; rejects when it failed. */
   ended(): Promise<string[]>;
-  /** What it has written to stderr so far. */
+  /** The text that it has written to stderr so far. */
   errors(): string;
   /** Ends it at once (SIGKILL), and resolves with the lines printed until then. */
   kill(): Promise<string[]>;
-  /** What Ctrl-C does. */
+  /** Interrupts it like Ctrl-C. */
   interrupt(): void;
 }
 
@@ -40,9 +40,9 @@ export interface Child {
 export interface Surroundings {
   /** The working directory; that of the tests when unset. */
   readonly cwd?: string;
-  /** What its environment has beside that of the tests. */
+  /** Variables beside those of the tests. */
   readonly variables?: Readonly<Record<string, string>>;
-  /** What it reads from stdin, to its end; stdin stays open when unset. */
+  /** The text that it reads from stdin, to its end; stdin stays open when unset. */
   readonly stdin?: string;
   /** Whether stdin stays open after that, as a terminal does. */
   readonly keepStdinOpen?: boolean;
@@ -52,7 +52,7 @@ export interface Surroundings {
  * The command that runs a script with the same runtime.
  *
  * @param script Its path, relative to this folder.
- * @param flags What Deno may do; other runtimes know no permissions.
+ * @param flags Permissions for Deno; other runtimes have none.
  */
 export function commandOf(
   script: string,
@@ -71,8 +71,8 @@ export function commandOf(
  *
  * @param script Its path, relative to this folder.
  * @param parameters Its arguments.
- * @param flags What Deno may do; other runtimes know no permissions.
- * @param variables What its environment has beside that of the tests.
+ * @param flags Permissions for Deno; other runtimes have none.
+ * @param variables Variables beside those of the tests.
  */
 export function start(
   script: string,
@@ -103,7 +103,7 @@ export function launch(
   child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
   if (stdin !== undefined) child.stdin.write(stdin);
   if (!keepStdinOpen) child.stdin.end();
-  // What was cut off by a kill is no line.
+  // The last line may be cut off by a kill.
   const lines = () => stdout.split("\n").slice(0, -1);
   // A program that hangs fails its test, and does not hang it.
   const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST_RUN_MS);
@@ -154,7 +154,7 @@ export function launch(
     },
     interrupt: () => {
       if (child.pid === undefined) throw new Error("it has not started");
-      // Not `child.kill`: on Deno a child that was told so counts as killed, whatever its exit code.
+      // Not `child.kill`: Deno reports such a child as killed, whatever its exit code.
       process.kill(child.pid, "SIGINT");
     },
   };

@@ -1,5 +1,5 @@
 /**
- * Tells whether objects are still held, by letting the garbage collector run.
+ * Finds out whether objects are still held, by running the garbage collector.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { settle } from "./fake_time.ts";
 
-/** What starts a full collection here: each runtime has a way of its own. */
+/** A function that starts a full collection, which each runtime does in another way. */
 export function collector(): () => void {
   const bun: unknown = Reflect.get(globalThis, "Bun");
   if (typeof bun === "object" && bun !== null && "gc" in bun) {

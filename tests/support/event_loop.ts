@@ -1,11 +1,11 @@
-/** What the event loop does while a test waits, whatever else the machine has to do. */
+/** Measurements of the event loop that the load of the machine does not change. */
 import process from "node:process";
 import { assert } from "@std/assert";
 import { settle } from "./fake_time.ts";
 
 /** The processor time that this thread has used, in milliseconds: some systems count in tens. */
 export function processorTime(): number {
-  // Node 22 counts for the process only; its runner gives each file one of its own.
+  // Node 22 counts for the process only; its runner starts one for each file.
   const { user, system } = typeof process.threadCpuUsage === "function"
     ? process.threadCpuUsage()
     : process.cpuUsage();
@@ -20,7 +20,7 @@ export function timeOf(work: () => void): number {
   return Math.min(performance.now() - clock, processorTime() - processor);
 }
 
-/** Waits for what comes by itself; ten seconds of work are for ever. */
+/** Waits until a condition holds; gives up after ten seconds of processor time. */
 export async function until(holds: () => boolean): Promise<void> {
   const start = processorTime();
   while (!holds()) {
@@ -31,9 +31,9 @@ export async function until(holds: () => boolean): Promise<void> {
 
 /** The longest times between two turns of the event loop, in milliseconds. */
 export interface HeldUp {
-  /** By the clock: whether this thread works or waits, and also while it has no processor. */
+  /** By the clock, whether this thread works, waits or has no processor. */
   readonly clock: number;
-  /** While this thread worked: neither what it waits for nor what else the machine does. */
+  /** While this thread worked, without waits and without the work of others. */
   readonly working: number;
   /** How many turns there were. */
   readonly turns: number;

@@ -1,7 +1,7 @@
-/** Example programs as processes of their own. */
+/** Example programs in separate processes. */
 import { type Child, commandOf, type Ended, launch, type Surroundings } from "./child.ts";
 
-/** How an example is started; it reads nothing from stdin unless told. */
+/** How an example is started; its stdin is empty when unset. */
 export interface Start extends Surroundings {
   readonly cwd: string;
   /** Permissions, where the runtime has them. */

@@ -63,9 +63,9 @@ export class FakeTime implements Disposable {
   }
 
   /**
-   * Moves time on, firing what falls due in order; promise chains settle before each timer and at the end.
+   * Moves time on and fires due timers in order; promises settle before each timer and at the end.
    *
-   * @param milliseconds How far, 0 or more; 0 only lets promises settle and fires what is due.
+   * @param milliseconds How far, 0 or more; 0 only lets promises settle and fires due timers.
    */
   async tick(milliseconds: number = 0): Promise<void> {
     const end = this.#elapsed + milliseconds;

@@ -1,12 +1,11 @@
-/** What the tests of tiers share: intact entries, and stores that tell what they were asked. */
+/** Common parts of the tests of tiers: intact entries, and stores that count their calls. */
 
 import type { Backend, EntryInfo } from "../../src/backend/contract.ts";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { encode } from "../../src/encoding/codec.ts";
 import { open, seal } from "../../src/encoding/entry.ts";
-import { OPERATION_NAMES } from "../../src/testing/faulty.ts";
+import { FaultyBackend, OPERATION_NAMES } from "./faulty.ts";
 import { MemoryBackend } from "../../memory.ts";
-import { FaultyBackend } from "../../testing.ts";
 import { TieredBackend, type TieredOptions } from "../../tiered.ts";
 
 /** An intact entry under the id `i`. */
@@ -35,7 +34,7 @@ export async function valueIn(backend: Backend, key: string): Promise<unknown> {
   return entry === undefined ? undefined : open("i", key, entry);
 }
 
-/** What a backend lists, as `id/key`, sorted. */
+/** The listing of a backend, as `id/key`, sorted. */
 export async function listOf(backend: Backend, id?: string): Promise<string[]> {
   const names: string[] = [];
   const infos: AsyncIterable<EntryInfo> = backend.entries(id);
@@ -43,12 +42,12 @@ export async function listOf(backend: Backend, id?: string): Promise<string[]> {
   return names.sort();
 }
 
-/** Tiers in memory, their stores, and what was reported. */
+/** Tiers in memory, their stores, and their reports. */
 export interface Bench {
   readonly tiers: TieredBackend;
   /** Each tier with its faults, nearest first. */
   readonly faulty: readonly FaultyBackend[];
-  /** What is below the faults. */
+  /** The stores below the faults. */
   readonly stores: readonly MemoryBackend[];
   readonly reports: Error[];
 }

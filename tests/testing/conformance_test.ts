@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { MemoryBackend } from "../../memory.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
-import { FaultyBackend, type RegisterTest, testBackend } from "../../testing.ts";
+import { type RegisterTest, testBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { TieredBackend } from "../../tiered.ts";
 import { SealedBackend } from "../support/sealed.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -30,7 +31,7 @@ testBackend(
     const path = join(folder, `conformance_${files++}.db`);
     return { path, backend: new SQLiteBackend(path) };
   },
-  { again: ({ path }) => new SQLiteBackend(path) },
+  { reopen: ({ path }) => new SQLiteBackend(path) },
 );
 
 testBackend(
@@ -54,10 +55,10 @@ testBackend(
     const paths = [1, 2].map(() => join(folder, `conformance_${files++}.db`));
     return { paths, backend: new TieredBackend(paths.map(openFile)) };
   },
-  { again: ({ paths }) => new TieredBackend(paths.map(openFile)) },
+  { reopen: ({ paths }) => new TieredBackend(paths.map(openFile)) },
 );
 
-// No `again` where a tier belongs to one object: it cannot see what others change behind it.
+// No `reopen` where a tier belongs to one object: it cannot see the changes of others.
 testBackend(of("TieredBackend of memory and a file, entries intact"), () => ({
   backend: new SealedBackend(
     new TieredBackend([

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { open } from "../../src/encoding/entry.ts";
 import { MemoryBackend } from "../../memory.ts";
-import { FaultyBackend } from "../../testing.ts";
+import { FaultyBackend } from "../support/faulty.ts";
 import { TieredBackend } from "../../tiered.ts";
 import { FakeTime } from "../support/fake_time.ts";
 import { damagedOf, entryOf } from "../support/tiers.ts";

@@ -1,0 +1,435 @@
+/**
+ * A batch while it runs: inputs in, results out.
+ *
+ * @module
+ */
+
+import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts";
+import { CacheClosedError } from "../base/errors.ts";
+import { Pacer } from "../base/turn.ts";
+import type { Maybe } from "../backend/contract.ts";
+import type { MapOptions, MapResult } from "./batch.ts";
+import type { CallDetail, Calls } from "./call.ts";
+import type { KeyedCall } from "./key.ts";
+import type { Found } from "./read.ts";
+import { sizeOf, Source } from "./source.ts";
+import { toThousandths } from "./stats.ts";
+
+/**
+ * Inputs that are looked up at a time: enough that a lookup costs little per key, few enough that
+ * the first results come at once.
+ */
+const CHUNK = 128;
+
+/** How many inputs may be between the reader and the consumer, running ones not counted. */
+const WINDOW = 8 * CHUNK;
+
+/** How many inputs may be under way in all: those that run, and those that wait for an equal one. */
+const MAX_HELD = 16_384;
+
+/** One input whose key is known. */
+interface Task<Input> {
+  readonly index: number;
+  readonly input: Input;
+  readonly call: KeyedCall;
+}
+
+/** A result, and how its call got it. */
+interface Finished<Input, Value> {
+  readonly result: MapResult<Input, Value>;
+  readonly detail?: CallDetail<unknown>;
+}
+
+/** The running part of a batch. */
+export class BatchRun<Input, Value> {
+  readonly #progress: { -readonly [Name in keyof BatchProgress]: BatchProgress[Name] };
+  readonly #counted = { spent: 0, saved: 0 };
+  readonly #calls: Calls;
+  readonly #self: unknown;
+  readonly #options: MapOptions;
+  readonly #args: readonly unknown[];
+  readonly #source: Source<Input>;
+  readonly #pacer = new Pacer();
+  /** Results that nobody has taken yet. */
+  #ready: Finished<Input, Value>[] = [];
+  /** Results that wait for an earlier one, by index: only in order. */
+  readonly #early = new Map<number, Finished<Input, Value>>();
+  /** Work that waits for a place. */
+  #waiting: (() => Promise<void>)[] = [];
+  /** The inputs that wait for a place, by key: when one gets it, those equal to it join its run. */
+  readonly #queued = new Map<string, Task<Input>[]>();
+  /** The keys that have a place. */
+  readonly #active = new Set<string>();
+  /** Places that are taken. */
+  #places = 0;
+  /** Calls that wait for their next attempt and have given their place back. */
+  #aside = 0;
+  /** Inputs that wait for an equal one. */
+  #followers = 0;
+  #nextIndex = 0;
+  #nextOut = 0;
+  /** What the reader waits for. */
+  #reading: "nothing" | "source" | "store" = "nothing";
+  /** Set once nothing more is read: the inputs ended, threw, or nobody wants them. */
+  #hasEnded = false;
+  /** Set once nothing more is begun. */
+  #isStopped = false;
+  #failure: { readonly error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+  #start: number | undefined;
+
+  constructor(
+    calls: Calls,
+    self: unknown,
+    inputs: Iterable<Input> | AsyncIterable<Input>,
+    options: MapOptions,
+  ) {
+    this.#calls = calls;
+    this.#self = self;
+    this.#options = options;
+    this.#args = [...options.args ?? []];
+    this.#source = new Source(inputs);
+    this.#progress = {
+      done: 0,
+      total: sizeOf(inputs),
+      hits: 0,
+      misses: 0,
+      shared: 0,
+      stale: 0,
+      failed: 0,
+      unstored: 0,
+      running: 0,
+      durationMs: 0,
+      savedMs: 0,
+      ...(options.count !== undefined && { counted: this.#counted }),
+      finished: false,
+    };
+  }
+
+  /** How far the batch is. */
+  get summary(): BatchProgress {
+    this.#time();
+    const { counted } = this.#progress;
+    return { ...this.#progress, ...(counted !== undefined && { counted: { ...counted } }) };
+  }
+
+  async *results(): AsyncGenerator<MapResult<Input, Value>, void, void> {
+    const { signal } = this.#options;
+    const { closing, isClosed } = this.#calls.state;
+    const abort = (): void => this.#stop({ error: signal?.reason });
+    const close = (): void => this.#stop({ error: new CacheClosedError() });
+    this.#start = performance.now();
+    if (isClosed) close();
+    if (signal?.aborted) abort();
+    signal?.addEventListener("abort", abort);
+    closing.add(close);
+    try {
+      // Before the first result, which may take minutes: so that a bar is drawn.
+      if (!this.#hasEnded) this.#notify(false);
+      while (true) {
+        this.#advance();
+        if (this.#ready.length > 0) {
+          const ready = this.#ready;
+          this.#ready = [];
+          for (const { result, detail } of ready) {
+            // Counted when it comes out, so that what a consumer sees and counts agree.
+            this.#count(result, detail);
+            this.#moment("beforeResult");
+            yield result;
+          }
+        } else if (this.#hasEnded && !this.#isBusy && this.#waiting.length === 0) {
+          break;
+        } else {
+          this.#moment("beforeWait");
+          await this.#change();
+        }
+      }
+    } finally {
+      this.#stop(this.#failure);
+      signal?.removeEventListener("abort", abort);
+      closing.delete(close);
+      // Nothing runs on unseen: also when the consumer has left.
+      while (this.#isBusy) await this.#change();
+      await this.#source.leave();
+      this.#notify(true);
+    }
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** Whether something is under way that ends by itself; a source may never answer. */
+  get #isBusy(): boolean {
+    return this.#places + this.#aside + this.#followers > 0 || this.#reading === "store";
+  }
+
+  async #change(): Promise<void> {
+    await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  /** Takes no further input and starts nothing more. */
+  #stop(failure: { readonly error: unknown } | undefined): void {
+    this.#failure ??= failure;
+    this.#hasEnded = true;
+    this.#isStopped = true;
+    this.#waiting = [];
+    this.#queued.clear();
+    void this.#source.leave();
+    this.#wake?.();
+  }
+
+  /** Does whatever can be done now: starts calls, reads on. */
+  #advance(): void {
+    const free = this.#options.concurrency - this.#places;
+    if (free > 0 && this.#waiting.length > 0) {
+      for (const work of this.#waiting.splice(0, free)) void this.#occupy(work);
+    }
+    const held = this.#ready.length + this.#early.size + this.#waiting.length;
+    const underWay = held + this.#places + this.#aside + this.#followers;
+    if (
+      !this.#hasEnded && this.#reading === "nothing" && held < WINDOW && underWay < MAX_HELD &&
+      this.#ready.length < CHUNK
+    ) void this.#read();
+  }
+
+  /** Takes a place while some work goes on. */
+  async #occupy(work: () => Promise<void>): Promise<void> {
+    this.#places++;
+    this.#progress.running++;
+    await work();
+    this.#places--;
+    this.#progress.running--;
+    this.#advance();
+    this.#wake?.();
+  }
+
+  async #read(): Promise<void> {
+    try {
+      this.#reading = "source";
+      // A store that answers at once would keep timers, signals and the terminal waiting.
+      await this.#pacer.pace();
+      const inputs = this.#hasEnded ? [] : await this.#source.take(CHUNK);
+      // Stopped in the meantime: what comes now is not wanted any more.
+      if (this.#isStopped) return;
+      this.#reading = "store";
+      if (inputs.length === 0) {
+        this.#hasEnded = true;
+        this.#progress.total = this.#nextIndex;
+      } else await this.#lookUp(inputs);
+    } catch (error) {
+      this.#failure ??= { error };
+      this.#hasEnded = true;
+    }
+    this.#reading = "nothing";
+    this.#advance();
+    this.#wake?.();
+  }
+
+  /** Looks a chunk up, gives out what is stored and queues the rest. */
+  async #lookUp(inputs: readonly Input[]): Promise<void> {
+    const { keys, reader, state, own } = this.#calls;
+    const { order } = state;
+    const tasks: Task<Input>[] = [];
+    const sought: string[] = [];
+    for (const input of inputs) {
+      const index = this.#nextIndex++;
+      try {
+        const asked = keys.ask(this.#self, [input, ...this.#args], this.#options.signal);
+        const call = asked instanceof Promise ? await asked : asked;
+        tasks.push({ index, input, call });
+        // With a key that somebody works on, nothing is certain: an ordinary call looks.
+        if (order.isQuiet(own.scope, call.key)) sought.push(call.key);
+      } catch (error) {
+        // An input without a key fails alone.
+        this.#finish({ index, input, ok: false, error, status: "failed" });
+      }
+    }
+    const born = order.now();
+    const looked = reader.findMany(sought, born, this.#options.signal);
+    let found: readonly Maybe<Found | undefined>[];
+    if (looked instanceof Promise) {
+      for (const { call } of tasks) keys.own(call);
+      found = await looked;
+    } else found = looked;
+    let next = 0;
+    for (const task of tasks) {
+      const { call } = task;
+      const isSought = sought[next] === call.key;
+      const hit = isSought ? found[next++] : undefined;
+      if (hit === undefined) {
+        this.#enqueue(task);
+        continue;
+      }
+      // The store has it, but its own check may take a while.
+      if (hit instanceof Promise) keys.own(call);
+      const certain = hit instanceof Promise ? await hit : hit;
+      const status = certain && reader.statusOf(certain);
+      if (this.#isStopped) return;
+      if (
+        certain === undefined || status === undefined ||
+        !order.isCurrentKey(own.scope, call.key, born)
+      ) {
+        this.#enqueue(task);
+        continue;
+      }
+      if (status === "stale") this.#refresh(call);
+      const value = certain.owned.take();
+      this.#give(task, this.#calls.detail(call, status, certain.entry, await value));
+    }
+  }
+
+  /** Queues an input for an ordinary call; one that would join a run needs no place. */
+  #enqueue(task: Task<Input>): void {
+    if (this.#isStopped) return;
+    const { call } = task;
+    this.#calls.keys.own(call);
+    const queued = this.#queued.get(call.key);
+    if (queued !== undefined) queued.push(task);
+    else if (this.#active.has(call.key) || this.#calls.isRunning(call.key)) void this.#join(task);
+    else {
+      this.#queued.set(call.key, [task]);
+      this.#waiting.push(() => this.#computeAll(call.key));
+    }
+  }
+
+  /** Makes the calls of equal inputs: the first in the place, the others join its run. */
+  async #computeAll(key: string): Promise<void> {
+    const [first, ...equals] = this.#queued.get(key) ?? [];
+    this.#queued.delete(key);
+    if (first === undefined) return;
+    this.#active.add(key);
+    const computed = this.#compute(first);
+    for (const equal of equals) void this.#join(equal);
+    await computed;
+    this.#active.delete(key);
+  }
+
+  /** Makes an ordinary call, in a place. */
+  async #compute(task: Task<Input>): Promise<void> {
+    const { call } = task;
+    let isAside = false;
+    // One that waits for its next attempt gives its place back, as long as few do.
+    call.watch = (isBetweenAttempts) => {
+      if (isAside === isBetweenAttempts) return;
+      if (isBetweenAttempts && this.#aside >= this.#options.concurrency) return;
+      isAside = isBetweenAttempts;
+      this.#aside += isAside ? 1 : -1;
+      this.#places += isAside ? -1 : 1;
+      if (isAside) this.#advance();
+    };
+    try {
+      this.#give(task, await this.#calls.fly(call));
+    } catch (error) {
+      this.#fail(task, error);
+    }
+    call.watch(false);
+  }
+
+  /** Waits for the run of an equal input, without a place; where there is none left, it queues. */
+  async #join(task: Task<Input>): Promise<void> {
+    this.#followers++;
+    let isLeft = false;
+    try {
+      const detail = await this.#calls.join(task.call);
+      if (detail === undefined) isLeft = true;
+      else this.#give(task, detail);
+    } catch (error) {
+      this.#fail(task, error);
+    }
+    this.#followers--;
+    // What cannot be copied cannot be shared: each input gets a run of its own.
+    if (isLeft && !this.#isStopped) this.#waiting.push(() => this.#compute(task));
+    this.#advance();
+    this.#wake?.();
+  }
+
+  /** Refreshes a stale result that was given out, in a place. */
+  #refresh(call: KeyedCall): void {
+    this.#calls.keys.own(call);
+    this.#waiting.push(async () => void await this.#calls.refresh(call));
+  }
+
+  #give({ index, input }: Task<Input>, detail: CallDetail<unknown>): void {
+    // What the calls give is what the function returned, or what it had stored.
+    const value = detail.value as Value;
+    this.#finish({ index, input, ok: true, value, status: detail.status }, detail);
+  }
+
+  #fail({ index, input }: Task<Input>, error: unknown): void {
+    this.#finish({ index, input, ok: false, error, status: "failed" });
+  }
+
+  /** Puts a result where the consumer finds it. */
+  #finish(result: MapResult<Input, Value>, detail?: CallDetail<unknown>): void {
+    const finished = detail === undefined ? { result } : { result, detail };
+    if (this.#options.ordered !== true) {
+      this.#ready.push(finished);
+      return;
+    }
+    this.#early.set(result.index, finished);
+    for (
+      let next = this.#early.get(this.#nextOut);
+      next !== undefined;
+      next = this.#early.get(this.#nextOut)
+    ) {
+      this.#early.delete(this.#nextOut++);
+      this.#ready.push(next);
+    }
+  }
+
+  #count(result: MapResult<Input, Value>, detail: CallDetail<unknown> | undefined): void {
+    const progress = this.#progress;
+    progress.done++;
+    if (detail === undefined || !result.ok) progress.failed++;
+    else {
+      const { status, durationMs, unstored } = detail;
+      if (status === "hit") progress.hits++;
+      else if (status === "miss") progress.misses++;
+      else if (status === "shared") progress.shared++;
+      else progress.stale++;
+      if (status !== "miss") progress.savedMs = toThousandths(progress.savedMs + durationMs);
+      else if (unstored !== undefined) progress.unstored++;
+      if (this.#options.count !== undefined) this.#countValue(result.value, status === "miss");
+    }
+    this.#notify(false);
+  }
+
+  #countValue(value: unknown, isSpent: boolean): void {
+    this.#guarded(() => {
+      const count: unknown = Reflect.apply(this.#options.count!, undefined, [value]);
+      if (typeof count !== "number" || Number.isNaN(count)) {
+        throw new TypeError("Cannot count a value: count(value) must be a number");
+      }
+      const name = isSpent ? "spent" : "saved";
+      this.#counted[name] = toThousandths(this.#counted[name] + count);
+    });
+  }
+
+  /** Not at every result, where nobody looks: asking the clock costs as much as a step of a hit. */
+  #time(): void {
+    if (this.#start === undefined || this.#progress.finished) return;
+    this.#progress.durationMs = toThousandths(performance.now() - this.#start);
+  }
+
+  #notify(isFinished: boolean): void {
+    const listener: ProgressListener | undefined = this.#options.onProgress;
+    if (isFinished || listener !== undefined) this.#time();
+    this.#progress.finished = isFinished;
+    if (listener !== undefined) this.#guarded(() => listener(this.#progress, this));
+  }
+
+  #moment(name: "beforeResult" | "beforeWait"): void {
+    const listener: ProgressListener | undefined = this.#options.onProgress;
+    if (listener?.[name] !== undefined) this.#guarded(() => listener[name]?.(this));
+  }
+
+  /** Calls the user's code; what it throws is reported, and the batch goes on. */
+  #guarded(call: () => unknown): void {
+    const { state, own } = this.#calls;
+    const report = (error: unknown): void => state.report(error, "progress", own);
+    try {
+      const done = call();
+      if (done instanceof Promise) done.catch(report);
+    } catch (error) {
+      report(error);
+    }
+  }
+}

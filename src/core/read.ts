@@ -1,0 +1,198 @@
+/**
+ * Stored entries as results: looked up, checked, decoded, guarded; one or many.
+ *
+ * @module
+ */
+
+import { DamagedEntryError } from "../base/errors.ts";
+import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
+import { builtin } from "../base/runtime.ts";
+import type { Maybe } from "../backend/contract.ts";
+import { decode, type Encoded } from "../encoding/codec.ts";
+import { ENCRYPTED, open, type StoredEntry } from "../encoding/entry.ts";
+import type { CheckedOptions, StandardSchema } from "./options.ts";
+import { Owned } from "./run.ts";
+import type { CacheState, FunctionState } from "./state.ts";
+
+/** A stored result that counts, or counted until its time was over. */
+export interface Found {
+  readonly entry: StoredEntry;
+  readonly owned: Owned;
+  /** When the lookup began, by the order's clock. */
+  readonly born: number;
+}
+
+/** Reads the results of one function. */
+export class Reader {
+  readonly #state: CacheState;
+  readonly #own: FunctionState;
+  readonly #options: CheckedOptions;
+  /** Makes what callers get of an encoded result, each time anew. */
+  readonly restore: (encoded: Encoded) => Maybe<unknown>;
+
+  constructor(state: CacheState, own: FunctionState, options: CheckedOptions) {
+    this.#state = state;
+    this.#own = own;
+    this.#options = options;
+    this.restore = (encoded) => this.#guard(this.#decode(decode(encoded)));
+  }
+
+  /** Looks one key up; errors are reported and are misses. */
+  find(key: string, born: number, progress?: Progress): Maybe<Found | undefined> {
+    const { backend, readPause } = this.#state;
+    if (readPause.isOn) return undefined;
+    try {
+      const entry = backend.get(this.#own.name, key);
+      return entry instanceof Promise
+        ? this.#findLater(key, born, patiently(entry, PATIENCE.callMs, progress))
+        : this.accept(key, entry, born);
+    } catch (error) {
+      return this.#missed(key, error);
+    }
+  }
+
+  async #findLater(
+    key: string,
+    born: number,
+    pending: Promise<StoredEntry | undefined>,
+  ): Promise<Found | undefined> {
+    try {
+      const entry = await pending;
+      this.#state.readPause.end();
+      return await this.accept(key, entry, born);
+    } catch (error) {
+      return this.#missed(key, error);
+    }
+  }
+
+  /** Looks many keys up at once; none is found after an error, which is reported. */
+  findMany(
+    keys: readonly string[],
+    born: number,
+    signal: AbortSignal | undefined,
+  ): Maybe<readonly Maybe<Found | undefined>[]> {
+    if (keys.length === 0 || this.#state.readPause.isOn) return [];
+    const accept = (entries: readonly (StoredEntry | undefined)[]) =>
+      keys.map((key, index) => this.accept(key, entries[index], born));
+    // Nobody asks any more after an abort, which is not an error of the store. Damage is one
+    // entry's: each of the others is found by the call that looks again.
+    const fail = (error: unknown): readonly undefined[] => {
+      if (signal?.aborted !== true) this.#missed(undefined, error);
+      return [];
+    };
+    try {
+      const entries = this.#state.backend.getMany(this.#own.name, keys, signal);
+      if (!(entries instanceof Promise)) return accept(entries);
+      return patiently(entries, PATIENCE.callMs, this.#own.scope).then(accept).catch(fail);
+    } catch (error) {
+      return fail(error);
+    }
+  }
+
+  #missed(key: string | undefined, error: unknown): undefined {
+    if (error instanceof NoProgressError) this.#state.readPause.begin();
+    if (this.#state.isClosed) return;
+    const isDamage = error instanceof DamagedEntryError;
+    const known = this.#state.wrap("read", error);
+    this.#state.report(known, isDamage ? "damaged" : "read", this.#own, key);
+  }
+
+  /** Checks and decodes an entry; `undefined` when it does not count. */
+  accept(key: string, entry: StoredEntry | undefined, born: number): Maybe<Found | undefined> {
+    if (entry === undefined) return undefined;
+    const own = this.#own;
+    let value: unknown;
+    try {
+      value = this.#decode(open(own.name, key, entry));
+    } catch (cause) {
+      const error = cause instanceof DamagedEntryError
+        ? cause
+        : new DamagedEntryError("it is not an entry", own.id, key, { cause });
+      if (isForeign(entry)) own.kept.add(key);
+      this.#state.report(error, "damaged", own, key);
+      return undefined;
+    }
+    if (own.kept.size > 0) own.kept.delete(key);
+    if (!own.trusts(key)) return undefined;
+    own.counters.bytesRead += bytesOf(entry.data);
+    if (this.#options.schema === undefined) {
+      return { entry, owned: new Owned(value, entry, this.restore), born };
+    }
+    return this.#acceptGuarded(key, entry, value, born);
+  }
+
+  async #acceptGuarded(
+    key: string,
+    entry: StoredEntry,
+    value: unknown,
+    born: number,
+  ): Promise<Found | undefined> {
+    try {
+      const result = await this.#options.schema!["~standard"].validate(value);
+      if (result.issues !== undefined) return undefined;
+      return { entry, owned: new Owned(result.value, entry, this.restore), born };
+    } catch (error) {
+      this.#state.report(error, "refused", this.#own, key);
+      return undefined;
+    }
+  }
+
+  #decode(stored: unknown): unknown {
+    const { codec } = this.#options;
+    return codec === undefined ? stored : codec.decode(stored);
+  }
+
+  #guard(value: unknown): Maybe<unknown> {
+    const { schema } = this.#options;
+    return schema === undefined ? value : guarded(schema, value);
+  }
+
+  /** When a result stops being fresh: at its own end or after the function's `ttl` as it is now. */
+  freshUntil({ storedAt, expiresAt }: StoredEntry): number {
+    return Math.min(expiresAt ?? Infinity, storedAt + this.#options.ttl);
+  }
+
+  /** What a found result can be served as; `undefined` when the function has to run. */
+  statusOf(found: Found): "hit" | "stale" | undefined {
+    const end = this.freshUntil(found.entry);
+    // Without asking for the time, which costs as much as a step of a hit.
+    if (end === Infinity || this.#state.switches.cacheOnly) return "hit";
+    const now = Date.now();
+    if (now < end) return "hit";
+    return now < end + this.#options.staleWhileRevalidate ? "stale" : undefined;
+  }
+
+  /** Whether a result may stand in for a run that failed. */
+  isFallback(found: Found): boolean {
+    return Date.now() < this.freshUntil(found.entry) + this.#options.staleIfError;
+  }
+}
+
+/** What the schema makes of a value that it has accepted before. */
+async function guarded(schema: StandardSchema, value: unknown): Promise<unknown> {
+  const result = await schema["~standard"].validate(value);
+  return result.issues === undefined ? result.value : value;
+}
+
+/** Formats of this version and of the entries that other versions may have written. */
+const KNOWN_FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
+
+/** Whether an entry is whole and of a format that this cache must not replace. */
+function isForeign(entry: StoredEntry): boolean {
+  return entry.format === ENCRYPTED || !KNOWN_FORMATS.has(entry.format);
+}
+
+let byteLength: ((text: string) => number) | undefined;
+
+/** The size of encoded data, in bytes. */
+export function bytesOf(data: string | Uint8Array): number {
+  if (typeof data !== "string") return data.byteLength;
+  if (byteLength === undefined) {
+    const buffer = builtin("node:buffer");
+    const encoder = new TextEncoder();
+    byteLength = buffer === undefined
+      ? (text) => encoder.encode(text).length
+      : (text) => buffer.Buffer.byteLength(text);
+  }
+  return byteLength(data);
+}

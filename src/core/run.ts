@@ -1,0 +1,200 @@
+/**
+ * Runs: one call of the function that belongs to nobody. Callers are counted; it has its own
+ * arguments and its own signal.
+ *
+ * @module
+ */
+
+import { whenAborted } from "../base/abort.ts";
+import { CacheClosedError } from "../base/errors.ts";
+import { Passage } from "../base/passage.ts";
+import type { Maybe } from "../backend/contract.ts";
+import type { Place } from "../backend/order.ts";
+import { encode, type Encoded } from "../encoding/codec.ts";
+import type { Found } from "./read.ts";
+import { toThousandths, type Unstored } from "./stats.ts";
+
+/** A value of which the first taker gets the original, and everybody else a copy. */
+export class Owned {
+  readonly #original: unknown;
+  readonly #restore: (encoded: Encoded) => Maybe<unknown>;
+  #encoded: Encoded | undefined;
+  #isTaken = false;
+
+  /**
+   * @param original What the first taker gets.
+   * @param encoded What copies are made of, where it is encoded already.
+   * @param restore Makes a copy.
+   */
+  constructor(
+    original: unknown,
+    encoded: Encoded | undefined,
+    restore: (encoded: Encoded) => Maybe<unknown>,
+  ) {
+    this.#original = original;
+    this.#encoded = encoded;
+    this.#restore = restore;
+  }
+
+  /** Encodes the value while nobody has it: `encodable` is what its copies are made of. */
+  prepareCopies(encodable: () => unknown): void {
+    this.#encoded ??= encode(encodable());
+  }
+
+  /** Whether there is one more to take. */
+  get isLeft(): boolean {
+    return !this.#isTaken || this.#encoded !== undefined;
+  }
+
+  /** Takes the value, or a copy of it; only while one is left. */
+  take(): Maybe<unknown> {
+    if (!this.#isTaken) {
+      this.#isTaken = true;
+      return this.#original;
+    }
+    if (this.#encoded === undefined) throw new TypeError("no copy is left");
+    return this.#restore(this.#encoded);
+  }
+}
+
+/** The result of a run, or of a lookup, for all who share it. */
+export interface Outcome {
+  readonly owned: Owned;
+  /** How the run got it. */
+  readonly status: "hit" | "miss" | "stale";
+  /** When it was stored; `null` if it was not. */
+  readonly storedAt: number | null;
+  /** Why it was not stored. */
+  readonly unstored?: Unstored | undefined;
+  /** The work of the run that made it, in milliseconds. */
+  readonly durationMs: number;
+}
+
+/** A lookup that equal calls share. */
+export interface Lookup {
+  /** When it began, by the order's clock. */
+  readonly born: number;
+  readonly found: Promise<Found | undefined>;
+}
+
+/** A key with a lookup or a run under way. */
+export class Flight {
+  readonly place: Place;
+  lookup: Lookup | undefined;
+  run: Run | undefined;
+  /** Calls that hold it. */
+  users = 0;
+
+  constructor(place: Place) {
+    this.place = place;
+  }
+}
+
+/** A running call. */
+export class Run {
+  readonly id: string;
+  /** When it began, by the order's clock: a bust after that is not for its result. */
+  readonly born: number;
+  /** Whether it refreshes a stale result, which callers need not wait for. */
+  readonly isRefresh: boolean;
+  readonly passage: Passage;
+  /** Is called when the run begins or ends to wait for its next attempt. */
+  readonly watchers: Set<(isBetweenAttempts: boolean) => void> = new Set();
+  readonly #controller: AbortController;
+  readonly #isClosing: () => boolean;
+  #callers = 0;
+  #isAborted = false;
+  #hasReturned = false;
+  #ended: Promise<Outcome> | undefined;
+  #wasBetweenAttempts = false;
+
+  constructor(
+    id: string,
+    born: number,
+    isRefresh: boolean,
+    controller: AbortController,
+    isClosing: () => boolean,
+  ) {
+    this.id = id;
+    this.born = born;
+    this.isRefresh = isRefresh;
+    this.#controller = controller;
+    this.#isClosing = isClosing;
+    this.passage = new Passage(undefined, {
+      signal: controller.signal,
+      onChange: () => this.#changed(),
+    });
+  }
+
+  /** Whether it was told to abort: nobody joins it any more. */
+  get isAborted(): boolean {
+    return this.#isAborted;
+  }
+
+  /** How many callers want the result. */
+  get callers(): number {
+    return this.#callers;
+  }
+
+  /** The work of the function, without its waits, in milliseconds. */
+  get durationMs(): number {
+    return toThousandths(this.passage.workedMs);
+  }
+
+  /** Settles when it has ended, well or badly. */
+  get settled(): Promise<unknown> {
+    return Promise.resolve(this.#ended);
+  }
+
+  /** Sets the work that ends with the outcome. */
+  begin(work: () => Promise<Outcome>): void {
+    this.#ended = work();
+    // Each caller hears of a failure; a run without callers has reported it.
+    this.#ended.catch(() => {});
+  }
+
+  /** The function has returned: from now on no abort changes anything. */
+  returned(hasSucceeded: boolean): void {
+    this.#hasReturned = true;
+    this.passage.end(hasSucceeded);
+  }
+
+  /**
+   * Waits for the outcome.
+   *
+   * @param signals When one aborts, the caller leaves at once. The abort of the last caller is
+   * passed to the run, and that caller gets what comes of it.
+   */
+  wait(signals: readonly AbortSignal[]): Promise<Outcome> {
+    const ended = this.#ended!;
+    this.#callers++;
+    if (signals.length === 0) return ended;
+    return new Promise((resolve, reject) => {
+      const stop = whenAborted(signals, (reason) => {
+        if (this.#hasReturned) return;
+        this.#callers--;
+        if (this.#callers > 0 || this.isRefresh) reject(reason);
+        else this.#abort(reason);
+      });
+      ended.then(resolve, reject).finally(stop);
+    });
+  }
+
+  /** Ends it if its function is still held back by a limit, a rate or a retry. */
+  endUnlessStarted(): void {
+    if (!this.#hasReturned && !this.passage.hasStarted) this.#abort(new CacheClosedError());
+  }
+
+  #abort(reason: unknown): void {
+    this.#isAborted = true;
+    this.#controller.abort(reason);
+  }
+
+  #changed(): void {
+    if (this.#isClosing()) this.endUnlessStarted();
+    const { isBetweenAttempts } = this.passage;
+    if (isBetweenAttempts === this.#wasBetweenAttempts) return;
+    this.#wasBetweenAttempts = isBetweenAttempts;
+    for (const watch of this.watchers) watch(isBetweenAttempts);
+  }
+}

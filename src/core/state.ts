@@ -1,0 +1,311 @@
+/**
+ * What the functions of one cache share: its store, the order of its changes, its reports and
+ * counters, and the end of it all.
+ *
+ * @module
+ */
+
+import { warn } from "../base/env.ts";
+import {
+  BackendError,
+  CacheClosedError,
+  CacheOnlyError,
+  DamagedEntryError,
+  PanzaError,
+} from "../base/errors.ts";
+import { NoProgressError, PATIENCE, patienceNow, patiently } from "../base/patience.ts";
+import { Pause } from "../base/pause.ts";
+import type { Backend } from "../backend/contract.ts";
+import { ChangeOrder, type Place, type Scope } from "../backend/order.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { IdRegistry } from "./ids.ts";
+import { escapeName, unescapeName } from "./names.ts";
+import type { CacheOptions, ErrorKind } from "./options.ts";
+import { Reporter } from "./report.ts";
+import type { Flight, Run } from "./run.ts";
+import { addCounters, type CacheStats, type Counters, newCounters } from "./stats.ts";
+import { readSwitches, type Switches } from "./switches.ts";
+
+/** What belongs to an id, however many functions were wrapped with it. */
+export class FunctionState {
+  /** The id as the user knows it. */
+  readonly id: string;
+  /** The id as backends know it. */
+  readonly name: string;
+  readonly scope: Scope;
+  /** Keys with a lookup or a run that equal calls share. */
+  readonly flights: Map<string, Flight> = new Map();
+  readonly counters: Counters = newCounters();
+  /** No refresh is tried in it. */
+  readonly pause: Pause = new Pause();
+  /** Whether entries count only if this process stored them: BUST_CACHE, or a bust that failed. */
+  isDistrusted: boolean;
+  /** The keys whose deletion failed: their entries count only if this process stored them. */
+  readonly distrusted: Set<string> = new Set();
+  /** The keys that this process stored since, where that matters. */
+  readonly trusted: Set<string> = new Set();
+  /** The keys whose entry must not be replaced: of a newer format, or encrypted. */
+  readonly kept: Set<string> = new Set();
+
+  constructor(id: string, scope: Scope, isDistrusted: boolean) {
+    this.id = id;
+    this.name = scope.name;
+    this.scope = scope;
+    this.isDistrusted = isDistrusted;
+  }
+
+  /** Whether what is stored under a key counts. */
+  trusts(key: string): boolean {
+    if (!this.isDistrusted && this.distrusted.size === 0) return true;
+    return this.trusted.has(key) || !(this.isDistrusted || this.distrusted.has(key));
+  }
+}
+
+/** A key, an id, or (`undefined`) the store: what a change is of. */
+export interface ChangeTarget {
+  readonly state: FunctionState | undefined;
+  readonly key?: string | undefined;
+}
+
+/** The shared part of a cache. */
+export class CacheState {
+  readonly backend: Backend;
+  readonly order: ChangeOrder = new ChangeOrder();
+  readonly ids: IdRegistry;
+  /** Runs of functions under way. */
+  readonly runs: Set<Run> = new Set();
+  /** Are called when the cache begins to close. */
+  readonly closing: Set<() => void> = new Set();
+  /** Batches that were made and not run yet, by id. */
+  readonly unusedBatches: Map<string, number> = new Map();
+  /** Lookups are left out in it: the store did not answer. */
+  readonly readPause: Pause = new Pause();
+  readonly #reporter: Reporter;
+  readonly #states = new Map<string, FunctionState>();
+  /** Stores that nobody waits for any more. */
+  #lateWrites = 0;
+  #switches: Switches | undefined;
+  #closing: Promise<void> | undefined;
+  /** Reports that belong to no function. */
+  readonly #counters = newCounters();
+
+  /**
+   * @param backend Where the entries are kept.
+   * @param given The backend as the user gave it: which store it is.
+   * @param options What every cache takes.
+   */
+  constructor(backend: Backend, given: Backend, options: CacheOptions) {
+    this.backend = backend;
+    this.ids = new IdRegistry(given.location, given);
+    this.#reporter = new Reporter(options.onError);
+    backend.connect((error) => {
+      if (error instanceof DamagedEntryError) {
+        this.report(error, "damaged", this.of(unescapeName(error.id)), error.key);
+      } else this.report(error, "backend");
+    }, {
+      order: this.order,
+      progress: (id, key) => {
+        const scope = this.order.scope(id);
+        const place = scope.places.get(key);
+        scope.progressAt = patienceNow();
+        if (place !== undefined) place.progressAt = scope.progressAt;
+      },
+    });
+  }
+
+  /** What the environment asks for, read on first use. */
+  get switches(): Switches {
+    return (this.#switches ??= readSwitches());
+  }
+
+  /** Whether `close` was called. */
+  get isClosed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** Refuses whatever comes after `close`. */
+  assertOpen(): void {
+    if (this.#closing !== undefined) throw new CacheClosedError();
+  }
+
+  /** The state of an id, made on first use. */
+  of(id: string): FunctionState {
+    let state = this.#states.get(id);
+    if (state === undefined) {
+      const scope = this.order.scope(escapeName(id));
+      state = new FunctionState(id, scope, id !== "" && this.switches.isBusted(id));
+      this.#states.set(id, state);
+    }
+    return state;
+  }
+
+  /** Reports an error that no caller sees, and counts it. */
+  report(error: unknown, kind: ErrorKind, state?: FunctionState, key?: string): void {
+    const { errors } = state?.counters ?? this.#counters;
+    errors[kind] = (errors[kind] ?? 0) + 1;
+    this.#reporter.report(error, kind, state?.id, key);
+  }
+
+  /** An error of a backend as one of the library's. */
+  wrap(operation: string, error: unknown): PanzaError {
+    return error instanceof PanzaError
+      ? error
+      : new BackendError(this.backend.description, operation, error);
+  }
+
+  /** The counts of one id, or the sum of all. */
+  stats(id?: string): CacheStats {
+    const sum = newCounters();
+    if (id === undefined) addCounters(sum, this.#counters);
+    for (const state of this.#states.values()) {
+      if (id === undefined || state.id === id) addCounters(sum, state.counters);
+    }
+    return sum;
+  }
+
+  /**
+   * Stores an entry, in its order; the caller waits no longer than for a lookup.
+   *
+   * @param settled Is called once it is known whether the store has it.
+   * @returns Whether the store has it; `undefined` when nobody waits for that any more.
+   */
+  async store(
+    state: FunctionState,
+    place: Place,
+    entry: StoredEntry,
+    settled: (error?: unknown) => void,
+  ): Promise<boolean | undefined> {
+    const work = () =>
+      this.#bounded("write", this.backend.set(state.name, place.key, entry), place);
+    let isLate = false;
+    const end = (isStored: boolean, error?: unknown): boolean => {
+      if (isLate) this.#lateWrites--;
+      if (isStored && (state.isDistrusted || state.distrusted.size > 0)) {
+        state.trusted.add(place.key);
+      }
+      settled(error);
+      return isStored;
+    };
+    const storing = this.order.change(place, work)
+      .then(() => end(true), (error) => end(false, error));
+    // While one write is late, later ones are not waited for: the store is not there.
+    if (this.#lateWrites === 0) {
+      try {
+        return await patiently(storing, PATIENCE.callMs, place);
+      } catch (error) {
+        if (!(error instanceof NoProgressError)) throw error;
+      }
+    }
+    isLate = true;
+    this.#lateWrites++;
+    return undefined;
+  }
+
+  /**
+   * Makes an explicit change: it rejects when it failed, and what a failed deletion named counts
+   * only if this process stores it from now on.
+   */
+  async change(
+    target: ChangeTarget,
+    operation: "write" | "delete",
+    work: () => Promise<void>,
+  ): Promise<void> {
+    this.assertOpen();
+    if (this.switches.cacheOnly) throw new CacheOnlyError(target.state?.id ?? "", target.key ?? "");
+    const { state, key } = target;
+    const { order } = this;
+    const place = state !== undefined && key !== undefined
+      ? order.enter(state.scope, key)
+      : undefined;
+    const bounded = () => this.#bounded(operation, work(), place ?? state?.scope);
+    try {
+      if (place === undefined) await order.sweep(state?.scope, bounded);
+      else if (operation === "write") await order.change(place, bounded);
+      else await order.bust(place, bounded);
+      if (operation === "delete") this.#forget(target);
+      else if (key !== undefined) state?.trusted.add(key);
+    } catch (error) {
+      if (operation === "delete") this.#distrust(target);
+      throw this.wrap(operation, error);
+    } finally {
+      if (place !== undefined) order.leave(place);
+    }
+  }
+
+  /** Waits for a change no longer than it makes progress. */
+  #bounded<T>(operation: string, work: Promise<T>, progress: Place | Scope | undefined) {
+    return patiently(work, PATIENCE.changeMs, progress).catch((error) => {
+      throw this.wrap(operation, error);
+    });
+  }
+
+  /** What was deleted needs no mark any more. */
+  #forget({ state, key }: ChangeTarget): void {
+    for (const each of state === undefined ? this.#states.values() : [state]) {
+      if (key === undefined) each.kept.clear();
+      else each.kept.delete(key);
+    }
+  }
+
+  #distrust({ state, key }: ChangeTarget): void {
+    for (const each of state === undefined ? this.#states.values() : [state]) {
+      if (key === undefined) {
+        each.isDistrusted = true;
+        each.trusted.clear();
+      } else {
+        each.distrusted.add(key);
+        each.trusted.delete(key);
+      }
+    }
+  }
+
+  /**
+   * Refuses calls, ends runs that have not started, waits for the others and for their stores, and
+   * closes the backend. The second call waits for the first.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    // In the next microtask, when `#closing` is set and runs can see it.
+    await undefined;
+    this.#reportUnused();
+    for (const stop of this.closing) stop();
+    for (const run of this.runs) run.endUnlessStarted();
+    await this.#runsEnded();
+    await this.order.settled();
+    this.ids.release();
+    try {
+      await this.backend.close();
+    } catch (error) {
+      throw this.wrap("close", error);
+    }
+  }
+
+  /** Waits for the runs; names those that take long, for one may wait for itself. */
+  async #runsEnded(): Promise<void> {
+    while (this.runs.size > 0) {
+      const ended = Promise.allSettled([...this.runs].map((run) => run.settled));
+      try {
+        await patiently(ended, PATIENCE.callMs);
+      } catch {
+        const ids = [...new Set([...this.runs].map((run) => run.id))].join(", ");
+        warn(`panza: close() waits for running calls of ${ids}`);
+        await ended;
+      }
+    }
+  }
+
+  #reportUnused(): void {
+    for (const [id, count] of this.unusedBatches) {
+      const what = count === 1 ? "a batch was" : `${count} batches were`;
+      const error = new Error(`${what} made and never run: iterate it, or call run() or values()`);
+      this.report(error, "progress", this.of(id));
+    }
+    const unknown = [...(this.#switches?.bustedIds ?? [])].filter((id) => !this.ids.has(id));
+    if (unknown.length > 0 && this.ids.hasAny) {
+      warn(`panza: BUST_CACHE names ids that no function of this cache had: ${unknown.join(", ")}`);
+    }
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Counters of calls, for one id and for a whole cache.
+ *
+ * @module
+ */
+
+import type { ErrorKind } from "./options.ts";
+
+/** How a call got its value. */
+export type CallStatus = "hit" | "miss" | "shared" | "stale";
+
+/**
+ * Why a result was not stored: a bust came in between, `shouldCache` refused it, it cannot be
+ * encoded, the store failed, the arguments changed while the function ran, or the store holds an
+ * entry under this key that must not be replaced.
+ */
+export type Unstored = "busted" | "refused" | "encode" | "write" | "arguments" | "kept";
+
+/** Counts of the calls of one function, or of a whole cache, since the cache was opened. */
+export interface CacheStats {
+  /** Calls that were answered from the store. */
+  readonly hits: number;
+  /** Calls for which the function ran. */
+  readonly misses: number;
+  /** Calls that shared the run of an equal call. */
+  readonly shared: number;
+  /** Calls that were answered with a stale result. */
+  readonly stale: number;
+  /** Runs that failed, refreshes included. */
+  readonly failed: number;
+  /** Results that were not stored. */
+  readonly unstored: number;
+  /** Reports to `onError`, by kind; a kind without any is absent. */
+  readonly errors: Readonly<{ [Kind in ErrorKind]?: number }>;
+  /** Bytes of encoded values that were read. */
+  readonly bytesRead: number;
+  /** Bytes of encoded values that were written. */
+  readonly bytesWritten: number;
+  /** Work that was not done again, in milliseconds: what the reused results had cost. */
+  readonly savedMs: number;
+}
+
+/** Counters as they grow. */
+export type Counters = { -readonly [Name in keyof CacheStats]: CacheStats[Name] } & {
+  errors: { [Kind in ErrorKind]?: number };
+};
+
+/** Counters at zero. */
+export function newCounters(): Counters {
+  return {
+    hits: 0,
+    misses: 0,
+    shared: 0,
+    stale: 0,
+    failed: 0,
+    unstored: 0,
+    errors: {},
+    bytesRead: 0,
+    bytesWritten: 0,
+    savedMs: 0,
+  };
+}
+
+/** Adds counters to others. */
+export function addCounters(sum: Counters, more: Counters): void {
+  sum.hits += more.hits;
+  sum.misses += more.misses;
+  sum.shared += more.shared;
+  sum.stale += more.stale;
+  sum.failed += more.failed;
+  sum.unstored += more.unstored;
+  sum.bytesRead += more.bytesRead;
+  sum.bytesWritten += more.bytesWritten;
+  sum.savedMs = toThousandths(sum.savedMs + more.savedMs);
+  for (const [kind, count] of Object.entries(more.errors)) {
+    const known = kind as ErrorKind;
+    sum.errors[known] = (sum.errors[known] ?? 0) + count;
+  }
+}
+
+/** Counts how a call got its value. */
+export function countCall(counters: Counters, status: CallStatus, durationMs: number): void {
+  if (status === "miss") {
+    counters.misses++;
+    return;
+  }
+  if (status === "hit") counters.hits++;
+  else if (status === "shared") counters.shared++;
+  else counters.stale++;
+  counters.savedMs = toThousandths(counters.savedMs + durationMs);
+}
+
+/** Rounds milliseconds to thousandths: clocks tell no more, and sums print without noise. */
+export function toThousandths(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
+}

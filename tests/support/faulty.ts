@@ -1,0 +1,190 @@
+/** A backend that fails, waits or is slow when a test says so. */
+
+import { abortable } from "@std/async/abortable";
+import { delay } from "@std/async/delay";
+import type { Backend, EntryInfo, Maybe, Pruned, PruneRule } from "../../src/backend/contract.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
+
+/** The operations that {@linkcode FaultyBackend} can disturb. */
+export const OPERATION_NAMES = [
+  "get",
+  "getMany",
+  "set",
+  "delete",
+  "deleteId",
+  "clear",
+  "entries",
+  "prune",
+  "close",
+] as const;
+
+/** One of them. */
+export type Operation = (typeof OPERATION_NAMES)[number];
+
+/** How {@linkcode FaultyBackend.fail} makes an operation fail. */
+export interface FailOptions {
+  /** The reason; an `Error` that names the operation when unset. */
+  readonly error?: Error;
+  /** How many calls fail; all until `heal()` when unset. */
+  readonly times?: number;
+  /** Before the wrapped backend does the work (when unset), or after, as if the answer was lost. */
+  readonly when?: "before" | "after";
+}
+
+/** Calls of one operation that wait for `release()`. */
+interface Gate {
+  readonly opened: Promise<void>;
+  readonly open: () => void;
+  waiting: number;
+}
+
+/**
+ * A backend around another one. A call is counted, delayed, held and then failed, in this order,
+ * as far as the test asked for it.
+ */
+export class FaultyBackend implements Backend {
+  readonly description: string;
+  /** As of the wrapped backend, which may have none. */
+  readonly prune?: (rule: PruneRule) => Promise<Pruned>;
+  readonly #inner: Backend;
+  readonly #calls = new Map<Operation, number>();
+  readonly #failures = new Map<Operation, { error: Error; left: number; after: boolean }>();
+  readonly #gates = new Map<Operation, Gate>();
+  readonly #delays = new Map<Operation, number>();
+
+  constructor(inner: Backend) {
+    this.#inner = inner;
+    this.description = `faulty ${inner.description}`;
+    const prune = inner.prune?.bind(inner);
+    if (prune !== undefined) {
+      this.prune = (rule) => this.#run("prune", () => prune(rule));
+    }
+  }
+
+  /** Makes the next calls of an operation reject. */
+  fail(operation: Operation, options: FailOptions = {}): void {
+    const {
+      error = new Error(`${operation} of the store failed on purpose`),
+      times = Infinity,
+      when = "before",
+    } = options;
+    this.#failures.set(operation, { error, left: times, after: when === "after" });
+  }
+
+  /** Makes calls of an operation wait for `release()` or `heal()`; an abort ends the wait of a read. */
+  hold(operation: Operation): void {
+    if (this.#gates.has(operation)) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#gates.set(operation, { opened: promise, open: resolve, waiting: 0 });
+  }
+
+  /** Lets the calls go that `hold()` made wait, and holds no more. */
+  release(operation: Operation): void {
+    this.#gates.get(operation)?.open();
+    this.#gates.delete(operation);
+  }
+
+  /** Makes every call of an operation late until `heal()`; 0 is one turn of the event loop. */
+  delay(operation: Operation, milliseconds: number): void {
+    this.#delays.set(operation, milliseconds);
+  }
+
+  /** Ends every fault and lets waiting calls go. */
+  heal(): void {
+    this.#failures.clear();
+    this.#delays.clear();
+    for (const gate of this.#gates.values()) gate.open();
+    this.#gates.clear();
+  }
+
+  /** The number of calls of an operation, failed ones included. */
+  calls(operation: Operation): number {
+    return this.#calls.get(operation) ?? 0;
+  }
+
+  /** The number of calls of an operation that `hold()` makes wait. */
+  waiting(operation: Operation): number {
+    return this.#gates.get(operation)?.waiting ?? 0;
+  }
+
+  connect(...listeners: Parameters<Backend["connect"]>): void {
+    this.#inner.connect(...listeners);
+  }
+
+  get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
+    return this.#run("get", () => this.#inner.get(id, key, signal), signal);
+  }
+
+  getMany(
+    id: string,
+    keys: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<readonly (StoredEntry | undefined)[]> {
+    const copied = [...keys];
+    return this.#run("getMany", () => this.#inner.getMany(id, copied, signal), signal);
+  }
+
+  set(id: string, key: string, entry: StoredEntry): Promise<void> {
+    const { data } = entry;
+    // The wrapped backend may be called later, when the caller may have changed its bytes.
+    const copied = typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
+    return this.#run("set", () => this.#inner.set(id, key, copied));
+  }
+
+  delete(id: string, key: string): Promise<void> {
+    return this.#run("delete", () => this.#inner.delete(id, key));
+  }
+
+  deleteId(id: string): Promise<void> {
+    return this.#run("deleteId", () => this.#inner.deleteId(id));
+  }
+
+  clear(): Promise<void> {
+    return this.#run("clear", () => this.#inner.clear());
+  }
+
+  /** A fault shows at the first entry, or after the last one. */
+  async *entries(id?: string): AsyncGenerator<EntryInfo, void, void> {
+    const finish = await this.#begin("entries");
+    yield* id === undefined ? this.#inner.entries() : this.#inner.entries(id);
+    finish();
+  }
+
+  close(): Promise<void> {
+    return this.#run("close", () => this.#inner.close());
+  }
+
+  async #run<Result>(
+    operation: Operation,
+    call: () => Maybe<Result>,
+    signal?: AbortSignal,
+  ): Promise<Result> {
+    const finish = await this.#begin(operation, signal);
+    const result = await call();
+    finish();
+    return result;
+  }
+
+  /** Counts, delays, holds and fails a call; the result fails it once its work is done. */
+  async #begin(operation: Operation, signal?: AbortSignal): Promise<() => void> {
+    this.#calls.set(operation, this.calls(operation) + 1);
+    const late = this.#delays.get(operation);
+    if (late !== undefined) await delay(late, signal === undefined ? {} : { signal });
+    const gate = this.#gates.get(operation);
+    if (gate !== undefined) {
+      gate.waiting++;
+      try {
+        await (signal === undefined ? gate.opened : abortable(gate.opened, signal));
+      } finally {
+        gate.waiting--;
+      }
+    }
+    const failure = this.#failures.get(operation);
+    if (failure === undefined) return () => {};
+    if (--failure.left === 0) this.#failures.delete(operation);
+    if (!failure.after) throw failure.error;
+    return () => {
+      throw failure.error;
+    };
+  }
+}
