@@ -12,7 +12,7 @@ import {
   emptyFolder,
   expect,
   install,
-  ROOT,
+  placeBuilt,
   run,
   runtime,
   VERSIONS,
@@ -61,9 +61,7 @@ function prepare(): string {
     webpack,
     "webpack-cli": VERSIONS["webpack-cli"],
   });
-  const place = join(project, "node_modules", name);
-  rmSync(place, { recursive: true, force: true });
-  cpSync(join(ROOT, "npm"), place, { recursive: true });
+  placeBuilt(project);
   expect(!existsSync(join(project, "node_modules", "@aws-sdk")), "the SDK is installed");
   writeFileSync(join(project, "deno.json"), "{}");
   writeFileSync(join(project, "quick_start.ts"), blocks().get("readme_1.ts") ?? "");
@@ -112,8 +110,8 @@ export function bundle(): void {
     const folder = join(empty, each);
     mkdirSync(folder);
     cpSync(join(project, each), folder, { recursive: true });
-    const said = run(runtime("node-24"), ["out.mjs"], { cwd: folder, timeout: 60_000 });
-    expect(said === run(runtime("node-24"), ["quick_start.js"], { cwd: project }), said);
+    run(runtime("node-24"), ["out.mjs"], { cwd: folder, timeout: 60_000 });
+    expect(existsSync(join(folder, ".cache")), `the bundle of ${each} stored nothing`);
     console.log(`${each}: bundles the quick start, ${readFileSync(output(each)).length} bytes`);
   }
   measureLimit(project);

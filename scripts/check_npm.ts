@@ -10,7 +10,14 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { bundle } from "./bundlers.ts";
-import { decorate, installed, run as runAs, SDK, typeCheck } from "./strangers.ts";
+import {
+  decorate,
+  installed,
+  run as runAs,
+  SDK,
+  typeCheck,
+  typeCheckRecipes,
+} from "./strangers.ts";
 import { testRunners } from "./test_runners.ts";
 import { emptyFolder, expect, install, npm, ROOT, run, runtime, VERSIONS } from "./tools.ts";
 
@@ -83,6 +90,7 @@ lint(tools, tarball);
 const withNpm = installed(tarball, "npm");
 runAs(tools, withNpm, ["node-22.13", "node-24", "node-26", "deno"]);
 typeCheck(tools, withNpm, []);
+typeCheckRecipes(tools);
 bundle();
 testRunners();
 npm(["install", "--no-fund", "--no-audit", ...SDK], { cwd: withNpm });

@@ -9,8 +9,10 @@ import {
   configuration,
   emptyFolder,
   expect,
+  install,
   npm,
   npmVersion,
+  placeBuilt,
   ROOT,
   run as runProcess,
   runtime,
@@ -49,12 +51,17 @@ function pages(): string[] {
   ];
 }
 
-/** Every block of TypeScript in the README and the pages of docs/, by the name of its file. */
-export function blocks(): Map<string, string> {
+/**
+ * The blocks of TypeScript in the README and the pages of docs/, by the name of their files.
+ *
+ * @param fence `ts` for programs that run as they stand, `ts ignore` for those that need more.
+ */
+export function blocks(fence = "ts"): Map<string, string> {
   const found = new Map<string, string>();
+  const pattern = new RegExp(`^\`\`\`${fence}\\n([^]*?)^\`\`\`$`, "gm");
   for (const page of pages()) {
     const text = readFileSync(join(ROOT, page), "utf8");
-    for (const [index, match] of [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].entries()) {
+    for (const [index, match] of [...text.matchAll(pattern)].entries()) {
       found.set(`${basename(page, ".md").toLowerCase()}_${index + 1}.ts`, match[1] ?? "");
     }
   }
@@ -81,6 +88,7 @@ export function installed(tarball: string, manager: "npm" | "bun"): string {
 
 /** Lowers decorators and \`using\`, as any compiler does. */
 function lower(tools: string, project: string, files: readonly string[]): string[] {
+  if (files.length === 0) return [];
   const esbuild = join(tools, "node_modules", "esbuild", "bin", "esbuild");
   runProcess(esbuild, [...files, "--target=es2022", "--format=esm", "--outdir=lowered"], {
     cwd: project,
@@ -106,7 +114,7 @@ export function run(tools: string, project: string, runtimes: readonly string[])
       ...lower(tools, project, lowered),
     ];
     const [command, ...flags] = each === "deno"
-      ? [process.execPath, "run", "--quiet", "--no-lock", "--check", "--allow-all"]
+      ? [process.execPath, "run", "--quiet", "--no-lock", "--allow-all"]
       : [runtime(each)];
     for (const program of programs.flatMap((file) => [file, file])) {
       runProcess(command ?? "", [...flags, program], { cwd: project, timeout: 60_000 });
@@ -115,6 +123,36 @@ export function run(tools: string, project: string, runtimes: readonly string[])
     rmSync(join(project, ".cache"), { recursive: true });
     console.log(`${each}: ${all.length} blocks run, ${all.length - lowered.length} as they stand`);
   }
+}
+
+/** Type-checks the recipes, whose SDKs need accounts to run. */
+export function typeCheckRecipes(tools: string): void {
+  const { openai, ai } = VERSIONS;
+  const project = install("recipes", {
+    "@ai-sdk/openai": VERSIONS["@ai-sdk/openai"],
+    "@anthropic-ai/sdk": VERSIONS["@anthropic-ai/sdk"],
+    "@types/node": VERSIONS["@types/node"],
+    ai,
+    openai,
+  });
+  placeBuilt(project);
+  const compilerOptions = {
+    target: "es2022",
+    lib: ["esnext", "dom"],
+    module: "nodenext",
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    types: ["node"],
+  };
+  const recipes = blocks("ts ignore");
+  for (const [file, source] of recipes) writeFileSync(join(project, file), source);
+  writeFileSync(
+    join(project, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: [...recipes.keys()] }),
+  );
+  tsc(tools, project);
+  console.log(`tsc: ${recipes.size} recipes: no errors`);
 }
 
 /** Type-checks the project, declarations of the package included, in both ways of resolving modules. */
@@ -134,7 +172,9 @@ export function typeCheck(tools: string, project: string, types: readonly string
       skipLibCheck: false,
       types,
     };
-    const files = ["all.ts", ...blocks().keys()];
+    // A block that imports what is Node's needs its types.
+    const programs = [...blocks()].filter(([, text]) => types.length > 0 || !/"node:/.test(text));
+    const files = ["all.ts", ...programs.map(([file]) => file)];
     writeFileSync(file, JSON.stringify({ compilerOptions, files }));
     tsc(tools, file);
     console.log(

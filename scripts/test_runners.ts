@@ -2,9 +2,9 @@
 
 // deno-lint-ignore-file no-console -- it reports what it does
 
-import { cpSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { configuration, install, ROOT, run, runtime, VERSIONS } from "./tools.ts";
+import { configuration, install, placeBuilt, run, runtime, VERSIONS } from "./tools.ts";
 
 const { name } = configuration();
 
@@ -41,9 +41,7 @@ for (const [kind, open] of Object.entries(caches)) {
 /** Installs both, and runs the tests with each. */
 export function testRunners(): void {
   const project = install("test-runners", { jest: VERSIONS.jest, vitest: VERSIONS.vitest });
-  const place = join(project, "node_modules", name);
-  rmSync(place, { recursive: true, force: true });
-  cpSync(join(ROOT, "npm"), place, { recursive: true });
+  placeBuilt(project);
   const node = runtime("node-24");
   const runners = {
     jest: { package: "@jest/globals", object: "jest", program: ["jest", "bin", "jest.js"] },

@@ -1,7 +1,7 @@
 /** What the scripts of the npm package share: folders, processes, and what comes from npm. */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -14,12 +14,16 @@ export const CACHE: string = join(ROOT, ".cache", "npm");
 
 /** Versions of everything that comes from npm and is no dependency of the library. */
 export const VERSIONS = {
+  "@ai-sdk/openai": "3.0.141",
+  "@anthropic-ai/sdk": "1.14.0",
   "@arethetypeswrong/cli": "0.18.5",
   "@rollup/plugin-node-resolve": "16.0.3",
   "@types/node": "22.13.0",
+  ai: "6.0.326",
   "deno-std": "1.4.0",
   esbuild: "0.28.2",
   jest: "30.5.2",
+  openai: "6.49.0",
   publint: "0.3.25",
   rollup: "4.68.8",
   typescript: "6.0.3",
@@ -147,6 +151,13 @@ export function install(name: string, dependencies: Readonly<Record<string, stri
   });
   writeFileSync(done, wanted);
   return folder;
+}
+
+/** Puts the built package into a project, as it is. */
+export function placeBuilt(project: string): void {
+  const place = join(project, "node_modules", configuration().name);
+  rmSync(place, { recursive: true, force: true });
+  cpSync(join(ROOT, "npm"), place, { recursive: true });
 }
 
 /** The executable of a runtime, installed from npm if it is not here yet. */
