@@ -42,3 +42,31 @@ test("No published file names what stands for jsr.io", () => {
   const named = files.filter((file) => file !== "deno.json" && /deno-std|links\//.test(text(file)));
   assertEquals(named, []);
 });
+
+test("Every page is short, and its links lead to files that are published", () => {
+  const files = published(unlinked(configuration()).publish.include);
+  const pages = files.filter((file) => file.endsWith(".md"));
+  assert(pages.includes("README.md") && pages.includes("docs/keys.md"), pages.join());
+  for (const page of pages) {
+    const text = readFileSync(join(ROOT, page), "utf8");
+    const longest = page.startsWith("docs/") ? 6_000 : 12_000;
+    assert(new TextEncoder().encode(text).length <= longest, `${page} is too long`);
+    for (const [, link = ""] of text.matchAll(/\]\(([^)]+)\)/g)) {
+      if (/^https?:/.test(link)) continue;
+      const [path = "", heading = ""] = link.split("#");
+      const target = path === "" ? page : join(page, "..", path);
+      assert(files.includes(target), `${page} links to ${link}`);
+      const headings = [...readFileSync(join(ROOT, target), "utf8").matchAll(/^#+ (.*)$/gm)]
+        .map(([, title = ""]) => title.toLowerCase().replace(/[^\w ]/g, "").replaceAll(" ", "-"));
+      assert(heading === "" || headings.includes(heading), `${page} links to ${link}`);
+    }
+  }
+});
+
+test("The module that JSR shows opens like the README", () => {
+  const [, block = ""] =
+    /^```ts\n([^]*?)^```$/m.exec(readFileSync(join(ROOT, "README.md"), "utf8")) ??
+      [];
+  const doc = readFileSync(join(ROOT, "mod.ts"), "utf8").replace(/^ \* ?/gm, "");
+  assert(block !== "" && doc.includes(block), block);
+});
