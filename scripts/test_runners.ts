@@ -9,7 +9,7 @@ import { configuration, install, placeBuilt, run, runtime, VERSIONS } from "./to
 const { name } = configuration();
 
 /** The tests of a user; `RUNNER` is what has the fake timers. */
-const TESTS = `import { expect, test, RUNNER as runner } from "PACKAGE";
+const TESTS = `import { afterEach, expect, test, RUNNER as runner } from "PACKAGE";
 import { limitConcurrency, MemoryCache, SQLiteCache } from "${name}";
 
 const caches = { memory: () => new MemoryCache(), sqlite: () => new SQLiteCache(":memory:") };
@@ -32,10 +32,10 @@ for (const [kind, open] of Object.entries(caches)) {
       expect((await f.readCache(input)).hit).toBe(false);
       await expect(cache.get("absent")).rejects.toThrow("absent");
       await cache.close();
-      runner.useRealTimers();
     });
   }
 }
+afterEach(() => runner.useRealTimers());
 `;
 
 /** Installs both, and runs the tests with each. */
