@@ -2,6 +2,21 @@
  * Keeps the results of expensive async functions, and limits how many run at once. Wrap a function,
  * run it over thousands of inputs, get interrupted, run it again: you pay only for what is missing.
  *
+ * ```sh
+ * deno add jsr:@panza/panza        # Deno
+ * npm install @panza/panza         # Node 22.13 or newer
+ * bun add @panza/panza             # Bun
+ * ```
+ *
+ * Results live in SQLite on one machine ({@linkcode SQLiteCache}), in S3 across machines
+ * ({@linkcode S3Cache}), in memory, or in tiers of them. `cache.cache(options)(fn)` gives a
+ * {@linkcode CachedFunction}: call it like `fn`, or call its `map`, `readCache`, `bustCache` and
+ * `detail`. {@linkcode limitConcurrency}, {@linkcode limitRate} and {@linkcode retry} go around the
+ * function, inside the cache.
+ *
+ * Importing this module loads neither a database nor an SDK: they load on first use.
+ * `@panza/panza/sqlite` downloads nothing from npm.
+ *
  * @example Run it twice: the second run computes nothing
  * ```ts
  * import { limitConcurrency, SQLiteCache } from "@panza/panza";
@@ -21,21 +36,6 @@
  *   if (!result.ok) console.error(result.input, result.error);
  * }
  * ```
- *
- * ```sh
- * deno add jsr:@panza/panza        # Deno
- * npm install @panza/panza         # Node 22.13 or newer
- * bun add @panza/panza             # Bun
- * ```
- *
- * Results live in SQLite on one machine ({@linkcode SQLiteCache}), in S3 across machines
- * ({@linkcode S3Cache}), in memory, or in tiers of them. `cache.cache(options)(fn)` gives a
- * {@linkcode CachedFunction}: call it like `fn`, or call its `map`, `readCache`, `bustCache` and
- * `detail`. {@linkcode limitConcurrency}, {@linkcode limitRate} and {@linkcode retry} go around the
- * function, inside the cache.
- *
- * Importing this module loads neither a database nor an SDK: they load on first use.
- * `@panza/panza/sqlite` downloads nothing from npm.
  *
  * @module
  */
