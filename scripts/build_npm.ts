@@ -27,8 +27,8 @@ const LIB = ["ESNext", "DOM"];
 /** Where dnt puts modules that come from JSR, so the other builder does too. */
 const DEPS = "deps/jsr.io";
 
-/** A package that is loaded when its backend is used, and asked for then. */
-const OPTIONAL = ["@aws-sdk/client-s3"];
+/** Packages that a backend loads when it is used, with an error that says what to install. */
+const OPTIONAL = ["@aws-sdk/client-s3", "redis"];
 
 /** What people read, apart from README.md and LICENSE, which npm takes by itself. */
 const PAGES = ["docs", "CHANGELOG.md", "SECURITY.md"];
