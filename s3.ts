@@ -21,12 +21,12 @@
 import { Cache } from "./src/core/cache.ts";
 import { type CacheOptions, splitCacheOptions } from "./src/core/options.ts";
 import { S3Backend } from "./src/s3/backend.ts";
-import type { S3Options } from "./src/s3/options.ts";
+import type { S3Options } from "./src/s3/client.ts";
 
 export { S3Backend, type S3Options };
 export type { Backend, EntryInfo, Report } from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
-export type { S3ClientLike, S3Credentials } from "./src/s3/options.ts";
+export type { S3ClientLike, S3Credentials } from "./src/s3/client.ts";
 
 /** Options of {@linkcode S3Cache}. */
 export interface S3CacheOptions extends S3Options, CacheOptions {}

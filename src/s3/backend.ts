@@ -28,7 +28,7 @@ import {
   PanzaError,
 } from "../base/errors.ts";
 import { BrokenBodyError, Bucket, BucketCreationError, type Listed } from "./bucket.ts";
-import { checkOptions } from "./client.ts";
+import { checkOptions, type S3Options } from "./client.ts";
 import { explain, isBucketMissing } from "./errors.ts";
 import {
   carriedNames,
@@ -41,7 +41,6 @@ import {
   toldNames,
 } from "./names.ts";
 import { bodyOf, contentTypeOf, entryOf, metadataOf, timesOf } from "./object.ts";
-import type { S3Options } from "./options.ts";
 import { mapInOrder } from "./pool.ts";
 
 /** Reads of one batch or listing under way; the other slots stay free for single calls. */

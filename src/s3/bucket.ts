@@ -7,10 +7,9 @@
 import { delay } from "@std/async/delay";
 import { Lazy } from "@std/async/lazy";
 import { retry, RetryError } from "@std/async/retry";
-import { MAX_REQUESTS, openClient, type S3 } from "./client.ts";
+import { MAX_REQUESTS, openClient, type S3, type S3Options } from "./client.ts";
 import { isBucketMissing, isBucketOurs, isNotFound, isObjectMissing } from "./errors.ts";
 import type { Metadata } from "./object.ts";
-import type { S3Options } from "./options.ts";
 import { mapInOrder, Slots } from "./pool.ts";
 
 const MIB = 2 ** 20;

@@ -1,5 +1,5 @@
 /**
- * The AWS SDK for the S3 cache: the checks of its options, and a client that is made on first use.
+ * The AWS SDK for `s3.ts`: options, a client that is made on first use, and what its errors mean.
  *
  * @module
  */
@@ -7,7 +7,53 @@
 import type { S3Client, S3ClientConfig } from "@aws-sdk/client-s3";
 import { mayAccess, variable } from "../base/env.ts";
 import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
-import type { S3ClientLike, S3Options } from "./options.ts";
+
+/** Keys of an account, as AWS and every S3 server issue them. */
+export interface S3Credentials {
+  /** The public half, such as `AKIA…`. */
+  readonly accessKeyId: string;
+  /** The secret half. */
+  readonly secretAccessKey: string;
+  /** The token of temporary credentials. */
+  readonly sessionToken?: string;
+  /** When temporary credentials end; a function that gives credentials is then asked again. */
+  readonly expiration?: Date;
+}
+
+/** An `S3Client` of the AWS SDK, version 3. */
+export interface S3ClientLike {
+  /** What it says of itself; `serviceId` is `S3`. */
+  readonly config: { readonly serviceId: string };
+  /** Sends a command. */
+  send(...command: never[]): unknown;
+  /** Closes its connections; never called by a cache that did not make the client. */
+  destroy(): void;
+}
+
+/** Where and how to reach S3; without any of these the AWS SDK's standard chain decides. */
+export interface S3Options {
+  /**
+   * The region of the bucket, such as `eu-central-1`. Unset: `AWS_REGION` or the profile, and
+   * `us-east-1` for an `endpoint` where neither is set.
+   */
+  readonly region?: string;
+  /** The URL of another S3 server than AWS, such as `http://localhost:9000`. */
+  readonly endpoint?: string;
+  /** Keys, or a function that gives them. Unset: environment, profile, role. */
+  readonly credentials?: S3Credentials | (() => Promise<S3Credentials>);
+  /**
+   * Whether the bucket stands in the path of the URL and not in its host name. Unset: true with an
+   * `endpoint`, because few of them have host names for buckets, and false on AWS.
+   */
+  readonly forcePathStyle?: boolean;
+  /** Whether a bucket that turns out missing is created, once. Unset: false. */
+  readonly autoCreateBucket?: boolean;
+  /**
+   * An own client, used as it is and not destroyed. It excludes `region`, `endpoint`,
+   * `credentials` and `forcePathStyle`.
+   */
+  readonly client?: S3ClientLike;
+}
 
 /** The SDK and a client, loaded. */
 export interface S3 {
@@ -142,10 +188,7 @@ const QUIET = {
  * @throws {Error} If the SDK is not installed, or settings are missing.
  */
 export async function openClient(options: S3Options): Promise<S3> {
-  // A bundler leaves an import with a handler out where the SDK is not installed.
-  const sdk = await import("@aws-sdk/client-s3").catch((error) => {
-    throw error;
-  });
+  const sdk = await import("@aws-sdk/client-s3");
   if (isS3Client(options.client)) return { sdk, client: options.client };
   const explicit = options.credentials !== undefined;
   const endpoint = options.endpoint ??
