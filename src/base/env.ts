@@ -7,6 +7,8 @@
  * @module
  */
 
+import { builtin } from "./runtime.ts";
+
 /** The shape of the one permission API that answers without asking the user. */
 interface PermissionHost {
   Deno?: {
@@ -54,40 +56,33 @@ export function warn(message: string): void {
 
 /** Where progress is drawn. */
 export interface Terminal {
-  /** How wide it is now, in characters; `undefined` where lines are all that can be written. */
+  /** The width now, in characters; `undefined` where only whole lines can be written. */
   readonly columns: number | undefined;
-  /** Writes a text as it is; without `columns` it is whole lines, each with its end. */
+  /** Writes a text as it is: without `columns` whole lines, each with its line break. */
   write(text: string): void;
 }
 
-/** The width of a terminal that does not tell its own. */
-const DEFAULT_COLUMNS = 80;
-
 /**
  * The terminal behind stderr. Where there is none, or one that cannot move its cursor
- * (`TERM=dumb`), it takes lines and hands them to the console.
+ * (`TERM=dumb`), it takes whole lines and hands them to the console.
  */
 export function terminal(): Terminal {
-  const { process } = globalThis;
-  const stream = process?.stderr;
-  const files = process?.getBuiltinModule?.("node:fs");
+  const stream = globalThis.process?.stderr;
+  const files = builtin("node:fs");
   if (stream?.isTTY !== true || files === undefined || variable("TERM") === "dumb") {
-    return {
-      columns: undefined,
-      write: (text) => console.error(text.replace(/\n$/, "")),
-    };
+    return { columns: undefined, write: (text) => console.error(text.replace(/\n$/, "")) };
   }
   return {
     get columns() {
-      // A pseudo-terminal may say 0.
-      return stream.columns || DEFAULT_COLUMNS;
+      // A pseudo-terminal may report 0.
+      return stream.columns || 80;
     },
     write(text) {
       try {
-        // The stream would throw an uncaught error later when the terminal is closed meanwhile.
+        // The stream itself would throw uncaught, later, once the terminal is closed.
         files.writeSync(2, text);
       } catch {
-        // A line that cannot be drawn is no reason to stop the work.
+        // A line that cannot be drawn must not stop the work.
       }
     },
   };
