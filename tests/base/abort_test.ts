@@ -20,9 +20,12 @@ class Polyfill {
   }
   /** The same object, typed as callers pass it. */
   get signal(): AbortSignal {
-    const typed: unknown = this;
-    return typed as AbortSignal;
+    return typed(this);
   }
+}
+
+function typed(signal: unknown): AbortSignal {
+  return signal as AbortSignal;
 }
 
 test("whenAborted() calls once, with the reason of the first signal that aborts", () => {
