@@ -799,3 +799,14 @@ test("keyText() of two different compositions is never the same", () => {
   });
   assertEquals(whole, '{"args":[1],"this":"s","version":2}');
 });
+
+test("canonicalize() takes the derived Date that fake timers put in the place of the real one", () => {
+  const Real = globalThis.Date;
+  const text = textOf(new Real(0));
+  Reflect.set(globalThis, "Date", class ClockDate extends Real {});
+  try {
+    assertEquals(textOf(new Date(0)), text);
+  } finally {
+    globalThis.Date = Real;
+  }
+});
