@@ -135,7 +135,10 @@ export function makerOf(value: object): Maker {
 /** Whether the class of an object derives from nothing but Object. */
 function isUnderived(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
-  return isObject(prototype) && isObjectPrototype(Object.getPrototypeOf(prototype));
+  // Fake timers put a derived Date in the place of the built-in one.
+  return isObject(prototype) &&
+    (prototype === globalThis.Date.prototype ||
+      isObjectPrototype(Object.getPrototypeOf(prototype)));
 }
 
 /**

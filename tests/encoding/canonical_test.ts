@@ -1,4 +1,4 @@
-// deno-lint-ignore-file no-sparse-arrays
+// deno-lint-ignore-file no-sparse-arrays no-import-prefix
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
-import { canonicalize as jcs } from "std-canonicalize";
+import { canonicalize as jcs } from "npm:deno-std@1.4.0/json/canonicalize.js";
 import { UnhashableArgumentError } from "../../src/base/errors.ts";
 import {
   canonicalArguments,
@@ -798,4 +798,15 @@ test("keyText() of two different compositions is never the same", () => {
     version: "2",
   });
   assertEquals(whole, '{"args":[1],"this":"s","version":2}');
+});
+
+test("canonicalize() takes the derived Date that fake timers put in the place of the real one", () => {
+  const Real = globalThis.Date;
+  const text = textOf(new Real(0));
+  Reflect.set(globalThis, "Date", class ClockDate extends Real {});
+  try {
+    assertEquals(textOf(new Date(0)), text);
+  } finally {
+    globalThis.Date = Real;
+  }
 });

@@ -21,7 +21,7 @@ import { start } from "../support/child.ts";
 import { type HeldUp, heldUp, leastHeldUp } from "../support/event_loop.ts";
 import { entry, fill, inFolder, withBackend } from "../support/sqlite_files.ts";
 import { openBetter } from "../fixtures/better_sqlite3_double.ts";
-import { openDouble } from "../fixtures/db_sqlite_double.ts";
+import { openDbSqlite } from "../fixtures/db_sqlite.ts";
 
 async function keysOf(backend: SQLiteBackend, id?: string): Promise<string[]> {
   const keys: string[] = [];
@@ -47,7 +47,7 @@ const KINDS: Record<string, (folder: string) => ConstructorParameters<typeof SQL
   "a URL": (folder) => pathToFileURL(join(folder, "cache #1.db")),
   memory: () => ":memory:",
   "an open node:sqlite": () => new DatabaseSync(":memory:"),
-  "an open @db/sqlite": () => openDouble(),
+  "an open @db/sqlite": () => openDbSqlite(),
   "an open better-sqlite3": () => openBetter(),
 };
 
@@ -709,7 +709,7 @@ test("SQLiteBackend waits for a lock with an open database of any driver", () =>
   inFolder(async (folder) => {
     const path = join(folder, "shared.db");
     const other = new DatabaseSync(path);
-    const handles = [openDouble(path), openBetter(path), new DatabaseSync(path)];
+    const handles = [openDbSqlite(path), openBetter(path), new DatabaseSync(path)];
     if (bun !== undefined) {
       handles.push(Reflect.construct(Reflect.get(bun, "Database"), [path]));
     }
