@@ -59,16 +59,25 @@ export {
   type ResultOf,
 } from "./src/core/wrapped.ts";
 export {
+  type AdaptiveLimiter,
   type Backoff,
-  type Limit,
+  type ConcurrencyLimiter,
+  type FunctionWrapper,
+  limitAdaptive,
+  type LimitAdaptiveOptions,
   limitConcurrency,
-  type LimitConcurrencyOptions,
+  type Limiter,
+  type LimiterOptions,
   limitRate,
   type LimitRateOptions,
-  type RateLimit,
-  type Retry,
+  type RateLimiter,
+  readRetryAfter,
+  type Retrier,
   retry,
+  type RetryInfo,
   type RetryOptions,
+  type SchemaResult,
+  type StandardSchema,
 } from "./concurrency.ts";
 export type { Duration } from "./src/base/duration.ts";
 export {
@@ -101,9 +110,7 @@ export type {
   ErrorContext,
   ErrorKind,
   FunctionOptions,
-  SchemaResult,
   SingleFlight,
-  StandardSchema,
   ValueCodec,
 } from "./src/core/options.ts";
 export {

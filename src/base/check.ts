@@ -5,6 +5,8 @@
  */
 
 import { optionMessage, quote } from "./errors.ts";
+import { isObject } from "./plain.ts";
+import { isAbortSignal } from "./signals.ts";
 
 /** What one option must be. */
 export interface Rule<Value> {
@@ -139,6 +141,15 @@ function readNumber(value: unknown): number | undefined {
   return typeof value === "number" ? value : undefined;
 }
 
+/** A finite number from a least one on. */
+export function finite(min: number): Rule<number> {
+  return {
+    must: `a finite number of at least ${min}`,
+    read: readNumber,
+    isInRange: (value) => value >= min && value < Infinity,
+  };
+}
+
 /** `true` or `false`. */
 export const boolean: Rule<boolean> = {
   must: "a boolean",
@@ -166,10 +177,16 @@ export const fn: Rule<Function> = {
   read: (value) => typeof value === "function" ? value : undefined,
 };
 
-/** An `AbortSignal`. */
+/** An `AbortSignal`, of another realm or a polyfill too. */
 export const abortSignal: Rule<AbortSignal> = {
   must: "an AbortSignal",
-  read: (value) => value instanceof AbortSignal ? value : undefined,
+  read: (value) => isAbortSignal(value) ? value : undefined,
+};
+
+/** An object with members. */
+export const object: Rule<object> = {
+  must: "an object",
+  read: (value) => isObject(value) && !Array.isArray(value) ? value : undefined,
 };
 
 /** An array. */

@@ -212,7 +212,8 @@ export class CacheClosedError extends PanzaError {
 }
 
 /**
- * Rejects a call that would wait for itself: the same key, from inside its own flight.
+ * Rejects a call that would wait for itself: the same key, from inside its own flight, or a permit
+ * that its caller holds.
  *
  * @example A function that calls itself with its own argument
  * ```ts
@@ -237,14 +238,18 @@ export class ReentrantCallError extends PanzaError {
   /**
    * Names the call.
    *
-   * @param id The id of the function.
-   * @param key The hex key of the call.
+   * @param id The id of the function, or its name where a limit is concerned.
+   * @param key The hex key of the call, `""` where a limit is concerned.
+   * @param message What it waits for, and the way out; that of a cached function unless given.
    */
-  constructor(id: string, key: string) {
-    super(
-      `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait for ` +
-        "itself for ever; call the plain function there, or set singleFlight: false",
-    );
+  constructor(
+    id: string,
+    key: string,
+    message: string =
+      `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait ` +
+      "for itself for ever; call the plain function there, or set singleFlight: false",
+  ) {
+    super(message);
     this.id = id;
     this.key = key;
   }

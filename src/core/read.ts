@@ -7,10 +7,11 @@
 import { DamagedEntryError } from "../base/errors.ts";
 import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
 import { builtin } from "../base/runtime.ts";
+import type { StandardSchema } from "../base/schema.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
 import { ENCRYPTED, open, type StoredEntry } from "../encoding/entry.ts";
-import type { CheckedOptions, StandardSchema } from "./options.ts";
+import type { CheckedOptions } from "./options.ts";
 import { Owned } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
 

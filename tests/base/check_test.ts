@@ -7,8 +7,10 @@ import {
   boolean,
   check,
   count,
+  finite,
   fn,
   number,
+  object,
   oneOf,
   required,
   type Rule,
@@ -18,6 +20,7 @@ import { duration, finiteDuration } from "../../src/base/duration.ts";
 
 const signal = new AbortController().signal;
 const call = (): void => {};
+const polyfill = { aborted: false, addEventListener: call, removeEventListener: call };
 
 /** Each rule, the words of its message, and values: those it takes, of another kind, out of range. */
 const RULES: readonly [
@@ -50,7 +53,9 @@ const RULES: readonly [
   [text, "a non-empty string", ["a"], ["", 1, null, ["a"]], []],
   [oneOf<"a" | false>("a", false), '"a" or false', ["a", false], ["b", true, 0, null], []],
   [fn, "a function", [call, class {}], [{}, "call", null], []],
-  [abortSignal, "an AbortSignal", [signal], [{}, true, null], []],
+  [abortSignal, "an AbortSignal", [signal, polyfill], [{}, true, null], []],
+  [finite(1), "a finite number of at least 1", [1, 1e300], ["1"], [0.9, Infinity, NaN]],
+  [object, "an object", [{}], [[], null, "a"], []],
   [array, "an array", [[], [1]], [{ length: 0 }, "a", null], []],
   [
     duration,
