@@ -14,7 +14,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import process from "node:process";
-import { canonicalArguments, digest } from "../src/encoding/canonical.ts";
+import { canonicalArguments } from "../src/encoding/canonical.ts";
+import { digest } from "../src/encoding/digest.ts";
 import { MemoryCache } from "../memory.ts";
 import { SQLiteCache } from "../sqlite.ts";
 import { contenders as limiters, type Way } from "./limit_work.ts";

@@ -15,7 +15,6 @@ const VALUES: readonly string[] = [
   "CacheOnlyError",
   "DamagedEntryError",
   "DatabaseMovedError",
-  "EnvironmentVariableError",
   "MemoryBackend",
   "MemoryCache",
   "PanzaError",
@@ -34,6 +33,7 @@ const VALUES: readonly string[] = [
   "hashKey",
   "limitConcurrency",
   "limitRate",
+  "methodsOf",
   "retry",
 ];
 

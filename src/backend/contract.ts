@@ -32,6 +32,8 @@
  * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
  *     never holds up the event loop for more than 20 ms, and reports what it deleted. Where it is
  *     left out, a cache does the same through `entries` and `delete`.
+ * 15. `location`, which a backend may leave out, is the same for every backend on the same store,
+ *     and another for a backend whose entries are others.
  *
  * A bounded backend may drop entries to stay within its bounds.
  *

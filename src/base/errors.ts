@@ -281,16 +281,21 @@ export class UnhashableArgumentError extends PanzaError {
    *
    * @param path Where the offending part is, such as `args[0].client`.
    * @param what What stands there and why it cannot be part of a key.
-   * @param options The underlying error as `cause`, where there is one.
    */
-  constructor(path: string, what: string, options?: ErrorOptions) {
-    super(
-      `Cannot make a key: ${path} is ${what}; pass hashFunc to choose what identifies the call`,
-      options,
-    );
+  constructor(path: string, what: string) {
+    const wayOut = WAYS_OUT.find(([root]) => path.startsWith(root))?.[1];
+    super(`Cannot make a key: ${path} is ${what}; ${wayOut ?? "use plain data"}`);
     this.path = path;
   }
 }
+
+/** The way out that works for a part of a key, by the beginning of its path. */
+const WAYS_OUT: readonly (readonly [string, string])[] = [
+  ["args", "pass hashFunc to choose what identifies the call"],
+  ["hashFunc(", "return a string from hashFunc, or only the plain data that identifies the call"],
+  ["this(", "return a string from the option this, or only the plain data that identifies it"],
+  ["version", "give a string or a number as version"],
+];
 
 /**
  * Reported when a result cannot be stored; the function's caller still gets the result.
@@ -319,13 +324,11 @@ export class UncacheableValueError extends PanzaError {
    *
    * @param path Where the offending part is, such as `value.callback`.
    * @param what What stands there and why it cannot be stored.
-   * @param options The underlying error as `cause`, where there is one.
    */
-  constructor(path: string, what: string, options?: ErrorOptions) {
+  constructor(path: string, what: string) {
     super(
-      `Cannot store the value: ${path} is ${what}; return plain data, ` +
-        "or skip it with shouldCache",
-      options,
+      `Cannot store the value: ${path} is ${what}; return the parts that you need, ` +
+        "convert it with codec, or skip it with shouldCache",
     );
     this.path = path;
   }
@@ -360,8 +363,7 @@ export class DamagedEntryError extends PanzaError {
    */
   constructor(what: string, id: string, key: string, options?: ErrorOptions) {
     super(
-      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; ` +
-        "it counts as a miss and the next result replaces it",
+      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; it counts as a miss`,
       options,
     );
     this.id = id;

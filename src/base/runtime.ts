@@ -14,6 +14,7 @@ interface Builtins {
   "node:timers": typeof import("node:timers");
   "node:sqlite": typeof import("node:sqlite");
   "node:url": typeof import("node:url");
+  "node:util": typeof import("node:util");
   "node:zlib": typeof import("node:zlib");
 }
 

@@ -13,7 +13,6 @@ const {
   CacheOnlyError,
   DamagedEntryError,
   DatabaseMovedError,
-  EnvironmentVariableError,
   PanzaError,
   QueueFullError,
   ReentrantCallError,
@@ -62,11 +61,6 @@ const ERRORS: Readonly<
     { path: "x.db", movedTo: "x.db.damaged", cause },
     ["x.db", "because", "; it was moved to x.db.damaged"],
   ],
-  EnvironmentVariableError: [
-    new EnvironmentVariableError("CACHE_ONLY", "maybe"),
-    { variable: "CACHE_ONLY" },
-    ["CACHE_ONLY", '"maybe"', "must be 1, true"],
-  ],
   QueueFullError: [new QueueFullError(3), { maxQueue: 3 }, ["3", "; raise maxQueue"]],
   ReentrantCallError: [
     new ReentrantCallError("f", "3f"),
@@ -75,13 +69,13 @@ const ERRORS: Readonly<
   ],
   SchemaError: [new SchemaError(issues), { issues }, ["2 issues", "; retry({ schema })"]],
   UncacheableValueError: [
-    new UncacheableValueError("value.f", "a function", { cause }),
-    { path: "value.f", cause },
-    ["value.f", "a function", "; return plain data"],
+    new UncacheableValueError("value.f", "a function"),
+    { path: "value.f" },
+    ["value.f", "a function", "; return the parts", "codec"],
   ],
   UnhashableArgumentError: [
-    new UnhashableArgumentError("args[0]", "a function", { cause }),
-    { path: "args[0]", cause },
+    new UnhashableArgumentError("args[0]", "a function"),
+    { path: "args[0]" },
     ["args[0]", "a function", "; pass hashFunc"],
   ],
 };

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
-import type { CachedFunction } from "../../src/core/cache.ts";
+import type { CachedFunction } from "../../src/core/wrapped.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { type Child, start } from "../support/child.ts";
 import {
