@@ -42,7 +42,8 @@
 
 export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
-export { Batch, type MapOptions, type MapResult } from "./src/core/batch.ts";
+export { Batch } from "./src/core/batch.ts";
+export type { MapOptions, MapResult } from "./src/core/map_options.ts";
 export type { BatchProgress } from "./src/base/batch_progress.ts";
 export { Cache } from "./src/core/cache.ts";
 export type { CacheRead, CallDetail } from "./src/core/call.ts";

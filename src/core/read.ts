@@ -12,16 +12,8 @@ import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
 import { ENCRYPTED, open, type StoredEntry } from "../encoding/entry.ts";
 import type { CheckedOptions } from "./options.ts";
-import { Owned } from "./run.ts";
+import { type Found, Owned } from "./owned.ts";
 import type { CacheState, FunctionState } from "./state.ts";
-
-/** A stored result that counts, or counted until its time was over. */
-export interface Found {
-  readonly entry: StoredEntry;
-  readonly owned: Owned;
-  /** When the lookup began, by the order's clock. */
-  readonly born: number;
-}
 
 /** Reads the results of one function. */
 export class Reader {

@@ -12,7 +12,8 @@ import { seal } from "../encoding/entry.ts";
 import type { KeyedCall, Keys } from "./key.ts";
 import type { CheckedOptions } from "./options.ts";
 import { bytesOf, type Reader } from "./read.ts";
-import { type Outcome, Owned, type Run } from "./run.ts";
+import { Owned } from "./owned.ts";
+import type { Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
 import type { Unstored } from "./stats.ts";
 

@@ -15,7 +15,7 @@ import type {
 import { pruneListed } from "../backend/prune.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import { limitConcurrency } from "../limits/concurrency.ts";
+import { limitConcurrency } from "../limits/permits.ts";
 import { Bucket } from "./bucket.ts";
 import type { Listed } from "./client.ts";
 import { failure, S3Failure } from "./errors.ts";

@@ -7,7 +7,7 @@
 import type { CreateMultipartUploadCommandInput, S3Client } from "@aws-sdk/client-s3";
 import { delay } from "@std/async/delay";
 import { Lazy } from "@std/async/lazy";
-import { limitConcurrency } from "../limits/concurrency.ts";
+import { limitConcurrency } from "../limits/permits.ts";
 import {
   BrokenBodyError,
   BucketCreationError,
