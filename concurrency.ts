@@ -17,13 +17,21 @@
  */
 
 export type { Duration } from "./src/base/duration.ts";
-export type { AsyncFunction } from "./src/base/wrap.ts";
+export type { SchemaResult, StandardSchema } from "./src/base/schema.ts";
+export type { AsyncFunction, FunctionWrapper } from "./src/base/wrap.ts";
 export {
-  type Limit,
-  limitConcurrency,
-  type LimitConcurrencyOptions,
-  limitRate,
-  type LimitRateOptions,
-  type RateLimit,
-} from "./src/limits/concurrency.ts";
-export { type Backoff, type Retry, retry, type RetryOptions } from "./src/limits/retry.ts";
+  type AdaptiveLimiter,
+  limitAdaptive,
+  type LimitAdaptiveOptions,
+} from "./src/limits/adaptive.ts";
+export type { Limiter, LimiterOptions } from "./src/limits/limiter.ts";
+export { type ConcurrencyLimiter, limitConcurrency } from "./src/limits/permits.ts";
+export {
+  type Backoff,
+  type Retrier,
+  retry,
+  type RetryInfo,
+  type RetryOptions,
+} from "./src/limits/retry.ts";
+export { readRetryAfter } from "./src/limits/retry_after.ts";
+export { limitRate, type LimitRateOptions, type RateLimiter } from "./src/limits/window.ts";

@@ -6,10 +6,12 @@
  * `{"$":"<type>","v":…}`; a plain object with a member `$` is tagged itself, so that no data can
  * imitate a tag.
  *
+ * **What an argument holds is in its key, or the argument is refused.**
+ *
  * | value | canonical text |
  * |---|---|
- * | JSON | RFC 8785 |
- * | trailing `undefined` arguments, `undefined` members, an `AbortSignal` | absent |
+ * | JSON, also in objects without a prototype and of query parsers | RFC 8785 |
+ * | trailing `undefined` arguments, `undefined` members, an `AbortSignal`, members that are not enumerable | absent |
  * | `undefined` or an `AbortSignal` in an array, a `Map` or a `Set` | `{"$":"undefined"}` |
  * | *n* holes of a sparse array | `{"$":"hole","v":n}` |
  * | `NaN`, `Infinity`, `-Infinity` | `{"$":"number","v":"NaN"}` |
@@ -18,11 +20,18 @@
  * | `Date` | `{"$":"Date","v":milliseconds}`, `null` when invalid |
  * | `RegExp` | `{"$":"RegExp","v":[source,flags,lastIndex]}` |
  * | `URL` | `{"$":"URL","v":href}` |
+ * | `URLSearchParams`, `Headers`, `FormData` without files | `{"$":"Headers","v":[[name,value],…]}`, in the order in which they are read |
  * | `Map` | `{"$":"Map","v":[[key,value],…]}`, sorted by text |
  * | `Set` | `{"$":"Set","v":[value,…]}`, sorted by text |
  * | typed arrays, `ArrayBuffer`, `DataView`, `Buffer` | `{"$":"Uint8Array","v":"base64 of the bytes"}` |
  * | objects with `toJSON` | `{"$":"toJSON","v":[class name,result]}` |
  * | plain objects with a member `$` or a name with lone surrogates | `{"$":"Object","v":[[name,value],…]}` |
+ *
+ * Refused, with the path in the error: functions, symbols, promises, streams, `Blob`, `File`,
+ * `Request`, `Response`, schemas, weak collections, raw JSON, instances of classes without `toJSON`
+ * and of classes derived from built-in ones, members with a symbol for a name, named members of
+ * arrays and of objects of built-in classes, cycles, more than 1,000 objects inside each other and
+ * more than 256 MiB of text. Objects of another realm are taken for what they are.
  *
  * Keys are the same on every runtime, for ever: what this module writes is frozen by
  * `tests/fixtures/keys.json`, and a change of it is a new key version.

@@ -16,6 +16,9 @@ export interface MemoryCacheOptions extends MemoryBackendOptions, CacheOptions {
 /**
  * A cache in the memory of this process, bounded by bytes.
  *
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
+ * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
+ *
  * @example A cache for one run
  * ```ts
  * import { MemoryCache } from "@panza/panza/memory";

@@ -1,19 +1,40 @@
 /**
- * Keeps the results of expensive async functions, and limits how many of them run at once.
+ * Keeps the results of expensive async functions, and limits how many run at once. Wrap a function,
+ * run it over thousands of inputs, get interrupted, run it again: you pay only for what is missing.
+ *
+ * ```sh
+ * deno add jsr:@panza/panza        # Deno
+ * npm install @panza/panza         # Node 22.13 or newer
+ * bun add @panza/panza             # Bun
+ * ```
+ *
+ * Results live in SQLite on one machine ({@linkcode SQLiteCache}), in S3 across machines
+ * ({@linkcode S3Cache}), in memory, or in tiers of them. `cache.cache(options)(fn)` gives a
+ * {@linkcode CachedFunction}: call it like `fn`, or call its `map`, `readCache`, `bustCache` and
+ * `detail`. {@linkcode limitConcurrency}, {@linkcode limitRate} and {@linkcode retry} go around the
+ * function, inside the cache.
  *
  * Importing this module loads neither a database nor an SDK: they load on first use.
+ * `@panza/panza/sqlite` downloads nothing from npm.
  *
- * @example Wrap a function, and pay for each input once
+ * @example Run it twice: the second run computes nothing
  * ```ts
- * import { MemoryCache } from "@panza/panza";
- * import { assertEquals } from "@std/assert";
+ * import { limitConcurrency, SQLiteCache } from "@panza/panza";
+ * import { progressBar } from "@panza/panza/progress";
  *
- * await using cache = new MemoryCache();
- * const length = cache.cache({ id: "length" })(
- *   async (text: string): Promise<number> => await Promise.resolve(text.length),
+ * await using cache = new SQLiteCache(".cache/answers.db");
+ *
+ * const ask = cache.cache({ id: "ask" })(
+ *   limitConcurrency(20)(async (prompt: string): Promise<string> => {
+ *     await new Promise((resolve) => setTimeout(resolve, 100)); // your LLM, page or computation
+ *     return prompt.toUpperCase();
+ *   }),
  * );
- * assertEquals(await length("four"), 4);
- * assertEquals(await length.readCache("four").then((found) => found.hit), true);
+ *
+ * const prompts = Array.from({ length: 200 }, (_, n) => `question ${n}`);
+ * for await (const result of ask.map(prompts, { concurrency: 20, onProgress: progressBar() })) {
+ *   if (!result.ok) console.error(result.input, result.error);
+ * }
  * ```
  *
  * @module
@@ -21,7 +42,8 @@
 
 export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
-export { Batch, type MapOptions, type MapResult } from "./src/core/batch.ts";
+export { Batch } from "./src/core/batch.ts";
+export type { MapOptions, MapResult } from "./src/core/map_options.ts";
 export type { BatchProgress } from "./src/base/batch_progress.ts";
 export { Cache } from "./src/core/cache.ts";
 export type { CacheRead, CallDetail } from "./src/core/call.ts";
@@ -38,16 +60,25 @@ export {
   type ResultOf,
 } from "./src/core/wrapped.ts";
 export {
+  type AdaptiveLimiter,
   type Backoff,
-  type Limit,
+  type ConcurrencyLimiter,
+  type FunctionWrapper,
+  limitAdaptive,
+  type LimitAdaptiveOptions,
   limitConcurrency,
-  type LimitConcurrencyOptions,
+  type Limiter,
+  type LimiterOptions,
   limitRate,
   type LimitRateOptions,
-  type RateLimit,
-  type Retry,
+  type RateLimiter,
+  readRetryAfter,
+  type Retrier,
   retry,
+  type RetryInfo,
   type RetryOptions,
+  type SchemaResult,
+  type StandardSchema,
 } from "./concurrency.ts";
 export type { Duration } from "./src/base/duration.ts";
 export {
@@ -58,8 +89,8 @@ export {
   CacheClosedError,
   CacheMissError,
   CacheOnlyError,
+  DamagedDatabaseError,
   DamagedEntryError,
-  DatabaseMovedError,
   PanzaError,
   QueueFullError,
   ReentrantCallError,
@@ -80,9 +111,7 @@ export type {
   ErrorContext,
   ErrorKind,
   FunctionOptions,
-  SchemaResult,
   SingleFlight,
-  StandardSchema,
   ValueCodec,
 } from "./src/core/options.ts";
 export {

@@ -10,10 +10,11 @@
  * | delete | 1 DELETE |
  * | delete of an id, of everything | 1 LIST and 1 POST for each 1,000 entries, and 1 LIST |
  * | entries | 1 LIST for each 1,000 entries and 1 HEAD for each |
+ * | prune | the same, and 1 POST for each 1,000 entries that go |
  *
- * A listing tells no expiry, hence the HEAD. Ids and keys whose escaped form is past 240 bytes have
- * digests as names; past about 1,500 bytes for both together, a second object tells them, which is
- * one more PUT for a store and one more GET for `entries`.
+ * A listing shows no expiry, hence the HEAD. Where a server has no bulk delete, it is 1 DELETE for
+ * each entry. Ids and keys whose escaped form is past 240 bytes have digests as names; when both
+ * together are past about 1,500 bytes, `entries` shows the digest instead of the text.
  *
  * @module
  */
@@ -21,18 +22,28 @@
 import { Cache } from "./src/core/cache.ts";
 import { type CacheOptions, splitCacheOptions } from "./src/core/options.ts";
 import { S3Backend } from "./src/s3/backend.ts";
-import type { S3Options } from "./src/s3/client.ts";
+import type { S3Options } from "./src/s3/options.ts";
 
 export { S3Backend, type S3Options };
-export type { Backend, EntryInfo, Report } from "./src/backend/contract.ts";
+export type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoreLink,
+} from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
-export type { S3ClientLike, S3Credentials } from "./src/s3/client.ts";
+export type { S3ClientLike, S3Credentials } from "./src/s3/options.ts";
 
 /** Options of {@linkcode S3Cache}. */
 export interface S3CacheOptions extends S3Options, CacheOptions {}
 
 /**
  * A cache in an S3 bucket: for jobs that run on many machines.
+ *
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
+ * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
  *
  * @example A cache of one team
  * ```ts
@@ -61,6 +72,8 @@ export class S3Cache extends Cache {
       "credentials",
       "forcePathStyle",
       "autoCreateBucket",
+      "serverSideEncryption",
+      "kmsKeyId",
       "client",
     ]);
     super(new S3Backend(location, own), shared);

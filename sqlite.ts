@@ -10,7 +10,14 @@ import { SQLiteBackend, type SQLiteBackendOptions } from "./src/sqlite/backend.t
 import type { SQLiteHandle } from "./src/sqlite/driver.ts";
 
 export { SQLiteBackend, type SQLiteBackendOptions, type SQLiteHandle };
-export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
+export type {
+  Backend,
+  EntryInfo,
+  Maybe,
+  Pruned,
+  PruneRule,
+  Report,
+} from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
 export type { Parameter, SQLiteHandleStatement } from "./src/sqlite/driver.ts";
 
@@ -19,6 +26,9 @@ export interface SQLiteCacheOptions extends SQLiteBackendOptions, CacheOptions {
 
 /**
  * A cache in a SQLite database: for one machine, whose processes may share it.
+ *
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
+ * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
  *
  * @example Results that outlive the process
  * ```ts
@@ -38,7 +48,7 @@ export class SQLiteCache extends Cache {
    * Opens nothing yet: the first call does.
    *
    * @param database A path, a `file:` URL, `":memory:"`, or an open database of `node:sqlite`,
-   * `jsr:@db/sqlite` or `bun:sqlite`, which its owner closes.
+   * `jsr:@db/sqlite`, `bun:sqlite` or `better-sqlite3`, which its owner closes.
    * @param options How large the file may become, and what every cache takes.
    * @throws {TypeError} If `database` is none of these, or an option is unknown or of the wrong
    * shape.

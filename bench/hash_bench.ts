@@ -11,7 +11,9 @@ import { hash } from "node:crypto";
 import canonicalizeJson from "npm:canonicalize@4.0.0";
 import { hash as ohash, serialize as ohashSerialize } from "npm:ohash@2.0.12";
 import { stringify } from "npm:safe-stable-stringify@3.0.0";
-import { canonicalArguments, digest, webDigest } from "../src/encoding/canonical.ts";
+import { canonicalArguments } from "../src/encoding/canonical.ts";
+import { copyArguments } from "../src/encoding/copy.ts";
+import { digest, webDigest } from "../src/encoding/digest.ts";
 
 /** 1 KB of nested arguments, as a call of a model has them. */
 const call = [
@@ -136,6 +138,26 @@ await compare("1 KB with a Date and a Set", beyond, [
   "panza",
   "ohash.serialize + SHA-256",
 ]);
+
+for (
+  const [name, work] of [
+    ["canonicalArguments", () => canonicalArguments(call)],
+    ["copyArguments", () => copyArguments(call, undefined)],
+    ["structuredClone", () => structuredClone(call)],
+  ] as const
+) {
+  if (canonicalArguments(copyArguments(call, undefined)) !== canonicalArguments(call)) {
+    throw new Error("the copy has another key");
+  }
+  Deno.bench({
+    name,
+    group: "a copy of 1 KB beside its text",
+    baseline: name === "canonicalArguments",
+    fn: () => {
+      if (work().length === 0) throw new Error("nothing was made");
+    },
+  });
+}
 
 const text = canonicalArguments(call, []);
 Deno.bench({

@@ -14,7 +14,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import process from "node:process";
-import { canonicalArguments, digest } from "../src/encoding/canonical.ts";
+import { canonicalArguments } from "../src/encoding/canonical.ts";
+import { digest } from "../src/encoding/digest.ts";
 import { MemoryCache } from "../memory.ts";
 import { SQLiteCache } from "../sqlite.ts";
 import { contenders as limiters, type Way } from "./limit_work.ts";
@@ -334,6 +335,20 @@ const rows: Record<string, Row> = {
         ...measured,
         detail: `${measured.detail}; ${requests} requests per hit`,
       };
+    },
+  },
+  "s3-map": {
+    title: "`map` over S3 hits, 32 at a time, against GetObject of the SDK",
+    target: 1.2,
+    run: async (rounds) => {
+      await using s3 = await openS3();
+      const calls = s3.list.length;
+      return await against(
+        { name: "ours", calls, run: s3.map },
+        { name: "SDK", calls, run: s3.rawMap },
+        rounds,
+        "wall",
+      );
     },
   },
   import: {

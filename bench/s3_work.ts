@@ -17,7 +17,13 @@ export interface S3Work extends AsyncDisposable {
   readonly cached: (argument: Arguments) => Promise<unknown>;
   /** Reads one object and parses it, through a client with the same settings. */
   readonly raw: () => Promise<unknown>;
+  /** All hits of the list through `map`, 32 at a time. */
+  readonly map: () => Promise<void>;
+  /** As many reads through the client, 32 at a time. */
+  readonly rawMap: () => Promise<void>;
 }
+
+const AT_ONCE = 32;
 
 /** Starts the server, fills the bucket, and checks both ways of reading. */
 export async function openS3(): Promise<S3Work> {
@@ -36,19 +42,34 @@ export async function openS3(): Promise<S3Work> {
   const cached = cache.cache({ id: "work" })(
     async (_argument: Arguments): Promise<unknown> => await Promise.resolve(chat),
   );
-  const list = Array.from({ length: 50 }, (_, index) => argumentsOf(index));
+  const list = Array.from({ length: 200 }, (_, index) => argumentsOf(index));
   await byHundreds(list, cached);
   // The object that holds the first result is a hand-written one to the raw client.
   const { PutObjectCommand } = await import("@aws-sdk/client-s3");
   const place = { Bucket: "bench", Key: "by-hand" };
   await client.send(new PutObjectCommand({ ...place, Body: JSON.stringify(chat) }));
+  const raw = async () => {
+    const { Body } = await client.send(new GetObjectCommand(place));
+    return JSON.parse((await Body?.transformToString()) ?? "");
+  };
   const work: S3Work = {
     requests: 0,
     list,
     cached,
-    raw: async () => {
-      const { Body } = await client.send(new GetObjectCommand(place));
-      return JSON.parse((await Body?.transformToString()) ?? "");
+    raw,
+    map: async () => {
+      let hits = 0;
+      for await (const { ok, status } of cached.map(list, { concurrency: AT_ONCE })) {
+        if (ok && status === "hit") hits++;
+      }
+      check("hits of a map", hits, list.length);
+    },
+    rawMap: async () => {
+      let left = list.length;
+      const worker = async () => {
+        while (left-- > 0) await raw();
+      };
+      await Promise.all(Array.from({ length: AT_ONCE }, worker));
     },
     [Symbol.asyncDispose]: async () => {
       await cache.close();

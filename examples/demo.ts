@@ -36,7 +36,7 @@ interface TextFile {
 
 const idle: Worker[] = [];
 
-/** As many threads come into being as calls run at once: the limit below is what bounds them. */
+/** Analyses a text on a thread of its own. The limit below bounds how many threads there are. */
 async function analyseInThread({ text }: TextFile): Promise<Analysis> {
   const worker = idle.pop() ?? new Worker(new URL("./demo_worker.ts", import.meta.url));
   worker.postMessage(text);
@@ -54,8 +54,8 @@ async function run(folder: string): Promise<number> {
     hashFunc: ({ text }: TextFile) => text,
   })(limitConcurrency(WORKERS)(analyseInThread));
 
-  // The first Ctrl-C lets finish what runs; a second one, which `deno task` sends at once, ends the
-  // process and loses no more than that.
+  // The first Ctrl-C lets running calls finish. A second one, which `deno task` sends at once, ends
+  // the process and loses those calls only.
   const stop = new AbortController();
   process.once("SIGINT", () => {
     console.error(`\nInterrupted. Everything finished is kept in ${DATABASE}; run again to go on.`);
@@ -105,7 +105,7 @@ async function run(folder: string): Promise<number> {
   return failures.length === 0 ? 0 : 1;
 }
 
-/** The paths of all text files, told as git does: no NUL in the first 8,000 bytes. */
+/** The paths of all text files. As for git, a text has no NUL in its first 8,000 bytes. */
 async function textFiles(folder: string, failures: string[]): Promise<string[]> {
   const found: string[] = [];
   const entries = await readdir(folder, { withFileTypes: true });
@@ -146,7 +146,7 @@ function table(rows: Record<string, string | number>): string {
     .join("\n");
 }
 
-/** What was asked for, or what is wrong with it. */
+/** The folder to analyse, or the text to print instead, with the exit code. */
 async function readArguments(): Promise<{ folder: string } | { text: string; code: number }> {
   try {
     const { values, positionals } = parseArgs({
@@ -158,12 +158,12 @@ async function readArguments(): Promise<{ folder: string } | { text: string; cod
     if (more.length > 0) throw new Error(`one folder, not also ${more[0]}`);
     const found = await stat(folder).catch(() => undefined);
     if (found?.isDirectory() !== true) {
-      throw new Error(`${folder} is no folder that can be read`);
+      throw new Error(`${folder} is not a folder that can be read`);
     }
     return { folder };
   } catch (error) {
     const [reason] = (error as Error).message.split(". ");
-    return { text: `demo: ${reason} (--help tells more)`, code: 2 };
+    return { text: `demo: ${reason} (see --help)`, code: 2 };
   }
 }
 

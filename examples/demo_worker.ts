@@ -1,12 +1,12 @@
 /**
- * The expensive part of demo.ts: which brotli settings suit a text best, and what words it has.
+ * The expensive part of demo.ts: finds the best brotli settings for a text, and counts its words.
  *
  * It is a thread of its own because Deno's `node:zlib` compresses on the thread that calls it.
  */
 import { parentPort } from "node:worker_threads";
 import { brotliCompressSync, constants } from "node:zlib";
 
-/** What is found out about a text. */
+/** The analysis of a text. */
 export interface Analysis {
   /** Bytes of UTF-8. */
   readonly bytes: number;

@@ -45,8 +45,7 @@ async function main(prompts: string[]): Promise<number> {
     concurrency: CONCURRENCY,
     ordered: true,
     signal: stop,
-    // On a terminal it would run through the answers.
-    ...(process.stdout.isTTY ? {} : { onProgress: progressBar() }),
+    onProgress: progressBar(),
   });
   try {
     for await (const result of batch) {

@@ -7,18 +7,38 @@
 
 // deno-lint-ignore-file no-console -- it tells what it does
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import process from "node:process";
 import { CACHE, configuration, install, npmVersion, ROOT, tsc, VERSIONS } from "./tools.ts";
 
 const OUT = join(ROOT, "npm");
 const TARGET = "ES2022";
+/** Without `ESNext`, dnt knows no disposables and declares `[Symbol.asyncDispose]` as a property. */
+const LIB = ["ESNext", "DOM"];
 /** Where dnt puts modules that come from JSR, so the other builder does too. */
 const DEPS = "deps/jsr.io";
 
-/** A package that is loaded when its backend is used, and asked for then. */
-const OPTIONAL = ["@aws-sdk/client-s3"];
+/** Packages that a backend loads when it is used, with an error that says what to install. */
+const OPTIONAL = ["@aws-sdk/client-s3", "redis"];
+
+/** What people read, apart from README.md and LICENSE, which npm takes by itself. */
+const PAGES = ["docs", "CHANGELOG.md", "SECURITY.md"];
+
+/** The licence of this package, and that of the modules of std that are in it: MIT like this one. */
+function licences(): string {
+  const own = readFileSync(join(ROOT, "LICENSE"), "utf8");
+  const std = own.replace(/^Copyright .*$/m, "Copyright 2018-2026 the Deno authors.");
+  return `${own}\n---\n\nFor the modules of the Deno standard library in esm/deps/:\n\n${std}`;
+}
 
 /** The package metadata: what deno.json says, and what only npm asks for. */
 function packageJson(): Record<string, unknown> {
@@ -32,6 +52,8 @@ function packageJson(): Record<string, unknown> {
   return {
     name,
     version,
+    author: "The Panza authors",
+    homepage: `https://jsr.io/${name}`,
     description:
       "Keeps the results of expensive async functions in SQLite or S3, and limits how many run at once",
     keywords: [
@@ -52,6 +74,7 @@ function packageJson(): Record<string, unknown> {
         type: "git",
         url: `git+https://github.com/${repository}.git`,
       },
+      bugs: `https://github.com/${repository}/issues`,
     }),
     type: "module",
     sideEffects: false,
@@ -68,7 +91,7 @@ function packageJson(): Record<string, unknown> {
       ),
       "./package.json": "./package.json",
     },
-    files: ["esm", "CHANGELOG.md"],
+    files: ["esm", ...PAGES],
     dependencies: ranges(used.filter((each) => !OPTIONAL.includes(each))),
     peerDependencies: ranges(optional),
     peerDependenciesMeta: Object.fromEntries(optional.map((each) => [each, { optional: true }])),
@@ -171,7 +194,7 @@ function buildWithTsc(): void {
         target: TARGET,
         module: "ESNext",
         moduleResolution: "Bundler",
-        lib: ["ESNext", "DOM"],
+        lib: LIB,
         types: [],
         strict: true,
         declaration: true,
@@ -197,13 +220,18 @@ async function buildWithDnt(): Promise<void> {
   // A name that is computed: neither a type check nor the lock file may need jsr.io.
   const name = ["jsr:@deno", "dnt@0.43.2"].join("/");
   const { build }: Dnt = await import(name);
-  const { name: own, version, exports } = configuration();
+  const { name: own, version, exports, imports } = configuration();
+  // It would follow `links`. The imports are all that it needs of a configuration.
+  const configFile = join(CACHE, "deno.json");
+  mkdirSync(CACHE, { recursive: true });
+  writeFileSync(configFile, JSON.stringify({ imports }));
   await build({
     entryPoints: Object.entries(exports).map(([name, path]) => ({
       name,
       path,
     })),
     cwd: ROOT,
+    configFile,
     outDir: OUT,
     package: { name: own, version },
     shims: {},
@@ -213,14 +241,15 @@ async function buildWithDnt(): Promise<void> {
     typeCheck: false,
     skipNpmInstall: true,
     skipSourceOutput: true,
-    compilerOptions: { target: TARGET },
+    compilerOptions: { target: TARGET, lib: LIB },
   });
   rmSync(join(OUT, ".npmignore"), { force: true });
   rmSync(join(OUT, "esm", "package.json"), { force: true });
-  // No public type comes from std, so its declarations stay at home.
+  // No public type comes from std, so its declarations stay at home, and what has types alone.
   const deps = join(OUT, "esm", "deps");
   for (const file of readdirSync(deps, { recursive: true, encoding: "utf8" })) {
-    if (file.endsWith(".d.ts")) rmSync(join(deps, file));
+    const path = join(deps, file);
+    if (/\.d\.ts$|_types\.js$/.test(file)) rmSync(path);
   }
 }
 
@@ -247,9 +276,10 @@ if (chosen === "dnt") await buildWithDnt();
 else if (chosen === "tsc") buildWithTsc();
 else throw new Error(`BUILDER must be dnt or tsc, received ${chosen}`);
 writeFileSync(join(OUT, "package.json"), `${JSON.stringify(packageJson(), null, 2)}\n`);
-for (const file of ["README.md", "LICENSE", "CHANGELOG.md"]) {
-  copyFileSync(join(ROOT, file), join(OUT, file));
+for (const page of ["README.md", ...PAGES]) {
+  cpSync(join(ROOT, page), join(OUT, page), { recursive: true });
 }
+writeFileSync(join(OUT, "LICENSE"), licences());
 const { name, version } = configuration();
 console.log(
   `Built ${name}@${version} in npm/ with ${chosen}` +

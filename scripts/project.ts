@@ -1,9 +1,18 @@
 /** Where the sources of this checkout run against the built package, on Node and Bun. */
 
-import { cpSync, readdirSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { CACHE, configuration, install, npmVersion, ROOT, run, VERSIONS } from "./tools.ts";
+import {
+  CACHE,
+  configuration,
+  install,
+  npmVersion,
+  placeBuilt,
+  ROOT,
+  run,
+  VERSIONS,
+} from "./tools.ts";
 
 /**
  * What makes runtimes run sources against the built package: in the environment, because processes
@@ -24,7 +33,7 @@ export function prepare(
   folders: readonly string[],
   further: Readonly<Record<string, string>> = {},
 ): void {
-  const { imports, name } = configuration();
+  const { imports } = configuration();
   const fromNpm = Object.entries(imports).filter(([each, specifier]) =>
     new RegExp(`^npm:${each}@[^/]+$`).test(specifier)
   );
@@ -34,9 +43,7 @@ export function prepare(
     esbuild: VERSIONS.esbuild,
     ...further,
   });
-  const place = join(project, "node_modules", name);
-  rmSync(place, { recursive: true, force: true });
-  cpSync(join(ROOT, "npm"), place, { recursive: true });
+  placeBuilt(project);
 
   // Decorators and `using` are lowered: no runtime but Deno knows both.
   const sources = folders.flatMap((folder) =>

@@ -1,7 +1,7 @@
 /** What the scripts of the npm package share: folders, processes, and what comes from npm. */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -14,12 +14,23 @@ export const CACHE: string = join(ROOT, ".cache", "npm");
 
 /** Versions of everything that comes from npm and is no dependency of the library. */
 export const VERSIONS = {
+  "@ai-sdk/openai": "3.0.141",
+  "@anthropic-ai/sdk": "1.14.0",
   "@arethetypeswrong/cli": "0.18.5",
+  "@rollup/plugin-node-resolve": "16.0.3",
   "@types/node": "22.13.0",
+  ai: "6.0.326",
   "deno-std": "1.4.0",
   esbuild: "0.28.2",
+  jest: "30.5.2",
+  openai: "6.49.0",
   publint: "0.3.25",
+  rollup: "4.68.8",
   typescript: "6.0.3",
+  vite: "8.3.8",
+  vitest: "5.1.1",
+  webpack: "5.112.2",
+  "webpack-cli": "7.3.1",
 } as const;
 
 /** The runtimes that the package is for, Node from the oldest one that it promises. */
@@ -30,6 +41,19 @@ export const RUNTIMES: Readonly<Record<string, string>> = {
   bun: "1",
 };
 
+/** Throws an error with the message unless the condition holds. */
+export function expect(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new Error(message);
+}
+
+/** An empty folder of the cache. */
+export function emptyFolder(folder: string): string {
+  const path = join(CACHE, folder);
+  rmSync(path, { recursive: true, force: true });
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
 /** The parts of deno.json that the npm package is made of. */
 export interface Configuration {
   readonly name: string;
@@ -37,11 +61,24 @@ export interface Configuration {
   readonly license: string;
   readonly exports: Readonly<Record<string, string>>;
   readonly imports: Readonly<Record<string, string>>;
+  readonly links?: readonly string[];
+  readonly publish: { readonly include: readonly string[] };
 }
 
 /** Reads deno.json, the only place with the version, the exports and the dependencies. */
 export function configuration(): Configuration {
   return JSON.parse(readFileSync(join(ROOT, "deno.json"), "utf8"));
+}
+
+/**
+ * The configuration as it is published, without what stands for jsr.io in a checkout: Deno, dnt and
+ * `deno publish` would all take `@std/*` from `links/` otherwise.
+ */
+export function unlinked(configuration: Configuration): Configuration {
+  const { links = [], ...rest } = configuration;
+  const folders = links.map((link) => link.replace("./", ""));
+  const include = rest.publish.include.filter((path) => !folders.includes(path));
+  return { ...rest, publish: { ...rest.publish, include } };
 }
 
 /** The version range of an `npm:` import of deno.json. */
@@ -114,6 +151,13 @@ export function install(name: string, dependencies: Readonly<Record<string, stri
   });
   writeFileSync(done, wanted);
   return folder;
+}
+
+/** Puts the built package into a project, as it is. */
+export function placeBuilt(project: string): void {
+  const place = join(project, "node_modules", configuration().name);
+  rmSync(place, { recursive: true, force: true });
+  cpSync(join(ROOT, "npm"), place, { recursive: true });
 }
 
 /** The executable of a runtime, installed from npm if it is not here yet. */

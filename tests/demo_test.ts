@@ -50,13 +50,13 @@ function countsOf({ code, stdout, stderr }: Ended): Record<string, number> {
   );
 }
 
-/** How many results are kept. */
+/** The number of stored results. */
 async function countStored(cwd: string): Promise<number> {
   await using cache = new SQLiteCache(join(cwd, ".cache", "demo.db"));
   return (await Array.fromAsync(cache.entries({ id: "analyse" }))).length;
 }
 
-/** Waits until some results are kept while the demo runs, and says how many there were. */
+/** Waits until some results are stored while the demo runs, and returns how many. */
 async function storedWhileChild(cwd: string, running: Child, least: number): Promise<number> {
   let stored = 0;
   await running.until(async () => {
@@ -122,8 +122,8 @@ test("the demo refuses bad arguments in one line", async () => {
   const cwd = temporaryFolder();
   writeTexts(cwd, 1, 1);
   const bad: [string[], RegExp][] = [
-    [["tests"], /tests is no folder/],
-    [["texts/0.txt"], /0\.txt is no folder/],
+    [["tests"], /tests is not a folder/],
+    [["texts/0.txt"], /0\.txt is not a folder/],
     [["texts", "more"], /one folder, not also more/],
     [["--txets"], /--txets/],
   ];

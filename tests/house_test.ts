@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import plugin from "../scripts/lint.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -29,15 +29,12 @@ function typescript(folder: string, recursive: boolean): string[] {
     .filter((file) => file.endsWith(".ts")).sort();
 }
 
-/** The specifiers that a published file imports, those of types and of `import()` included. */
-function importsOf(file: string): string[] {
-  const code = readFileSync(join(ROOT, file), "utf8").replace(
-    /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm,
-    "",
-  );
-  return [
-    ...code.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*|^import\s+)"([^"]+)"/gm),
-  ]
+/** The specifiers that a published file imports; those that load at once come without types. */
+function importsOf(file: string, kind: "all" | "at once" = "all"): string[] {
+  const code = readFileSync(join(ROOT, file), "utf8")
+    .replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "")
+    .replace(kind === "all" ? "" : /^(im|ex)port type [^;]+;|\bimport\s*\([^)]*\)/gm, "");
+  return [...code.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*|^import\s+)"([^"]+)"/gm)]
     .map(([, specifier]) => specifier ?? "");
 }
 
@@ -94,6 +91,15 @@ test("A folder imports the folders before it, never one beside it, and never a d
 
 test("Every room under src/ has its floor", () => {
   assertEquals(readdirSync(join(ROOT, "src")).filter((room) => !FLOOR.has(room)), []);
+});
+
+test("Importing the package loads neither a database nor an SDK: they load on first use", () => {
+  const outside = FILES.flatMap((file) => importsOf(file, "at once"))
+    .filter((specifier) => !specifier.startsWith("."));
+  assert(outside.includes("@std/crypto/aes-gcm") && outside.includes("@std/async/retry"));
+  assertEquals(outside.filter((each) => !/^@std\/(assert|async|crypto)\//.test(each)), []);
+  const later = FILES.flatMap((file) => importsOf(file));
+  assert(later.includes("@aws-sdk/client-s3"));
 });
 
 test("No published file imports itself, over however many others", () => {

@@ -13,9 +13,8 @@ const VALUES: readonly string[] = [
   "CacheClosedError",
   "CacheMissError",
   "CacheOnlyError",
+  "DamagedDatabaseError",
   "DamagedEntryError",
-  "DatabaseMovedError",
-  "EnvironmentVariableError",
   "MemoryBackend",
   "MemoryCache",
   "PanzaError",
@@ -34,6 +33,7 @@ const VALUES: readonly string[] = [
   "hashKey",
   "limitConcurrency",
   "limitRate",
+  "methodsOf",
   "retry",
 ];
 

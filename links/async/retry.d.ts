@@ -10,4 +10,7 @@ export interface RetryOptions {
 export declare class RetryError extends Error {
   constructor(cause: unknown, attempts: number);
 }
-export declare function retry<T>(fn: (() => Promise<T>) | (() => T), options?: RetryOptions): Promise<T>;
+export declare function retry<T>(
+  fn: (() => Promise<T>) | (() => T),
+  options?: RetryOptions,
+): Promise<T>;

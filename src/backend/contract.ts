@@ -19,7 +19,9 @@
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.
  * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
- *    An entry that is added or removed while the listing is read may be in it or not.
+ *    An entry that is added or removed while the listing is read may be in it or not. Where id and
+ *    key are longer than 500 bytes together, either may be listed as `sha256-` and the SHA-256 of
+ *    its text in hex.
  * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
  *     success. `get` and `getMany`, which may answer at once, may also throw at once.
  * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through
@@ -32,6 +34,8 @@
  * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
  *     never holds up the event loop for more than 20 ms, and reports what it deleted. Where it is
  *     left out, a cache does the same through `entries` and `delete`.
+ * 15. `location`, which a backend may leave out, is the same for every backend on the same store,
+ *     and another for a backend whose entries are others.
  *
  * A bounded backend may drop entries to stay within its bounds.
  *

@@ -76,44 +76,68 @@ const STEP_MS = 8;
 /** Deletions that are under way at a time: a store across a network answers each in its time. */
 const AT_ONCE = 16;
 
+/** What a prune reads and deletes. */
+export interface Prunable<Info extends EntryInfo> {
+  /** Lists all entries. */
+  entries(): AsyncIterable<Info>;
+  /** Deletes entries that were listed, `atOnce` of them or fewer. */
+  remove(entries: readonly Info[]): Promise<void>;
+  /** How many entries to delete together. */
+  readonly atOnce: number;
+}
+
+/** Prunes any backend: one listing, and one deletion for each entry that goes. */
+export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> {
+  return await pruneListed({
+    entries: () => backend.entries(),
+    atOnce: AT_ONCE,
+    async remove(entries) {
+      const deletions = await Promise.allSettled(
+        entries.map(({ id, key }) => backend.delete(id, key)),
+      );
+      const failed = deletions.find((deletion) => deletion.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
+    },
+  }, rule);
+}
+
 /**
- * Prunes any backend through `entries` and `delete`: one listing, and one deletion for each entry
- * that goes.
+ * Prunes whatever can list entries and delete several together.
  *
  * With a bound on bytes or entries, what stays is remembered until the listing ends: some 200
  * bytes each, so 200 MB for a million entries. Without a bound nothing is.
  *
- * @param backend The backend.
+ * @param source What lists and deletes.
  * @param rule Which entries go.
  * @returns What was deleted.
  * @throws {unknown} What the listing or a deletion threw; what was deleted until then stays so.
  */
-export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> {
+export async function pruneListed<Info extends EntryInfo>(
+  source: Prunable<Info>,
+  rule: PruneRule,
+): Promise<Pruned> {
   const { storedBefore = -Infinity, expiredBefore = -Infinity } = rule;
   const { maxBytes = Infinity, maxEntries = Infinity } = rule;
   const isBounded = maxBytes !== Infinity || maxEntries !== Infinity;
   const freed = { entries: 0, bytes: 0 };
-  const kept = new OldestFirst();
+  const kept = new OldestFirst<Info>();
   let keptBytes = 0;
   /** The newest entry that did not fit: what is older does not fit either. */
-  let cut: EntryInfo | undefined;
-  let doomed: EntryInfo[] = [];
+  let cut: Info | undefined;
+  let doomed: Info[] = [];
   let lastTurn = performance.now();
 
   async function remove(): Promise<void> {
     const entries = doomed;
     doomed = [];
-    const deletions = await Promise.allSettled(
-      entries.map(({ id, key }) => backend.delete(id, key)),
-    );
-    for (const [index, deletion] of deletions.entries()) {
-      if (deletion.status === "rejected") throw deletion.reason;
+    await source.remove(entries);
+    for (const { size } of entries) {
       freed.entries++;
-      freed.bytes += entries[index]!.size;
+      freed.bytes += size;
     }
   }
 
-  for await (const entry of backend.entries()) {
+  for await (const entry of source.entries()) {
     const { storedAt, staleUntil, size } = entry;
     if (
       storedAt < storedBefore ||
@@ -130,7 +154,7 @@ export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> 
         doomed.push(cut);
       }
     }
-    while (doomed.length >= AT_ONCE) await remove();
+    while (doomed.length >= source.atOnce) await remove();
     if (performance.now() - lastTurn > STEP_MS) {
       await nextTurn();
       lastTurn = performance.now();
@@ -147,14 +171,14 @@ function isOlder(a: EntryInfo, b: EntryInfo): boolean {
 }
 
 /** A binary heap of entries, the oldest on top: no step takes long, as sorting all of them would. */
-class OldestFirst {
-  readonly #heap: EntryInfo[] = [];
+class OldestFirst<Info extends EntryInfo> {
+  readonly #heap: Info[] = [];
 
   get size(): number {
     return this.#heap.length;
   }
 
-  push(entry: EntryInfo): void {
+  push(entry: Info): void {
     const heap = this.#heap;
     let at = heap.length;
     while (at > 0) {
@@ -167,7 +191,7 @@ class OldestFirst {
   }
 
   /** Takes the oldest out. */
-  pop(): EntryInfo | undefined {
+  pop(): Info | undefined {
     const heap = this.#heap;
     const oldest = heap[0];
     const last = heap.pop();

@@ -5,10 +5,12 @@
  * @module
  */
 
-/** One call that waits under some signals. */
-interface Waiter {
+/** What waits under some signals. */
+export interface Waiter {
+  /** The signals. */
   readonly signals: readonly AbortSignal[];
-  readonly leave: (reason: unknown) => void;
+  /** Is called once, with the reason of the first that aborts. It must not throw. */
+  leave(reason: unknown): void;
 }
 
 /** The waiting calls of a signal, and the one listener that all of them share. */
@@ -39,8 +41,25 @@ export function whenAborted(
   if (aborted !== undefined) leave(abortReason(aborted));
   if (aborted !== undefined || signals.length === 0) return nothing;
   const waiter: Waiter = { signals, leave };
-  for (const signal of signals) (watches.get(signal) ?? watch(signal)).waiters.add(waiter);
-  return () => stop(waiter);
+  listen(waiter);
+  return () => unlisten(waiter);
+}
+
+/** Lets a waiter leave when the first of its signals aborts, of which none has. */
+export function listen(waiter: Waiter): void {
+  for (const signal of waiter.signals) {
+    (watches.get(signal) ?? watch(signal)).waiters.add(waiter);
+  }
+}
+
+/** Stops listening for a waiter; may be called again. */
+export function unlisten(waiter: Waiter): void {
+  for (const signal of waiter.signals) {
+    const watch = watches.get(signal);
+    if (watch?.waiters.delete(waiter) !== true || watch.waiters.size > 0) continue;
+    watches.delete(signal);
+    signal.removeEventListener("abort", watch.listener);
+  }
 }
 
 /**
@@ -79,7 +98,7 @@ function watch(signal: AbortSignal): Watch {
   const listener = (): void => {
     const reason = abortReason(signal);
     for (const waiter of waiters) {
-      stop(waiter);
+      unlisten(waiter);
       waiter.leave(reason);
     }
   };
@@ -87,13 +106,4 @@ function watch(signal: AbortSignal): Watch {
   watches.set(signal, created);
   signal.addEventListener("abort", listener);
   return created;
-}
-
-function stop(waiter: Waiter): void {
-  for (const signal of waiter.signals) {
-    const watch = watches.get(signal);
-    if (watch?.waiters.delete(waiter) !== true || watch.waiters.size > 0) continue;
-    watches.delete(signal);
-    signal.removeEventListener("abort", watch.listener);
-  }
 }

@@ -5,11 +5,15 @@
  */
 
 import { optionMessage, quote } from "./errors.ts";
+import { isObject } from "./plain.ts";
+import { isAbortSignal } from "./signals.ts";
 
 /** What one option must be. */
 export interface Rule<Value> {
   /** The words after "must be" in the message: a noun phrase with unit and range. */
   readonly must: string;
+  /** Whether the message does not repeat a string that breaks the rule: it may be a secret. */
+  readonly isSecret?: boolean;
   /** Reads a value; `undefined` for one of another kind, which is a `TypeError`. */
   read(value: unknown): Value | undefined;
   /** Whether a value of the right kind is in range; false is a `RangeError`. */
@@ -84,10 +88,13 @@ export function checkValue<Value>(
   rule: Rule<Value>,
 ): Value {
   const read = rule.read(value);
-  if (read === undefined) throw new TypeError(optionMessage(action, name, rule.must, value));
-  if (rule.isInRange?.(read) === false) {
-    throw new RangeError(optionMessage(action, name, rule.must, value));
-  }
+  const isHidden = rule.isSecret && typeof value === "string";
+  const message = () =>
+    isHidden
+      ? `Cannot ${action}: ${name} must be ${rule.must}, received another string`
+      : optionMessage(action, name, rule.must, value);
+  if (read === undefined) throw new TypeError(message());
+  if (rule.isInRange?.(read) === false) throw new RangeError(message());
   return read;
 }
 
@@ -139,6 +146,15 @@ function readNumber(value: unknown): number | undefined {
   return typeof value === "number" ? value : undefined;
 }
 
+/** A finite number from a least one on. */
+export function finite(min: number): Rule<number> {
+  return {
+    must: `a finite number of at least ${min}`,
+    read: readNumber,
+    isInRange: (value) => value >= min && value < Infinity,
+  };
+}
+
 /** `true` or `false`. */
 export const boolean: Rule<boolean> = {
   must: "a boolean",
@@ -166,10 +182,16 @@ export const fn: Rule<Function> = {
   read: (value) => typeof value === "function" ? value : undefined,
 };
 
-/** An `AbortSignal`. */
+/** An `AbortSignal`, of another realm or a polyfill too. */
 export const abortSignal: Rule<AbortSignal> = {
   must: "an AbortSignal",
-  read: (value) => value instanceof AbortSignal ? value : undefined,
+  read: (value) => isAbortSignal(value) ? value : undefined,
+};
+
+/** An object with members. */
+export const object: Rule<object> = {
+  must: "an object",
+  read: (value) => isObject(value) && !Array.isArray(value) ? value : undefined,
 };
 
 /** An array. */

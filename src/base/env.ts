@@ -7,12 +7,20 @@
  * @module
  */
 
+import { builtin } from "./runtime.ts";
+
+/** What a permission is for. */
+type PermissionDescriptor =
+  | { name: "env"; variable?: string }
+  | { name: "read" | "write"; path: string }
+  | { name: "sys"; kind: "uid" };
+
 /** The shape of the one permission API that answers without asking the user. */
 interface PermissionHost {
   Deno?: {
     permissions?: {
       querySync?: (
-        descriptor: { name: "env"; variable: string } | { name: "read" | "write"; path: string },
+        descriptor: PermissionDescriptor,
       ) => { state: string };
     };
   };
@@ -24,14 +32,7 @@ interface PermissionHost {
  * Reading a variable or a file without permission makes Deno stop and ask on a terminal, and only
  * its own API tells beforehand. Runtimes without such an API answer true: they never ask.
  */
-function permitted(
-  descriptor:
-    | { name: "env"; variable: string }
-    | {
-      name: "read" | "write";
-      path: string;
-    },
-): boolean {
+function permitted(descriptor: PermissionDescriptor): boolean {
   const answer = (globalThis as PermissionHost).Deno?.permissions?.querySync?.(descriptor);
   return answer === undefined || answer.state === "granted";
 }
@@ -39,6 +40,16 @@ function permitted(
 /** Whether this file may be read, or written, without the runtime asking the user. */
 export function mayAccess(access: "read" | "write", path: string): boolean {
   return permitted({ name: access, path });
+}
+
+/** Whether the runtime's file system may ask which user this is, without asking that user. */
+export function mayAskForUser(): boolean {
+  return permitted({ name: "sys", kind: "uid" });
+}
+
+/** Whether every variable may be read without the runtime asking the user. */
+export function mayReadEnvironment(): boolean {
+  return permitted({ name: "env" });
 }
 
 /** The value of a variable; unset, forbidden, or no environment at all is `undefined`. */
@@ -54,40 +65,33 @@ export function warn(message: string): void {
 
 /** Where progress is drawn. */
 export interface Terminal {
-  /** How wide it is now, in characters; `undefined` where lines are all that can be written. */
+  /** The width now, in characters; `undefined` where only whole lines can be written. */
   readonly columns: number | undefined;
-  /** Writes a text as it is; without `columns` it is whole lines, each with its end. */
+  /** Writes a text as it is: without `columns` whole lines, each with its line break. */
   write(text: string): void;
 }
 
-/** The width of a terminal that does not tell its own. */
-const DEFAULT_COLUMNS = 80;
-
 /**
  * The terminal behind stderr. Where there is none, or one that cannot move its cursor
- * (`TERM=dumb`), it takes lines and hands them to the console.
+ * (`TERM=dumb`), it takes whole lines and hands them to the console.
  */
 export function terminal(): Terminal {
-  const { process } = globalThis;
-  const stream = process?.stderr;
-  const files = process?.getBuiltinModule?.("node:fs");
+  const stream = globalThis.process?.stderr;
+  const files = builtin("node:fs");
   if (stream?.isTTY !== true || files === undefined || variable("TERM") === "dumb") {
-    return {
-      columns: undefined,
-      write: (text) => console.error(text.replace(/\n$/, "")),
-    };
+    return { columns: undefined, write: (text) => console.error(text.replace(/\n$/, "")) };
   }
   return {
     get columns() {
-      // A pseudo-terminal may say 0.
-      return stream.columns || DEFAULT_COLUMNS;
+      // A pseudo-terminal may report 0.
+      return stream.columns || 80;
     },
     write(text) {
       try {
-        // The stream would throw an uncaught error later when the terminal is closed meanwhile.
+        // The stream itself would throw uncaught, later, once the terminal is closed.
         files.writeSync(2, text);
       } catch {
-        // A line that cannot be drawn is no reason to stop the work.
+        // A line that cannot be drawn must not stop the work.
       }
     },
   };

@@ -212,7 +212,8 @@ export class CacheClosedError extends PanzaError {
 }
 
 /**
- * Rejects a call that would wait for itself: the same key, from inside its own flight.
+ * Rejects a call that would wait for itself: the same key, from inside its own flight, or a permit
+ * that its caller holds.
  *
  * @example A function that calls itself with its own argument
  * ```ts
@@ -237,14 +238,18 @@ export class ReentrantCallError extends PanzaError {
   /**
    * Names the call.
    *
-   * @param id The id of the function.
-   * @param key The hex key of the call.
+   * @param id The id of the function, or its name where a limit is concerned.
+   * @param key The hex key of the call, `""` where a limit is concerned.
+   * @param message What it waits for, and the way out; that of a cached function unless given.
    */
-  constructor(id: string, key: string) {
-    super(
-      `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait for ` +
-        "itself for ever; call the plain function there, or set singleFlight: false",
-    );
+  constructor(
+    id: string,
+    key: string,
+    message: string =
+      `Cannot call ${quote(id)} with key ${key} from inside its own run: it would wait ` +
+      "for itself for ever; call the plain function there, or set singleFlight: false",
+  ) {
+    super(message);
     this.id = id;
     this.key = key;
   }
@@ -276,16 +281,21 @@ export class UnhashableArgumentError extends PanzaError {
    *
    * @param path Where the offending part is, such as `args[0].client`.
    * @param what What stands there and why it cannot be part of a key.
-   * @param options The underlying error as `cause`, where there is one.
    */
-  constructor(path: string, what: string, options?: ErrorOptions) {
-    super(
-      `Cannot make a key: ${path} is ${what}; pass hashFunc to choose what identifies the call`,
-      options,
-    );
+  constructor(path: string, what: string) {
+    const wayOut = WAYS_OUT.find(([root]) => path.startsWith(root))?.[1];
+    super(`Cannot make a key: ${path} is ${what}; ${wayOut ?? "use plain data"}`);
     this.path = path;
   }
 }
+
+/** The way out that works for a part of a key, by the beginning of its path. */
+const WAYS_OUT: readonly (readonly [string, string])[] = [
+  ["args", "pass hashFunc to choose what identifies the call"],
+  ["hashFunc(", "return a string from hashFunc, or only the plain data that identifies the call"],
+  ["this(", "return a string from the option this, or only the plain data that identifies it"],
+  ["version", "give a string or a number as version"],
+];
 
 /**
  * Reported when a result cannot be stored; the function's caller still gets the result.
@@ -314,13 +324,11 @@ export class UncacheableValueError extends PanzaError {
    *
    * @param path Where the offending part is, such as `value.callback`.
    * @param what What stands there and why it cannot be stored.
-   * @param options The underlying error as `cause`, where there is one.
    */
-  constructor(path: string, what: string, options?: ErrorOptions) {
+  constructor(path: string, what: string) {
     super(
-      `Cannot store the value: ${path} is ${what}; return plain data, ` +
-        "or skip it with shouldCache",
-      options,
+      `Cannot store the value: ${path} is ${what}; return the parts that you need, ` +
+        "convert it with codec, or skip it with shouldCache",
     );
     this.path = path;
   }
@@ -355,8 +363,7 @@ export class DamagedEntryError extends PanzaError {
    */
   constructor(what: string, id: string, key: string, options?: ErrorOptions) {
     super(
-      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; ` +
-        "it counts as a miss and the next result replaces it",
+      `Cannot use the stored entry ${key} of ${quote(id)}: ${what}; it counts as a miss`,
       options,
     );
     this.id = id;
@@ -444,39 +451,41 @@ export class BucketNotFoundError extends BackendError {
 }
 
 /**
- * Reported when a database file was damaged or no database: it was renamed and a new one started.
+ * Reported when a database file is damaged, or gone beside its log: it is left as it is, and results
+ * are kept in another file beside it.
  *
- * @example The old file keeps its bytes under another name
+ * @example Both files are named
  * ```ts
- * import { DatabaseMovedError } from "@panza/panza";
+ * import { DamagedDatabaseError } from "@panza/panza";
  * import { assertEquals } from "@std/assert";
  *
- * const error = new DatabaseMovedError("cache.db", "cache.db.damaged-1", new Error("malformed"));
- * assertEquals(error.movedTo, "cache.db.damaged-1");
+ * const error = new DamagedDatabaseError("c.db", "c.db.panza-2", new Error("malformed"));
+ * assertEquals(error.continuedIn, "c.db.panza-2");
  * ```
  */
-export class DatabaseMovedError extends PanzaError {
+export class DamagedDatabaseError extends PanzaError {
   /** The literal name of this class. */
-  override readonly name = "DatabaseMovedError";
-  /** The path that was asked for; a new database lives there now. */
+  override readonly name = "DamagedDatabaseError";
+  /** The damaged file. */
   readonly path: string;
-  /** Where the damaged file is now. */
-  readonly movedTo: string;
+  /** The file that is used instead from now on. */
+  readonly continuedIn: string;
 
   /**
-   * Names both paths.
+   * Names both files.
    *
-   * @param path The path that was asked for.
-   * @param movedTo Where the damaged file is now.
+   * @param path The damaged file.
+   * @param continuedIn The file that is used instead from now on.
    * @param cause What SQLite said of it.
    */
-  constructor(path: string, movedTo: string, cause: unknown) {
-    const reason = reasonOf(cause);
-    super(`Cannot use ${path}: ${reason}; it was moved to ${movedTo} and a new database started`, {
-      cause,
-    });
+  constructor(path: string, continuedIn: string, cause: unknown) {
+    super(
+      `Cannot use ${path}: ${reasonOf(cause)}; it is left as it is, and results are kept in ` +
+        `${continuedIn}; to go back, repair ${path} and delete ${continuedIn}`,
+      { cause },
+    );
     this.path = path;
-    this.movedTo = movedTo;
+    this.continuedIn = continuedIn;
   }
 }
 

@@ -5,10 +5,10 @@
  * @module
  */
 
-/** What a retry may pause when a server says how long to wait. */
+/** A limit that a retry may pause when a server says how long to wait. */
 export interface Pausable {
-  /** Holds back new starts of the call's key for so many milliseconds. */
-  pause(milliseconds: number): void;
+  /** Holds back new starts of a key for so many milliseconds. */
+  pause(milliseconds: number, key: unknown): void;
 }
 
 /** What a wrapper waits for: a permit or a rate, or the next attempt. */
@@ -20,8 +20,8 @@ export interface PassageOptions {
   readonly signal?: AbortSignal;
   /** Is called whenever `isWorking` or `isBetweenAttempts` may have changed. */
   readonly onChange?: () => void;
-  /** Collects the limits that calls inside it pass. */
-  readonly passed?: Set<Pausable>;
+  /** Is told of each limit that calls inside it pass, and of the key that they have there. */
+  readonly onPass?: (limit: Pausable, key: unknown) => void;
 }
 
 let current: Passage | undefined;
@@ -43,7 +43,7 @@ export class Passage {
   readonly #root: Passage;
   #depth = 0;
   readonly #onChange: (() => void) | undefined;
-  readonly #passed: Set<Pausable> | undefined;
+  readonly #onPass: PassageOptions["onPass"];
   /** The signals that end a wait in here, outermost first. */
   readonly signals: readonly AbortSignal[];
   /** Waits and functions of wrappers in here that have not ended. */
@@ -66,7 +66,7 @@ export class Passage {
     this.#parent = parent;
     this.#root = parent === undefined ? this : parent.#root;
     this.#onChange = options.onChange;
-    this.#passed = options.passed;
+    this.#onPass = options.onPass;
     const outer = parent?.signals ?? [];
     this.signals = options.signal === undefined ? outer : [...outer, options.signal];
     this.#workingSince = performance.now();
@@ -113,6 +113,23 @@ export class Passage {
   }
 
   /**
+   * Calls a function in this passage, which ends when the call settles.
+   *
+   * @param call Calls the function; it may also throw or return a plain value.
+   * @returns The result.
+   */
+  async run(call: () => unknown): Promise<unknown> {
+    let hasSucceeded = false;
+    try {
+      const value = await this.enter(call);
+      hasSucceeded = true;
+      return value;
+    } finally {
+      this.end(hasSucceeded);
+    }
+  }
+
+  /**
    * Tells that a wrapper waits.
    *
    * @param kind What it waits for.
@@ -124,28 +141,30 @@ export class Passage {
     return () => this.#change(-1, 0, -step);
   }
 
-  /** Tells that a call has passed a limit, which a retry around it may pause. */
-  pass(limit: Pausable): void {
-    this.#passed?.add(limit);
-    this.#parent?.pass(limit);
+  /** Tells that a call passes a limit, which a retry around it may pause. */
+  pass(limit: Pausable, key: unknown): void {
+    this.#onPass?.(limit, key);
+    this.#parent?.pass(limit, key);
   }
 
   /**
-   * Ends: the function has settled.
+   * Ends: the function has settled, or nobody waits for it any more. Later ends change nothing.
    *
    * @param hasSucceeded Whether it has given a result.
    */
   end(hasSucceeded: boolean): void {
+    if (this.#hasEnded) return;
     const wasWorking = this.isWorking;
     this.#workedMs = this.workedMs;
     this.#workingSince = undefined;
     this.#hasEnded = true;
     if (this.#parent === undefined) return;
     if (hasSucceeded) this.#parent.#succeed();
-    this.#parent.#change(-1, wasWorking ? -1 : 0);
+    this.#parent.#change(-1, wasWorking ? -1 : 0, -this.#betweenAttempts);
   }
 
   #succeed(): void {
+    if (this.#hasEnded) return;
     this.#hasSucceeded = true;
     if (this.#parent !== undefined) this.#parent.#succeed();
   }

@@ -13,7 +13,9 @@ interface Builtins {
   "node:path": typeof import("node:path");
   "node:timers": typeof import("node:timers");
   "node:sqlite": typeof import("node:sqlite");
+  "node:stream": typeof import("node:stream");
   "node:url": typeof import("node:url");
+  "node:util": typeof import("node:util");
   "node:zlib": typeof import("node:zlib");
 }
 

@@ -33,7 +33,16 @@ const NONE: readonly AbortSignal[] = [];
  * @returns Each signal once, those of the outer objects first; empty when there is none.
  */
 export function findSignals(args: readonly unknown[]): readonly AbortSignal[] {
-  return args.some(isObject) ? [...explore(args).signals] : NONE;
+  let isFlat = true;
+  let found: AbortSignal[] | undefined;
+  for (const arg of args) {
+    if (!isObject(arg)) continue;
+    if (isAbortSignal(arg)) (found ??= []).push(arg);
+    else isFlat = false;
+  }
+  // A batch under one signal comes this way with each of its calls.
+  if (isFlat && (found === undefined || found.length === 1)) return found ?? NONE;
+  return [...explore(args).signals];
 }
 
 export { findSignals as callerSignals };

@@ -19,6 +19,11 @@ export function nextTurn(): Promise<void> {
   });
 }
 
+/** Waits, in real time, for so many milliseconds. */
+export function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => timeout(resolve, milliseconds));
+}
+
 /** How long work may go on before others have their turn, in milliseconds. */
 const SLICE_MS = 8;
 

@@ -13,6 +13,26 @@ export type AnyFunction = (this: never, ...args: never) => unknown;
 /** Any function that returns a promise, whatever its arguments and its `this`. */
 export type AsyncFunction = (this: never, ...args: never) => Promise<unknown>;
 
+/** A wrapper of async functions that is a method decorator too. */
+export interface FunctionWrapper {
+  /**
+   * Wraps a function, or a method when used as a standard decorator.
+   *
+   * Around a cached function, `id`, `key`, `readCache` and `bustCache` are kept, because they never
+   * run it. Its other methods would run it past this wrapper, so they throw a `TypeError`: wrap the
+   * function inside the cache.
+   *
+   * @param fn The function; it may also return a plain value or throw, as `await` takes it.
+   * @param context The context of a decorated method; leave it out otherwise.
+   * @returns A function of the same type, with every own property of `fn`.
+   * @throws {TypeError} If it is applied to something else than a function or a method.
+   */
+  <Wrapped extends AsyncFunction>(
+    fn: Wrapped,
+    context?: ClassMethodDecoratorContext<never>,
+  ): Wrapped;
+}
+
 /** What a decorator is told of the method it decorates; `undefined` for a plain function. */
 export type MethodContext = ClassMethodDecoratorContext | undefined;
 
@@ -72,4 +92,46 @@ export function impersonate<Wrapper extends object>(wrapper: Wrapper, fn: object
     configurable: true,
   });
   return wrapper;
+}
+
+/**
+ * Makes a wrapper from what happens at each call.
+ *
+ * @param action What cannot be done if it is applied to something else, as a verb phrase.
+ * @param name The wrapper in messages: `the limit`.
+ * @param call Is called in the place of the function.
+ * @returns The wrapper.
+ */
+export function wrapperOf(
+  action: string,
+  name: string,
+  call: (fn: AsyncFunction, self: unknown, args: unknown[]) => Promise<unknown>,
+): FunctionWrapper {
+  function wrap<Wrapped extends AsyncFunction>(
+    fn: Wrapped,
+    context?: ClassMethodDecoratorContext<never>,
+  ): Wrapped;
+  function wrap(fn: AsyncFunction, context?: unknown): AsyncFunction {
+    methodContext(action, fn, context);
+    const wrapped = impersonate(function (this: unknown, ...args: unknown[]) {
+      return call(fn, this, args);
+    }, fn);
+    if ("readCache" in fn) hideRunningMethods(wrapped, name);
+    return wrapped;
+  }
+  return wrap;
+}
+
+/** Refuses the methods of a cached function that would run it past a wrapper around it. */
+function hideRunningMethods(wrapped: object, name: string): void {
+  for (const method of ["map", "detail", "stream"]) {
+    if (!Object.hasOwn(wrapped, method)) continue;
+    const value = (): never => {
+      throw new TypeError(
+        `Cannot use ${method} here: it would run past ${name}; wrap the function inside the ` +
+          "cache, as in cache.cache(options)(retry()(limitConcurrency(5)(fn)))",
+      );
+    };
+    Object.defineProperty(wrapped, method, { value, writable: true, configurable: true });
+  }
 }

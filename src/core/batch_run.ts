@@ -8,10 +8,10 @@ import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts"
 import { CacheClosedError } from "../base/errors.ts";
 import { Pacer } from "../base/turn.ts";
 import type { Maybe } from "../backend/contract.ts";
-import type { MapOptions, MapResult } from "./batch.ts";
+import type { MapOptions, MapResult } from "./map_options.ts";
 import type { CallDetail, Calls } from "./call.ts";
 import type { KeyedCall } from "./key.ts";
-import type { Found } from "./read.ts";
+import type { Found } from "./owned.ts";
 import { sizeOf, Source } from "./source.ts";
 import { toThousandths } from "./stats.ts";
 

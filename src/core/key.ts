@@ -8,7 +8,9 @@
 import { optionMessage } from "../base/errors.ts";
 import { findSignals, replaceSignals } from "../base/signals.ts";
 import type { Maybe } from "../backend/contract.ts";
-import { canonicalArguments, canonicalValue, digest, keyText } from "../encoding/canonical.ts";
+import { canonicalArguments, canonicalValue } from "../encoding/canonical.ts";
+import { digest } from "../encoding/digest.ts";
+import { keyText } from "../encoding/key_text.ts";
 import { copyArguments, goesByIdentity } from "../encoding/copy.ts";
 import type { CheckedOptions } from "./options.ts";
 

@@ -17,39 +17,7 @@ import {
 } from "../base/check.ts";
 import { type Duration, duration } from "../base/duration.ts";
 import type { PanzaError } from "../base/errors.ts";
-
-/**
- * The part of Standard Schema v1 (https://standardschema.dev) that a cache needs: zod, valibot,
- * arktype and others implement it.
- *
- * @typeParam Output What the schema makes of a value.
- */
-export interface StandardSchema<Output = unknown> {
-  /** The entry point that the standard defines. */
-  readonly "~standard": {
-    /** The version of the standard. */
-    readonly version: 1;
-    /** Who implements it. */
-    readonly vendor: string;
-    /** Checks a value: what the schema makes of it, or `issues`, which are what is wrong with it. */
-    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
-    /** Types alone; never present at run time. */
-    readonly types?: { readonly input: unknown; readonly output: Output } | undefined;
-  };
-}
-
-/** What a schema says of a value. */
-export type SchemaResult<Output> =
-  | {
-    /** What the schema makes of the value. */
-    readonly value: Output;
-    /** Absent: nothing is wrong. */
-    readonly issues?: undefined;
-  }
-  | {
-    /** What is wrong with the value. */
-    readonly issues: readonly unknown[];
-  };
+import { schemaRule, type StandardSchema } from "../base/schema.ts";
 
 /**
  * Turns results of one's own types into values that can be stored, and back; both at once, not as
@@ -282,12 +250,6 @@ function objectWith<Shape>(must: string, ...path: readonly (readonly string[])[]
         : undefined,
   };
 }
-
-/** A Standard Schema. */
-export const schemaRule: Rule<StandardSchema> = objectWith("a Standard Schema", [
-  "~standard",
-  "validate",
-]);
 
 const FUNCTION_RULES = {
   id: text,

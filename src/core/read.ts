@@ -7,20 +7,13 @@
 import { DamagedEntryError } from "../base/errors.ts";
 import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
 import { builtin } from "../base/runtime.ts";
+import type { StandardSchema } from "../base/schema.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
-import { isForeign, open, type StoredEntry } from "../encoding/entry.ts";
-import type { CheckedOptions, StandardSchema } from "./options.ts";
-import { Owned } from "./run.ts";
+import { ENCRYPTED, open, type StoredEntry } from "../encoding/entry.ts";
+import type { CheckedOptions } from "./options.ts";
+import { type Found, Owned } from "./owned.ts";
 import type { CacheState, FunctionState } from "./state.ts";
-
-/** A stored result that counts, or counted until its time was over. */
-export interface Found {
-  readonly entry: StoredEntry;
-  readonly owned: Owned;
-  /** When the lookup began, by the order's clock. */
-  readonly born: number;
-}
 
 /** Reads the results of one function. */
 export class Reader {
@@ -172,6 +165,14 @@ export class Reader {
 async function guarded(schema: StandardSchema, value: unknown): Promise<unknown> {
   const result = await schema["~standard"].validate(value);
   return result.issues === undefined ? result.value : value;
+}
+
+/** Formats of this version and of the entries that other versions may have written. */
+const KNOWN_FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
+
+/** Whether an entry is whole and of a format that this cache must not replace. */
+function isForeign(entry: StoredEntry): boolean {
+  return entry.format === ENCRYPTED || !KNOWN_FORMATS.has(entry.format);
 }
 
 let byteLength: ((text: string) => number) | undefined;

@@ -5,7 +5,8 @@
  */
 
 import { type AnyFunction, impersonate } from "../base/wrap.ts";
-import { Batch, type MapOptions } from "./batch.ts";
+import { Batch } from "./batch.ts";
+import type { MapOptions } from "./map_options.ts";
 import type { CacheRead, CallDetail, Calls } from "./call.ts";
 import { missingInstance } from "./key.ts";
 

@@ -5,14 +5,15 @@
  * @module
  */
 
-import { SchemaError } from "../base/errors.ts";
+import { validate } from "../base/schema.ts";
 import type { Place } from "../backend/order.ts";
 import { encode, type Encoded } from "../encoding/codec.ts";
 import { seal } from "../encoding/entry.ts";
 import type { KeyedCall, Keys } from "./key.ts";
-import type { CheckedOptions, StandardSchema } from "./options.ts";
+import type { CheckedOptions } from "./options.ts";
 import { bytesOf, type Reader } from "./read.ts";
-import { type Outcome, Owned, type Run } from "./run.ts";
+import { Owned } from "./owned.ts";
+import type { Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
 import type { Unstored } from "./stats.ts";
 
@@ -49,7 +50,7 @@ export class Writer {
     const { durationMs } = run;
     let isWanted = true;
     if (shouldCache !== undefined) isWanted = await this.#isWanted(call, result);
-    const value = schema === undefined ? result : await guard(schema, result);
+    const value = schema === undefined ? result : await validate(schema, result);
     const storable = (): unknown => codec === undefined ? result : encodeBy(codec, result);
     let encoded: Encoded | undefined;
     let unstored: Unstored | undefined = isWanted ? undefined : "refused";
@@ -142,12 +143,6 @@ export class Writer {
       }
     });
   }
-}
-
-async function guard(schema: StandardSchema, result: unknown): Promise<unknown> {
-  const judged = await schema["~standard"].validate(result);
-  if (judged.issues !== undefined) throw new SchemaError(judged.issues);
-  return judged.value;
 }
 
 function encodeBy(codec: NonNullable<CheckedOptions["codec"]>, result: unknown): unknown {

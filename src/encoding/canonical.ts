@@ -1,50 +1,25 @@
 /**
- * Arguments to keys: canonical JSON, then SHA-256, in hex.
- *
- * For arguments that are JSON the canonical text is RFC 8785 (JSON Canonicalization Scheme) of the
- * argument array, so any language can compute the same key. Everything else is a tagged object,
- * `{"$":"<type>","v":…}`; a plain object with a member `$` is tagged itself, so that no data can
- * imitate a tag.
- *
- * | value | canonical text |
- * |---|---|
- * | JSON | RFC 8785 |
- * | trailing `undefined` arguments, `undefined` members, an `AbortSignal` | absent |
- * | `undefined` or an `AbortSignal` in an array, a `Map` or a `Set` | `{"$":"undefined"}` |
- * | *n* holes of a sparse array | `{"$":"hole","v":n}` |
- * | `NaN`, `Infinity`, `-Infinity` | `{"$":"number","v":"NaN"}` |
- * | `bigint` | `{"$":"bigint","v":"123"}` |
- * | a string with lone surrogates | `{"$":"string","v":"\ud800"}` |
- * | `Date` | `{"$":"Date","v":milliseconds}`, `null` when invalid |
- * | `RegExp` | `{"$":"RegExp","v":[source,flags,lastIndex]}` |
- * | `URL` | `{"$":"URL","v":href}` |
- * | `Map` | `{"$":"Map","v":[[key,value],…]}`, sorted by text |
- * | `Set` | `{"$":"Set","v":[value,…]}`, sorted by text |
- * | typed arrays, `ArrayBuffer`, `DataView`, `Buffer` | `{"$":"Uint8Array","v":"base64 of the bytes"}` |
- * | objects with `toJSON` | `{"$":"toJSON","v":[class name,result]}` |
- * | plain objects with a member `$` or a name with lone surrogates | `{"$":"Object","v":[[name,value],…]}` |
- *
- * Keys are the same on every runtime, for ever: what this module writes is frozen by
- * `tests/fixtures/keys.json`, and a change of it is a new key version.
- *
- * @example The key of a call
- * ```ts
- * import { canonicalize, hashKey } from "@panza/panza/hash";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(canonicalize([{ b: 1, a: [true, undefined] }]), '[{"a":[true,{"$":"undefined"}],"b":1}]');
- * assertEquals(await hashKey([{ a: 1, b: 2 }]), await hashKey([{ b: 2, a: 1 }, undefined]));
- * ```
+ * Arguments to canonical text. `hash.ts` has the table of what each value becomes.
  *
  * @module
  */
 
 import { UnhashableArgumentError } from "../base/errors.ts";
-import { builtin } from "../base/runtime.ts";
 import { isPlain, isPlainArray } from "../base/plain.ts";
+import { builtin } from "../base/runtime.ts";
 import { isAbortSignal } from "../base/signals.ts";
-import { isUnderived, type Kind, kindOf, tagOf } from "./kinds.ts";
-import { className, formatPath, MAX_DEPTH, viewName } from "./shape.ts";
+import { digest } from "./digest.ts";
+import {
+  bytesName,
+  bytesOf,
+  type Content,
+  contentOf,
+  isDerived,
+  isRawJson,
+  ownMember,
+  tagOf,
+} from "./kinds.ts";
+import { className, hasSymbols, isDense, MAX_DEPTH, Trail } from "./shape.ts";
 import { sortedCopy } from "./sorted.ts";
 
 /** Printable ASCII without quote and backslash: JSON writes it as it is, and it is well-formed. */
@@ -53,25 +28,19 @@ const PLAIN_TEXT = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 /** Below this length testing and copying beats a call of JSON.stringify. */
 const SHORT = 64;
 
-/** One pass over an argument array. */
-interface Walk {
-  /** What `path` starts with. */
-  readonly root: string;
-  /** The objects around the current value, outermost first: to find cycles. */
-  readonly around: object[];
-  /** The step from each of them to the next, for the path of an error. */
-  readonly steps: (string | number)[];
-  /** Every AbortSignal that was met. */
-  readonly signals: AbortSignal[];
-}
+/** The longest text of a key, in code units. */
+const MAX_TEXT = 256 * 2 ** 20;
+
+const UNDEFINED = '{"$":"undefined"}';
 
 /**
  * Writes an argument array as canonical text.
  *
  * @param args The arguments of a call, in order.
- * @returns The text whose SHA-256 is the key.
- * @throws {UnhashableArgumentError} If a part has no stable identity: functions, symbols,
- * promises, streams, class instances without `toJSON`, cycles, more than 1,000 nested objects.
+ * @returns The text whose SHA-256 is the key, up to 256 MiB.
+ * @throws {UnhashableArgumentError} If a part has no stable identity or more than the key can hold:
+ * functions, symbols, promises, streams, class instances without `toJSON`, members with a symbol
+ * for a name, cycles, more than 1,000 nested objects, more than 256 MiB of text.
  *
  * @example Types never collide
  * ```ts
@@ -83,81 +52,311 @@ interface Walk {
  * ```
  */
 export function canonicalize(args: readonly unknown[]): string {
-  return canonicalArguments(args, []);
+  return canonicalArguments(args);
 }
 
-/** The canonical text of arguments; `signals` receives every AbortSignal among them. */
+/** The canonical text of arguments; `signals` receives every abort signal among them. */
 export function canonicalArguments(
   args: readonly unknown[],
   signals: AbortSignal[] = [],
 ): string {
-  const whole = plainText(args);
-  if (whole !== undefined) return whole;
-  return guarded({ root: "args", around: [args], steps: [0], signals }, (walk) => {
-    let text = "";
-    let pending = "";
-    for (let index = 0; index < args.length; index++) {
-      walk.steps[0] = index;
-      const part = write(args[index], walk);
-      // What is absent counts only if a later argument is there.
-      if (part === undefined) {
-        pending += index === 0 ? UNDEFINED : `,${UNDEFINED}`;
-      } else {
-        text += index === 0 ? part : `${pending},${part}`;
-        pending = "";
-      }
-    }
-    return `[${text}]`;
-  });
+  return plainText(args, 0) ?? new Writer("args", signals).arguments(args);
 }
 
-/** The canonical text of one value that stands for a call; `name` is where its path starts. */
+/**
+ * The canonical text of a value that stands for a call or a part of it; `name` is where its path
+ * starts. `undefined` is refused: who forgets to return would make all calls the same.
+ */
 export function canonicalValue(value: unknown, name: string): string {
-  return guarded(
-    { root: name, around: [], steps: [], signals: [] },
-    (walk) => write(value, walk) ?? UNDEFINED,
-  );
+  return new Writer(name, []).value(value);
 }
 
-/** Runs a pass so that whatever user code throws on the way names the place. */
-function guarded(walk: Walk, pass: (walk: Walk) => string): string {
+/** The text of plain JSON data; `undefined` for everything else. */
+function plainText(value: object, depth: number): string | undefined {
   try {
-    return pass(walk);
-  } catch (cause) {
-    if (cause instanceof UnhashableArgumentError) throw cause;
-    throw new UnhashableArgumentError(pathOf(walk), "something that throws when it is read", {
-      cause,
-    });
+    const copy = sortedCopy(value, depth);
+    if (copy === undefined) return undefined;
+    const text = JSON.stringify(copy);
+    // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
+    return text.includes("\\ud") || text.length > MAX_TEXT ? undefined : text;
+  } catch {
+    // What throws here throws again where the place is known.
+    return undefined;
   }
 }
 
-const UNDEFINED = '{"$":"undefined"}';
+/**
+ * How deep the parts of an argument stand. Where all arguments together are not plain data, these
+ * are tried alone, because the runtime writes them faster; tried at every depth, parts that are not
+ * JSON would cost that many times as much.
+ */
+const TRIED = 2;
+
+/** After so many objects, parts that stand in many places are written once. */
+const MANY = 1000;
+
+/** Writes one text, and knows where it stands. */
+class Writer extends Trail {
+  readonly #signals: AbortSignal[];
+  readonly #texts = new Map<object, string>();
+  #objects = 0;
+
+  constructor(root: string, signals: AbortSignal[]) {
+    super(root);
+    this.#signals = signals;
+  }
+
+  arguments(args: readonly unknown[]): string {
+    return this.#guarded(() => {
+      this.around.push(args);
+      const parts: string[] = [];
+      let present = 0;
+      for (let index = 0; index < args.length; index++) {
+        this.steps[0] = index;
+        const part = this.#write(args[index]);
+        parts.push(part ?? UNDEFINED);
+        // What is absent counts only if a later argument is there.
+        if (part !== undefined) present = parts.length;
+      }
+      return `[${this.#list(parts.slice(0, present))}]`;
+    });
+  }
+
+  value(value: unknown): string {
+    return this.#guarded(() =>
+      this.#write(value) ?? this.#refuse("undefined, which is the same for every call")
+    );
+  }
+
+  /** Names the place of whatever the caller's own code throws, and nothing of what that says. */
+  #guarded(write: () => string): string {
+    try {
+      return write();
+    } catch (error) {
+      if (error instanceof UnhashableArgumentError) throw error;
+      return this.#refuse("something that throws when it is read");
+    }
+  }
+
+  #refuse(what: string): never {
+    throw new UnhashableArgumentError(this.path, what);
+  }
+
+  #refuseLength(): never {
+    return this.#refuse("longer than 256 MiB as text");
+  }
+
+  /** The parts of the current object, with commas between them. */
+  #list(parts: readonly string[]): string {
+    let text = "";
+    // Not `join`: what is added to a text shares its memory, at every depth.
+    for (const part of parts) {
+      text += text === "" ? part : `,${part}`;
+      if (text.length <= MAX_TEXT) continue;
+      this.steps.length = this.around.length - 1;
+      this.#refuseLength();
+    }
+    return text;
+  }
+
+  /** The text of any value; `undefined` when it counts as absent. */
+  #write(value: unknown): string | undefined {
+    switch (typeof value) {
+      case "string":
+        return value.length > MAX_TEXT ? this.#refuseLength() : writeString(value);
+      case "number":
+        // The shortest decimal form of ECMAScript is the one of RFC 8785; `${-0}` is "0".
+        return Number.isFinite(value) ? `${value}` : tagged("number", `"${value}"`);
+      case "boolean":
+        return value ? "true" : "false";
+      case "undefined":
+        return undefined;
+      case "bigint":
+        return tagged("bigint", `"${value}"`);
+      case "object":
+        return value === null ? "null" : this.#writeObject(value);
+      case "function":
+        return this.#refuse("a function, which has no identity across runs");
+      default:
+        return this.#refuse("a symbol, which has no identity across runs");
+    }
+  }
+
+  /** The text of a value where something must stand. */
+  #writePart(value: unknown): string {
+    return this.#write(value) ?? UNDEFINED;
+  }
+
+  #writeObject(value: object): string | undefined {
+    const { around } = this;
+    const depth = around.length;
+    if (this.#objects > MANY) {
+      const text = this.#texts.get(value);
+      if (text !== undefined) return text;
+    }
+    if (depth === 0 || depth === TRIED) {
+      const text = plainText(value, 1);
+      if (text !== undefined) return text;
+    }
+    for (let index = 0; index < depth; index++) {
+      if (around[index] === value) return this.#refuse("a cycle: it contains itself");
+    }
+    if (depth >= MAX_DEPTH) return this.#refuse(`nested more than ${MAX_DEPTH} objects deep`);
+    this.#objects++;
+    around.push(value);
+    const text = this.#writeContent(value);
+    around.length = depth;
+    this.steps.length = depth;
+    if (text !== undefined && this.#objects > MANY) this.#texts.set(value, text);
+    return text;
+  }
+
+  #writeContent(value: object): string | undefined {
+    if (Array.isArray(value)) {
+      return isPlainArray(value) ? this.#writeArray(value) : this.#writeInstance(value);
+    }
+    if (isRawJson(value)) return this.#refuse("raw JSON, which no copy can be made of");
+    if (isPlain(value)) {
+      return typeof value["toJSON"] === "function"
+        ? this.#writeInstance(value)
+        : this.#writePlain(value);
+    }
+    if (isAbortSignal(value)) return this.#absent(value);
+    const bytes = bytesName(value);
+    if (bytes !== undefined) return this.#writeBytes(bytes, value);
+    const content = contentOf(value);
+    return content === undefined ? this.#writeInstance(value) : this.#writeBuiltin(content, value);
+  }
+
+  #absent(signal: AbortSignal): undefined {
+    this.#signals.push(signal);
+    return undefined;
+  }
+
+  #writeArray(value: readonly unknown[]): string {
+    if (hasSymbols(value)) return this.#refuseSymbols();
+    if (value.length >= 2 ** 32) return this.#refuse("an array of an impossible length");
+    const level = this.around.length - 1;
+    if (!isDense(value)) return this.#writeSparse(value, level);
+    const parts: string[] = [];
+    for (let index = 0; index < value.length; index++) {
+      this.steps[level] = index;
+      parts.push(this.#writePart(value[index]));
+    }
+    return `[${this.#list(parts)}]`;
+  }
+
+  /** Visits only what is there: an array of a billion holes is written in a moment. */
+  #writeSparse(value: readonly unknown[], level: number): string {
+    const parts: string[] = [];
+    let next = 0;
+    const holesUntil = (index: number): void => {
+      if (index > next) parts.push(tagged("hole", `${index - next}`));
+    };
+    for (const name of Object.keys(value)) {
+      const index = Number(name);
+      // Named members come after all indices.
+      if (!(index >= next && index < value.length && String(index) === name)) {
+        this.steps[level] = name;
+        return this.#refuse("a named member of an array, which no key holds");
+      }
+      holesUntil(index);
+      this.steps[level] = index;
+      parts.push(this.#writePart(value[index]));
+      next = index + 1;
+    }
+    holesUntil(value.length);
+    return `[${this.#list(parts)}]`;
+  }
+
+  #writePlain(value: Record<string, unknown>): string | undefined {
+    if (hasSymbols(value)) return this.#refuseSymbols();
+    const level = this.around.length - 1;
+    const names = Object.keys(value);
+    // Code units, as RFC 8785 sorts; most objects come sorted or nearly so.
+    if (names.some((name, index) => index > 0 && names[index - 1]! > name)) names.sort();
+    const members: (readonly [string, string])[] = [];
+    let escaped = false;
+    for (const name of names) {
+      this.steps[level] = name;
+      const item = value[name];
+      // A polyfilled signal may be a plain object with functions.
+      if (typeof item === "function" && isAbortSignal(value)) return this.#absent(value);
+      const part = this.#write(item);
+      if (part === undefined) continue;
+      // A name that JSON cannot carry, or that would look like a tag, turns all of it into pairs.
+      if (name === "$" || !name.isWellFormed()) escaped = true;
+      members.push([writeString(name), part]);
+    }
+    return escaped
+      ? tagged("Object", `[${this.#list(members.map(([name, part]) => `[${name},${part}]`))}]`)
+      : `{${this.#list(members.map(([name, part]) => `${name}:${part}`))}}`;
+  }
+
+  #refuseSymbols(): never {
+    return this.#refuse("an object with a member that has a symbol for a name");
+  }
+
+  /** Refuses what somebody has added to an object of a built-in class. */
+  #refuseMembers(name: string, value: object): void {
+    const member = ownMember(value);
+    if (typeof member === "symbol") this.#refuseSymbols();
+    if (member === undefined) return;
+    this.steps[this.around.length - 1] = member;
+    this.#refuse(`a named member of a ${name}, which no key holds`);
+  }
+
+  #writeBytes(name: string, value: object): string {
+    this.#refuseMembers(name, value);
+    const bytes = bytesOf(value);
+    if (bytes.length > MAX_TEXT * 3 / 4) this.#refuseLength();
+    // The bytes as they lie in memory: every platform that the runtimes support is little-endian.
+    return tagged(name, `"${base64(bytes)}"`);
+  }
+
+  #writeBuiltin({ name, parts }: Content, value: object): string {
+    this.#refuseMembers(name, value);
+    if (name === "Date" || name === "URL") return tagged(name, this.#writePart(parts[0]));
+    const level = this.around.length - 1;
+    const texts: string[] = [];
+    // A loop: `map` would take three frames of the stack for each level of nesting.
+    for (let index = 0; index < parts.length; index++) {
+      this.steps[level] = index;
+      const part: unknown = parts[index];
+      // The pairs of a Map do not count as objects around their parts.
+      texts.push(
+        name === "Map" && Array.isArray(part)
+          ? `[${this.#writePart(part[0])},${this.#writePart(part[1])}]`
+          : this.#writePart(part),
+      );
+    }
+    if (name === "Map" || name === "Set") texts.sort();
+    return tagged(name, `[${this.#list(texts)}]`);
+  }
+
+  /** An object of some class: what its own `toJSON` says, with the name of the class. */
+  #writeInstance(value: object): string {
+    const name = className(value);
+    const tag = tagOf(value);
+    if (OPAQUE.has(tag)) return this.#refuse(`a ${tag}, whose content is not part of a key`);
+    if (isDerived(value)) {
+      return this.#refuse(`an instance of ${name}, a class derived from a built-in one`);
+    }
+    if ("~standard" in value) return this.#refuse("a schema, which has no identity across runs");
+    const toJSON: unknown = Reflect.get(value, "toJSON");
+    if (typeof toJSON !== "function") {
+      return this.#refuse(
+        `an instance of ${name} without toJSON, whose private state is invisible`,
+      );
+    }
+    this.steps[this.around.length - 1] = "toJSON()";
+    const result: unknown = Reflect.apply(toJSON, value, [""]);
+    return tagged("toJSON", `[${writeString(name)},${this.#writePart(result)}]`);
+  }
+}
 
 function tagged(type: string, json: string): string {
   return `{"$":"${type}","v":${json}}`;
-}
-
-/** The text of any value; `undefined` when it counts as absent. */
-function write(value: unknown, walk: Walk): string | undefined {
-  switch (typeof value) {
-    case "string":
-      return writeString(value);
-    case "number":
-      // The shortest decimal form of ECMAScript is the one of RFC 8785; `${-0}` is "0".
-      return Number.isFinite(value) ? `${value}` : tagged("number", `"${value}"`);
-    case "boolean":
-      return value ? "true" : "false";
-    case "undefined":
-      return undefined;
-    case "bigint":
-      return tagged("bigint", `"${value}"`);
-    case "object":
-      return value === null ? "null" : writeObject(value, walk);
-    case "function":
-      return refuse(walk, "a function, which has no identity across runs");
-    default:
-      return refuse(walk, "a symbol, which has no identity across runs");
-  }
 }
 
 function writeString(value: string): string {
@@ -165,200 +364,6 @@ function writeString(value: string): string {
   const json = JSON.stringify(value);
   // JSON.stringify escapes lone surrogates, and RFC 8785 has no place for them.
   return value.isWellFormed() ? json : tagged("string", json);
-}
-
-/**
- * How deep the parts of an argument stand. Where all arguments together are no plain data, these
- * are tried alone, because the runtime writes them faster; tried at every depth, parts that are no
- * JSON would cost that many times as much.
- */
-const TRIED = 2;
-
-function writeObject(value: object, walk: Walk): string | undefined {
-  const { around } = walk;
-  const depth = around.length;
-  if (depth === 0 || depth === TRIED) {
-    const text = plainText(value);
-    if (text !== undefined) return text;
-  }
-  for (let index = 0; index < depth; index++) {
-    if (around[index] === value) {
-      return refuse(walk, "a cycle: it contains itself");
-    }
-  }
-  if (depth >= MAX_DEPTH) {
-    return refuse(walk, `nested more than ${MAX_DEPTH} objects deep`);
-  }
-  around.push(value);
-  const text = writeContent(value, walk);
-  around.length = depth;
-  walk.steps.length = depth;
-  return text;
-}
-
-/** The text of plain JSON data; `undefined` for everything else. */
-function plainText(value: object): string | undefined {
-  try {
-    const copy = sortedCopy(value);
-    if (copy === undefined) return undefined;
-    const text = JSON.stringify(copy);
-    // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
-    return text.includes("\\ud") ? undefined : text;
-  } catch {
-    // What throws here throws again where the place is known.
-    return undefined;
-  }
-}
-
-function writeContent(value: object, walk: Walk): string | undefined {
-  if (Array.isArray(value)) {
-    return isPlainArray(value) ? writeArray(value, walk) : writeInstance(value, walk);
-  }
-  if (isPlain(value)) {
-    return typeof value["toJSON"] === "function"
-      ? writeInstance(value, walk)
-      : writePlain(value, walk);
-  }
-  return writeSpecial(value, walk);
-}
-
-function writeArray(value: readonly unknown[], walk: Walk): string {
-  const level = walk.around.length - 1;
-  let text = "";
-  for (let index = 0; index < value.length; index++) {
-    const item = value[index];
-    if (item === undefined && !(index in value)) {
-      return writeSparse(value, walk, text, index);
-    }
-    walk.steps[level] = index;
-    const part = write(item, walk) ?? UNDEFINED;
-    text += index === 0 ? part : `,${part}`;
-  }
-  return `[${text}]`;
-}
-
-/**
- * Goes on at the first hole and visits only what is there: an array of a billion holes is written
- * in a moment. What stands before the hole is not written again, or nesting would double the work
- * at every level.
- */
-function writeSparse(
-  value: readonly unknown[],
-  walk: Walk,
-  before: string,
-  firstHole: number,
-): string {
-  const level = walk.around.length - 1;
-  const parts: string[] = before === "" ? [] : [before];
-  let next = firstHole;
-  const holesUntil = (index: number): void => {
-    if (index > next) parts.push(tagged("hole", `${index - next}`));
-  };
-  for (const name of Object.keys(value)) {
-    const index = Number(name);
-    if (index < firstHole) continue;
-    // Named properties come after all indices, and are not elements.
-    if (!(index >= next && index < value.length && String(index) === name)) {
-      break;
-    }
-    holesUntil(index);
-    walk.steps[level] = index;
-    parts.push(write(value[index], walk) ?? UNDEFINED);
-    next = index + 1;
-  }
-  holesUntil(value.length);
-  return `[${parts.join(",")}]`;
-}
-
-function writePlain(value: Record<string, unknown>, walk: Walk): string | undefined {
-  const level = walk.around.length - 1;
-  const names = Object.keys(value);
-  for (let index = 1; index < names.length; index++) {
-    // Code units, as RFC 8785 sorts; most objects come sorted or nearly so.
-    if (names[index - 1]! > names[index]!) {
-      names.sort();
-      break;
-    }
-  }
-  const parts: string[] = [];
-  let escaped = false;
-  for (let index = 0; index < names.length; index++) {
-    const name = names[index]!;
-    walk.steps[level] = name;
-    const item = value[name];
-    // A polyfill may be a plain object with functions.
-    if (typeof item === "function" && isAbortSignal(value)) {
-      walk.signals.push(value);
-      return undefined;
-    }
-    const part = write(item, walk);
-    if (part === undefined) continue;
-    // A name that JSON cannot carry, or that would look like a tag, turns all of it into pairs.
-    if (name === "$" || !name.isWellFormed()) escaped = true;
-    parts.push(writeString(name), part);
-  }
-  return escaped ? writePairs(parts) : writeMembers(parts);
-}
-
-function writeMembers(parts: readonly string[]): string {
-  let text = "{";
-  for (let index = 0; index < parts.length; index += 2) {
-    text += `${index === 0 ? "" : ","}${parts[index]!}:${parts[index + 1]!}`;
-  }
-  return `${text}}`;
-}
-
-function writePairs(parts: readonly string[]): string {
-  const pairs: string[] = [];
-  for (let index = 0; index < parts.length; index += 2) {
-    pairs.push(`[${parts[index]!},${parts[index + 1]!}]`);
-  }
-  return tagged("Object", `[${pairs.join(",")}]`);
-}
-
-/** Everything that is neither an array nor a plain object. */
-function writeSpecial(value: object, walk: Walk): string | undefined {
-  if (isAbortSignal(value)) {
-    walk.signals.push(value);
-    return undefined;
-  }
-  if (ArrayBuffer.isView(value)) return writeView(value, walk);
-  const tag = tagOf(value);
-  if (tag === "ArrayBuffer" && isUnderived(value)) {
-    return tagged(tag, `"${base64(new Uint8Array(value as ArrayBuffer))}"`);
-  }
-  const kind = kindOf(value);
-  return kind !== undefined && isUnderived(value)
-    ? tagged(tag, writeParts(kind, value, walk))
-    : writeInstance(value, walk);
-}
-
-/** The text of what an object is made of; where the order of the parts counts for nothing, sorted. */
-function writeParts({ read, pairs, unordered }: Kind, value: object, walk: Walk): string {
-  const content = read(value);
-  if (!Array.isArray(content)) return write(content, walk) ?? UNDEFINED;
-  const level = walk.around.length - 1;
-  const parts: string[] = [];
-  for (let index = 0; index < content.length; index++) {
-    walk.steps[level] = index;
-    const part: unknown = content[index];
-    parts.push(
-      pairs === true && Array.isArray(part)
-        ? `[${write(part[0], walk) ?? UNDEFINED},${write(part[1], walk) ?? UNDEFINED}]`
-        : write(part, walk) ?? UNDEFINED,
-    );
-  }
-  return `[${(unordered === true ? parts.sort() : parts).join(",")}]`;
-}
-
-function writeView(value: ArrayBufferView, walk: Walk): string | undefined {
-  const type = viewName(value);
-  const name = className(value);
-  // Node's Buffer is the one subclass whose whole state is its bytes; it behaves unlike its base.
-  if (name !== type && name !== "Buffer") return writeInstance(value, walk);
-  const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  // The bytes as they lie in memory: every platform that the runtimes support is little-endian.
-  return tagged(name, `"${base64(bytes)}"`);
 }
 
 function base64(bytes: Uint8Array): string {
@@ -375,102 +380,10 @@ function base64(bytes: Uint8Array): string {
 }
 
 /** Platform classes whose content cannot be read at once; some runtimes give them `toJSON`. */
-const OPAQUE: ReadonlySet<string> = new Set([
-  "Promise",
-  "Blob",
-  "File",
-  "Request",
-  "Response",
-  "ReadableStream",
-  "WritableStream",
-  "TransformStream",
-  "SharedArrayBuffer",
-  "WeakMap",
-  "WeakSet",
-  "WeakRef",
-]);
-
-/** An object of some class: what its own `toJSON` says, with the name of the class. */
-function writeInstance(value: object, walk: Walk): string {
-  const type = Object.prototype.toString.call(value).slice(8, -1);
-  if (OPAQUE.has(type)) {
-    return refuse(walk, `a ${type}, whose content is not part of a key`);
-  }
-  const toJSON: unknown = Reflect.get(value, "toJSON");
-  const name = className(value);
-  if (typeof toJSON !== "function") {
-    return refuse(walk, `an instance of ${name} without toJSON, whose private state is invisible`);
-  }
-  walk.steps[walk.around.length - 1] = "toJSON()";
-  const result: unknown = Reflect.apply(toJSON, value, [""]);
-  return tagged("toJSON", `[${writeString(name)},${write(result, walk) ?? UNDEFINED}]`);
-}
-
-function refuse(walk: Walk, what: string): never {
-  throw new UnhashableArgumentError(pathOf(walk), what);
-}
-
-function pathOf({ root, steps }: Walk): string {
-  return formatPath(root, steps);
-}
-
-/** What identifies a call beside its arguments. */
-export interface KeyParts {
-  /** The canonical text of the arguments, or of what `hashFunc` made of them. */
-  readonly text: string;
-  /** Whether the text comes from `hashFunc`. */
-  readonly custom: boolean;
-  /** The canonical text of what the `this` option made of the instance. */
-  readonly self: string | undefined;
-  /** The canonical text of the version. */
-  readonly version: string | undefined;
-}
-
-/**
- * The text that is hashed: the arguments alone where nothing else identifies the call, otherwise
- * an RFC 8785 object with the members `args` (or `hash`), `this` and `version`.
- */
-export function keyText({ text, custom, self, version }: KeyParts): string {
-  if (self === undefined && version === undefined) return text;
-  const members = [
-    `${custom ? '"hash"' : '"args"'}:${text}`,
-    ...(self === undefined ? [] : [`"this":${self}`]),
-    ...(version === undefined ? [] : [`"version":${version}`]),
-  ];
-  return `{${members.join(",")}}`;
-}
-
-let synchronous: ((text: string) => string) | null | undefined;
-
-/** The synchronous SHA-256 of the runtime, or null where it has none. Looked up once. */
-function synchronousDigest(): ((text: string) => string) | null {
-  if (synchronous === undefined) {
-    const crypto = builtin("node:crypto");
-    synchronous = crypto === undefined
-      ? null
-      : typeof crypto.hash === "function"
-      ? (text) => crypto.hash("sha256", text, "hex")
-      : (text) => crypto.createHash("sha256").update(text).digest("hex");
-  }
-  return synchronous;
-}
-
-/**
- * SHA-256 of a text in hex: at once where the runtime can, through WebCrypto elsewhere.
- *
- * One `crypto.subtle.digest` costs 25 to 80 µs on Deno, Node and Bun, the synchronous one 1 to
- * 2 µs: see `bench/hash_bench.ts`.
- */
-export function digest(text: string): string | Promise<string> {
-  return synchronousDigest()?.(text) ?? webDigest(text);
-}
-
-/** SHA-256 of a text in hex through WebCrypto. */
-export async function webDigest(text: string): Promise<string> {
-  const bytes = new TextEncoder().encode(text);
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
+const OPAQUE: ReadonlySet<string> = new Set(
+  ("Promise Blob File Request Response ReadableStream WritableStream TransformStream " +
+    "SharedArrayBuffer WeakMap WeakSet WeakRef").split(" "),
+);
 
 /**
  * The key of a call: SHA-256 of the canonical text of its arguments, in hex.

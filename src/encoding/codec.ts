@@ -5,9 +5,10 @@
  */
 
 import { quote } from "../base/errors.ts";
-import { isDense, LONG, numberKind, pack } from "./pack.ts";
+import { isRawJson } from "./kinds.ts";
+import { LONG, numberKind, pack } from "./pack.ts";
 import { isPlain, isPlainArray } from "../base/plain.ts";
-import { MAX_DEPTH } from "./shape.ts";
+import { isDense, MAX_DEPTH } from "./shape.ts";
 import { unpack } from "./unpack.ts";
 
 /** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
@@ -21,10 +22,19 @@ export interface Encoded {
 /**
  * Encodes a value.
  *
- * @param value Anything that structured clone keeps; see `packed.ts` for what JSON text does not.
+ * Kept, equal and in the same class: JSON, `undefined`, `NaN`, `Infinity`, `-0`, `bigint`, `Date`,
+ * `RegExp`, `URL`, `Map`, `Set`, the errors of the language with `cause` and further members, typed
+ * arrays, `DataView`, `Buffer`, `ArrayBuffer`, sparse arrays and their named members, cycles and
+ * parts that stand in many places. Values of another realm come back as values of this one.
+ *
+ * Lost, as in structured clone: prototypes of plain objects, members with a symbol for a name or
+ * not enumerable, members that were added to a `Date`, `RegExp`, `Map`, `Set` or to bytes, and that
+ * two views share a buffer. A getter comes back as what it gave.
+ *
+ * @param value The value.
  * @returns The text or bytes and the name of their format.
- * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, an instance of a
- * class, or nested deeper than 1,000 objects.
+ * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, raw JSON, an instance
+ * of another class, or nested deeper than 1,000 objects.
  */
 export function encode(value: unknown): Encoded {
   const text = jsonText(value);
@@ -72,8 +82,8 @@ function isExactJson(value: unknown, seen: Set<object>, depth: number): boolean 
     }
     return true;
   }
-  // JSON.stringify would call a toJSON, even one that is no member.
-  if (!isPlain(value) || typeof value["toJSON"] === "function") return false;
+  // JSON.stringify would call a toJSON, even an inherited one, and write raw JSON as it is.
+  if (!isPlain(value) || typeof value["toJSON"] === "function" || isRawJson(value)) return false;
   for (const name of Object.keys(value)) {
     if (!isExactJson(value[name], seen, depth + 1)) return false;
   }

@@ -6,7 +6,7 @@
 
 import { isObject, isPlain } from "../base/plain.ts";
 import { isAbortSignal } from "../base/signals.ts";
-import { kindOf, makerOf } from "./kinds.ts";
+import { contentOf, isArrayBuffer, makerOf } from "./kinds.ts";
 
 /**
  * A copy of arguments that have a key. It holds all that the key holds, in the same classes: a
@@ -100,10 +100,11 @@ class Copying {
     if (isPlain(value)) return this.#plain(value);
     if (isAbortSignal(value)) return this.#given();
     if (ArrayBuffer.isView(value)) return this.#view(value);
-    if (isBuffer(value)) return this.#span(value, 0, value.byteLength).bytes ?? value;
-    const kind = kindOf(value);
-    if (kind === undefined) return this.#kept(value);
-    return kind.make(makerOf(value), this.#part(kind.read(value)));
+    if (isArrayBuffer(value)) return this.#span(value, 0, value.byteLength).bytes ?? value;
+    const content = contentOf(value);
+    return content === undefined
+      ? this.#kept(value)
+      : content.make(content.parts.map((part) => this.#part(part)));
   }
 
   #given(): AbortSignal {
@@ -189,10 +190,6 @@ class Copying {
     }
     return shared;
   }
-}
-
-function isBuffer(value: object): value is ArrayBuffer {
-  return Object.prototype.toString.call(value) === "[object ArrayBuffer]";
 }
 
 function sameClass(copy: object, original: object): object {

@@ -4,19 +4,30 @@
  * @module
  */
 
-import { DamagedEntryError, quote } from "../base/errors.ts";
+import { DamagedEntryError } from "../base/errors.ts";
 import { decode, type Encoded } from "./codec.ts";
 import { crc32 } from "./crc32.ts";
 
-/** What `encode` writes and `decode` reads. */
+/** The formats that `encode` writes and `decode` reads. */
 const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
 
-/** The format of what `encryption.ts` made of an entry of one of those. */
+/** The format of an encrypted entry of one of those. */
 export const ENCRYPTED = "aes-gcm-1";
 
-/** Whether an entry is encrypted or of another version's format: nothing else may replace it. */
-export function isForeign({ format }: StoredEntry): boolean {
-  return !FORMATS.has(format);
+/** A name with a version, as every version of this library writes it. */
+const FORMAT = /^[a-z][a-z0-9-]*-[0-9]+$/;
+
+/**
+ * Whose an entry is, by its format: of this version, encrypted, of a version that this one does not
+ * know, or damaged. Entries of the second and third kind are not to be replaced by plain ones.
+ */
+export type EntryOrigin = "ours" | "encrypted" | "newer" | "damaged";
+
+/** Finds out whose an entry is, without looking at its checksum. */
+export function originOf({ format }: StoredEntry): EntryOrigin {
+  if (FORMATS.has(format)) return "ours";
+  if (format === ENCRYPTED) return "encrypted";
+  return FORMAT.test(format) ? "newer" : "damaged";
 }
 
 /** One stored result, encoded; a backend keeps its fields as they are. */
@@ -33,11 +44,11 @@ export interface StoredEntry {
   readonly expiresAt: number | null;
   /** Until when it may still be served stale, in milliseconds; `null` is for ever. */
   readonly staleUntil: number | null;
-  /** What the call cost that made it, in milliseconds; 0 when unknown. */
+  /** The duration of the call that made it, in milliseconds; 0 when unknown. */
   readonly durationMs: number;
 }
 
-/** What an entry tells beside its value. */
+/** The times of an entry. */
 export type EntryTimes = Pick<StoredEntry, "storedAt" | "expiresAt" | "staleUntil" | "durationMs">;
 
 /** Puts an entry together, with the checksum that binds it to its place. */
@@ -63,40 +74,40 @@ export function isIntact(id: string, key: string, entry: StoredEntry): boolean {
 }
 
 /**
- * Checks an entry and decodes its value, each time anew: the caller owns what it gets.
+ * Checks an entry and decodes its value, each time anew: the caller owns the result.
  *
- * @throws {DamagedEntryError} If it is damaged, stands in a wrong place or has an unknown format.
+ * @throws {DamagedEntryError} If it is damaged, stands in a wrong place, is encrypted or of a
+ * format that this version does not know.
  */
 export function open(id: string, key: string, entry: StoredEntry): unknown {
+  const origin = originOf(entry);
+  if (origin !== "ours") throw new DamagedEntryError(UNREADABLE[origin], id, key);
   if (!isIntact(id, key, entry)) {
     throw new DamagedEntryError("its checksum does not match", id, key);
   }
-  if (!FORMATS.has(entry.format)) {
-    throw new DamagedEntryError(
-      entry.format === ENCRYPTED
-        ? "it is encrypted, and the cache was opened without encrypt"
-        : `its format ${quote(entry.format)} is unknown`,
-      id,
-      key,
-    );
-  }
   try {
     return decode(entry);
-  } catch (cause) {
-    // What the parsers of the runtime say quotes the value, and no message may.
-    throw new DamagedEntryError("it cannot be decoded", id, key, { cause });
+  } catch {
+    // Without a cause: the parsers of the runtime quote the value.
+    throw new DamagedEntryError("it cannot be decoded", id, key);
   }
 }
 
-/** Room for the times of one entry, eight bytes each. */
-const times = new Float64Array(4);
-const timeWords = new Uint32Array(times.buffer);
+const UNREADABLE: Readonly<Record<Exclude<EntryOrigin, "ours">, string>> = {
+  encrypted: "it is encrypted, and the cache was opened without encrypt",
+  newer: "its format belongs to a newer version of this library",
+  damaged: "its format has no valid name",
+};
+
+/** Four times, which of them are `null`, and two lengths; and their bytes. */
+const header = new Float64Array(7);
+const headerBytes = new Uint8Array(header.buffer);
+
+/** The sum of the last id and format: most entries in a row have the same. */
+let last = { id: "", format: "", sum: 0 };
 
 /**
- * The checksum of an entry.
- *
- * The value goes through the CRC of the runtime. What stands around it is so short that calling the
- * runtime costs more than mixing it here; it is what the CRC starts from.
+ * The checksum of an entry: the CRC-32 of id, format, key, times and value, one after the other.
  *
  * @param id The id under which the entry stands.
  * @param key The key under which it stands.
@@ -104,38 +115,18 @@ const timeWords = new Uint32Array(times.buffer);
  * @returns 0 to 2³² − 1.
  */
 export function checksumOf(id: string, key: string, entry: StoredEntry): number {
-  const { expiresAt, staleUntil } = entry;
-  times[0] = entry.storedAt;
-  times[1] = entry.durationMs;
-  times[2] = expiresAt ?? 0;
-  times[3] = staleUntil ?? 0;
+  const { format, data, storedAt, durationMs, expiresAt, staleUntil } = entry;
+  if (id !== last.id || format !== last.format) {
+    last = { id, format, sum: crc32(format, crc32(id, 0)) };
+  }
+  header[0] = storedAt;
+  header[1] = durationMs;
+  header[2] = expiresAt ?? 0;
+  header[3] = staleUntil ?? 0;
   // No time stands for "never", so that none can turn into it unseen.
-  let sum = (expiresAt === null ? 0 : 1) + (staleUntil === null ? 0 : 2);
-  for (let index = 0; index < timeWords.length; index++) {
-    sum = mix(sum, timeWords[index]!);
-  }
-  sum = mixText(mixText(mixText(sum, id), key), entry.format);
-  return crc32(entry.data, sum >>> 0);
-}
-
-/** The length keeps apart what stands before from what comes after. */
-function mixText(sum: number, text: string): number {
-  const { length } = text;
-  sum = mix(sum, length);
-  let index = 0;
-  for (; index + 1 < length; index += 2) {
-    sum = mix(sum, text.charCodeAt(index) | (text.charCodeAt(index + 1) << 16));
-  }
-  return index < length ? mix(sum, text.charCodeAt(index)) : sum;
-}
-
-/**
- * One step of MurmurHash3 (x86, 32 bits, Austin Appleby, public domain): for each word it maps sums
- * one to one, and for each sum words, so a change of one word is never lost.
- */
-function mix(sum: number, word: number): number {
-  word = Math.imul(word, 0xcc9e2d51);
-  word = Math.imul((word << 15) | (word >>> 17), 0x1b873593);
-  sum ^= word;
-  return (Math.imul((sum << 13) | (sum >>> 19), 5) + 0xe6546b64) | 0;
+  header[4] = (expiresAt === null ? 1 : 0) + (staleUntil === null ? 2 : 0);
+  // The lengths tell where the id ends and the key begins.
+  header[5] = id.length;
+  header[6] = key.length;
+  return crc32(data, crc32(headerBytes, crc32(key, last.sum)));
 }

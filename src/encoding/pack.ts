@@ -7,7 +7,6 @@
 import { UncacheableValueError } from "../base/errors.ts";
 import {
   define,
-  ERRORS,
   HEADER_BYTES,
   type Json,
   MAGIC,
@@ -16,7 +15,8 @@ import {
   padded,
 } from "./packed.ts";
 import { isPlain, isPlainArray } from "../base/plain.ts";
-import { className, formatPath, MAX_DEPTH, viewName } from "./shape.ts";
+import { bytesName, bytesOf, contentOf, errorName, isRawJson, listOf, tagOf } from "./kinds.ts";
+import { className, isDense, MAX_DEPTH, Trail } from "./shape.ts";
 
 /** From this length on an array of numbers is packed: 128 numbers parse as fast as they unpack. */
 export const LONG = 128;
@@ -46,19 +46,9 @@ export function numberKind(values: readonly unknown[]): NumberKind | undefined {
   return low >= -0x8000 && high < 0x8000 ? "i16" : "i32";
 }
 
-/** Whether an array has nothing but its elements: neither holes nor named properties. */
-export function isDense(values: readonly unknown[]): boolean {
-  const names = Object.keys(values);
-  return (
-    names.length === values.length &&
-    (names.length === 0 || names[names.length - 1] === `${names.length - 1}`)
-  );
-}
-
-/** Writes one value. */
-class Packer {
+/** Writes one value, and knows where it stands. */
+class Packer extends Trail {
   readonly #numbers = new Map<object, number>();
-  readonly #steps: (string | number)[] = [];
   readonly #segments: Uint8Array[] = [];
   #offset = 0;
 
@@ -78,21 +68,18 @@ class Packer {
     return bytes;
   }
 
+  /** Names the place of whatever the caller's own code throws, and nothing of what that says. */
   #guarded(value: unknown): Json {
     try {
       return this.#write(value);
-    } catch (cause) {
-      if (cause instanceof UncacheableValueError) throw cause;
-      throw new UncacheableValueError(
-        formatPath("value", this.#steps),
-        "something that throws when it is read",
-        { cause },
-      );
+    } catch (error) {
+      if (error instanceof UncacheableValueError) throw error;
+      return this.#refuse("something that throws when it is read");
     }
   }
 
   #refuse(what: string): never {
-    throw new UncacheableValueError(formatPath("value", this.#steps), what);
+    throw new UncacheableValueError(this.path, what);
   }
 
   #write(value: unknown): Json {
@@ -124,29 +111,35 @@ class Packer {
     const number = this.#numbers.get(value);
     if (number !== undefined) return { $: "ref", v: number };
     this.#numbers.set(value, this.#numbers.size);
-    if (this.#steps.length >= MAX_DEPTH) {
+    const depth = this.around.length;
+    if (depth >= MAX_DEPTH) {
       return this.#refuse(`nested more than ${MAX_DEPTH} objects deep`);
     }
+    this.around.push(value);
+    const json = this.#writeContent(value);
+    this.around.length = depth;
+    this.steps.length = depth;
+    return json;
+  }
+
+  #writeContent(value: object): Json {
     if (Array.isArray(value)) {
       return isPlainArray(value) ? this.#writeArray(value) : this.#refuseInstance(value);
     }
+    if (isRawJson(value)) return this.#refuse("raw JSON, which no value can be read from");
     return isPlain(value) ? this.#writePlain(value) : this.#writeSpecial(value);
   }
 
   /** Writes a part of the current object; `step` is where it stands in it. */
   #part(step: string | number, value: unknown): Json {
-    this.#steps.push(step);
-    const part = this.#write(value);
-    this.#steps.pop();
-    return part;
+    this.steps[this.around.length - 1] = step;
+    return this.#write(value);
   }
 
   /** Reads and writes a member, so that a getter that throws is named. */
   #member(object: object, name: string, step: string | number = name): Json {
-    this.#steps.push(step);
-    const part = this.#write(Reflect.get(object, name));
-    this.#steps.pop();
-    return part;
+    this.steps[this.around.length - 1] = step;
+    return this.#write(Reflect.get(object, name));
   }
 
   #writeArray(value: readonly unknown[]): Json {
@@ -202,70 +195,60 @@ class Packer {
   }
 
   #writeSpecial(value: object): Json {
-    if (ArrayBuffer.isView(value)) return this.#writeView(value);
-    // By prototype, not `instanceof`: what is derived from these classes may hold more than they do.
-    switch (Object.getPrototypeOf(value)) {
-      case Date.prototype: {
-        const time = (value as Date).getTime();
-        return { $: "Date", v: Number.isNaN(time) ? null : time };
-      }
-      case RegExp.prototype: {
-        const { source, flags, lastIndex } = value as RegExp;
+    const bytes = bytesName(value);
+    if (bytes !== undefined) {
+      // Only the bytes of the view: the rest of its buffer is not part of the value.
+      const segment = bytesOf(value);
+      return { $: bytes, v: [this.#segment(segment), segment.length] };
+    }
+    const error = errorName(value);
+    if (error !== undefined) return this.#writeError(error, value);
+    const { name, parts } = contentOf(value) ?? { name: undefined, parts: [] };
+    switch (name) {
+      case "Date":
+      case "URL":
+        return { $: name, v: this.#part(0, parts[0]) };
+      case "RegExp":
         // Anything can be assigned to it.
-        if (!Number.isInteger(lastIndex) || Object.is(lastIndex, -0)) {
-          return this.#refuse("a RegExp whose lastIndex is no whole number");
+        if (!Number.isInteger(parts[2]) || Object.is(parts[2], -0)) {
+          return this.#refuse("a RegExp whose lastIndex is not a whole number");
         }
-        return { $: "RegExp", v: [source, flags, lastIndex] };
-      }
-      case URL.prototype:
-        return { $: "URL", v: (value as URL).href };
-      case Map.prototype: {
-        const parts: Json[] = [];
-        for (const [key, item] of value as Map<unknown, unknown>) {
-          const step = parts.length / 2;
-          parts.push(this.#part(step, key), this.#part(step, item));
-        }
-        return { $: "Map", v: parts };
-      }
-      case Set.prototype:
-        return {
-          $: "Set",
-          v: this.#list([...(value as Set<unknown>)]),
-        };
-      case ArrayBuffer.prototype: {
-        const bytes = new Uint8Array(value as ArrayBuffer);
-        return { $: "ArrayBuffer", v: [this.#segment(bytes), bytes.length] };
-      }
+        return { $: name, v: this.#list(parts) };
+      case "Set":
+        return { $: name, v: this.#list(parts) };
+      case "Map":
+        return { $: name, v: this.#entries(parts) };
       default:
-        return isKnownError(value) ? this.#writeError(value) : this.#refuseInstance(value);
+        return this.#refuseInstance(value);
     }
   }
 
-  #writeView(value: ArrayBufferView): Json {
-    const type = viewName(value);
-    const name = className(value);
-    if (name !== type && name !== "Buffer") return this.#refuseInstance(value);
-    // Only the bytes of the view: what else its buffer holds is none of the value's business.
-    const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-    return { $: name, v: [this.#segment(bytes), bytes.length] };
+  #entries(pairs: readonly unknown[]): Json[] {
+    const parts: Json[] = [];
+    for (let index = 0; index < pairs.length; index++) {
+      const [key, item] = listOf(pairs[index]);
+      parts.push(this.#part(index, key), this.#part(index, item));
+    }
+    return parts;
   }
 
-  #writeError(value: Error): Json {
+  #writeError(type: string, value: object): Json {
     const hidden: Json[] = [];
     for (const name of KEPT) {
       const own = Object.getOwnPropertyDescriptor(value, name);
       if (own === undefined || own.enumerable) continue;
-      // What else somebody has put in its place is nothing that an engine makes.
-      if (name === "stack" && typeof value.stack !== "string") continue;
+      // Engines make texts; anything else was put in its place.
+      if (name === "stack" && typeof Reflect.get(value, name) !== "string") continue;
       hidden.push(name, this.#member(value, name));
     }
     const shown = this.#pairs(value, Object.keys(value));
-    return { $: "Error", v: [className(value), hidden, shown] };
+    return { $: "Error", v: [type, hidden, shown] };
   }
 
   #refuseInstance(value: object): never {
-    const type = Object.prototype.toString.call(value).slice(8, -1);
-    return this.#refuse(type === "Promise" ? "a promise" : `an instance of ${className(value)}`);
+    return this.#refuse(
+      tagOf(value) === "Promise" ? "a promise" : `an instance of ${className(value)}`,
+    );
   }
 
   #segment(bytes: Uint8Array): number {
@@ -277,18 +260,10 @@ class Packer {
 }
 
 /**
- * Members of an error that are no enumerable properties and still belong to it, in the order in
- * which they are written: that of their making differs between engines.
+ * Members of an error that are not enumerable and still belong to it, in the order in which they
+ * are written: the order in which they are made differs between engines.
  */
 const KEPT = ["message", "name", "stack", "cause", "errors"] as const;
-
-function isKnownError(value: object): value is Error {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return (
-    prototype === AggregateError.prototype ||
-    [...ERRORS.values()].some((known) => known.prototype === prototype)
-  );
-}
 
 /**
  * Encodes a value in the compact form.
@@ -297,5 +272,5 @@ function isKnownError(value: object): value is Error {
  * nested deeper than 1,000 objects.
  */
 export function pack(value: unknown): Uint8Array {
-  return new Packer().pack(value);
+  return new Packer("value").pack(value);
 }

@@ -1,5 +1,5 @@
 /**
- * What kind of object a value is, and how to name a place inside of it: shared by keys and values.
+ * What keys and values ask of an object: its class, its members, and where a walk met it.
  *
  * @module
  */
@@ -18,34 +18,64 @@ export function className(value: object): string {
   return typeof name === "string" && name !== "" ? name : "anonymous";
 }
 
-/** The real name of a view's type, which neither a subclass nor a realm can change. */
-const viewType = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  Symbol.toStringTag,
-)?.get;
-
-/** The type of a view, whatever class it was derived to: `Uint8Array`, …, `DataView`. */
-export function viewName(view: ArrayBufferView): string {
-  return String(viewType?.call(view) ?? "DataView");
+/** Whether an array has nothing but its elements: neither holes nor named members. */
+export function isDense(values: readonly unknown[]): boolean {
+  const names = Object.keys(values);
+  return names.length === values.length &&
+    (names.length === 0 || names[names.length - 1] === `${names.length - 1}`);
 }
 
-/** What can follow a dot: an identifier, or the call of one. */
-const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\(\))?$/u;
+/** Whether an object has a member with a symbol for a name that counts. */
+export function hasSymbols(value: object): boolean {
+  const symbols = Object.getOwnPropertySymbols(value);
+  return symbols.length > 0 &&
+    symbols.some((symbol) => Object.prototype.propertyIsEnumerable.call(value, symbol));
+}
+
+/** An identifier, or the call of a method without arguments. */
+const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\(\))?$/u;
+
+/** Longer names may be data, and no error may quote data. */
+const MAX_NAME = 40;
 
 /** Of a longer path only the beginning and the end are worth reading. */
 const MAX_STEPS = 16;
 
-/** A path as one would write it in code: `args[0].client["odd name"]`. */
-export function formatPath(root: string, steps: readonly (string | number)[]): string {
-  const shown = steps.length <= MAX_STEPS
-    ? steps
-    : [...steps.slice(0, MAX_STEPS - 2), "…", ...steps.slice(-1)];
-  let path = root;
-  for (const step of shown) {
-    if (typeof step === "number") path += `[${step}]`;
-    else if (step === "…") path += "…";
-    else if (NAME.test(step)) path += `.${step}`;
-    else path += `[${JSON.stringify(step)}]`;
+/** Where a walk through a value stands, for cycles and for the path that an error names. */
+export class Trail {
+  /** The objects around the current value, outermost first. */
+  readonly around: object[] = [];
+  /** The step from each of them to the next: an index, or the name of a member. */
+  readonly steps: (string | number)[] = [];
+  /** The beginning of every path. */
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
   }
-  return path;
+
+  /**
+   * The path as one would write it in code, such as `args[0].client`. A member whose name is no
+   * short identifier is named by its position: `args[0][member 3]` is the third.
+   */
+  get path(): string {
+    const { steps } = this;
+    const from = steps.length <= MAX_STEPS ? 0 : MAX_STEPS - 2;
+    let path = this.root;
+    for (let index = 0; index < steps.length; index++) {
+      if (from > 0 && index === from) {
+        path += "…";
+        index = steps.length - 1;
+      }
+      path += this.#step(index);
+    }
+    return path;
+  }
+
+  #step(index: number): string {
+    const step = this.steps[index]!;
+    if (typeof step === "number") return `[${step}]`;
+    if (step.length <= MAX_NAME && IDENTIFIER.test(step)) return `.${step}`;
+    return `[member ${Object.keys(this.around[index]!).indexOf(step) + 1}]`;
+  }
 }

@@ -5,8 +5,19 @@
  * @module
  */
 
-/** Deeper data, cycles among it, is left to who asked: this pass keeps no account of where it is. */
+import { hasSymbols } from "./shape.ts";
+
+/** Deeper data and cycles are left to the caller: this pass does not know where it stands. */
 const MAX_COPY_DEPTH = 64;
+
+/**
+ * How many members and code units are copied at most. Larger data is left to the caller too, which
+ * writes a part that stands in many places once: a few objects can stand for gigabytes.
+ */
+const MAX_SIZE = 2 ** 22;
+
+/** What is left of that size. */
+let left = 0;
 
 /**
  * A copy of plain JSON data whose members stand in the order of RFC 8785.
@@ -14,11 +25,18 @@ const MAX_COPY_DEPTH = 64;
  * The copy is the caller's own, so that no getter and no `toJSON` runs when it is written, and
  * each part of the value is read once.
  *
- * @returns The copy, or `undefined` for everything that needs a closer look: what is not JSON,
- * deep data, and names that an object puts in an order of its own or that stand for something else.
+ * @param value The data.
+ * @param depth 0 for the argument list of a call, which has nothing but its elements; else 1.
+ * @returns The copy, or `undefined` for everything that needs a closer look: data that is not JSON,
+ * deep or large, and names that an object puts in another order or that mean something else.
  */
-export function sortedCopy(value: object, depth: number = 0): object | undefined {
-  if (depth > MAX_COPY_DEPTH) return undefined;
+export function sortedCopy(value: object, depth: number): object | undefined {
+  left = MAX_SIZE;
+  return copyOf(value, depth);
+}
+
+function copyOf(value: object, depth: number): object | undefined {
+  if (depth > MAX_COPY_DEPTH || left < 0) return undefined;
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype === Object.prototype) {
     return copyObject(value as Record<string, unknown>, depth);
@@ -30,64 +48,56 @@ export function sortedCopy(value: object, depth: number = 0): object | undefined
 
 function copyArray(value: readonly unknown[], depth: number): unknown[] | undefined {
   if ("toJSON" in value) return undefined;
+  if (depth > 0 && (Object.keys(value).length !== value.length || hasSymbols(value))) {
+    return undefined;
+  }
+  left -= value.length;
   const copy: unknown[] = [];
   for (let index = 0; index < value.length; index++) {
-    const item = value[index];
-    switch (typeof item) {
-      case "string":
-      case "boolean":
-        copy.push(item);
-        break;
-      case "number":
-        if (!Number.isFinite(item)) return undefined;
-        copy.push(item);
-        break;
-      case "object": {
-        const part = item === null ? null : sortedCopy(item, depth + 1);
-        if (part === undefined) return undefined;
-        copy.push(part);
-        break;
-      }
-      default:
-        return undefined;
-    }
+    const part = copyPart(value[index], depth);
+    if (part === OTHER) return undefined;
+    copy.push(part);
   }
   return copy;
 }
 
 function copyObject(value: Record<string, unknown>, depth: number): object | undefined {
   // Of its own or of a changed Object.prototype: either way JSON.stringify would ask it.
-  if (typeof value["toJSON"] === "function") return undefined;
+  if (typeof value["toJSON"] === "function" || hasSymbols(value)) return undefined;
   const copy: Record<string, unknown> = {};
   const names = Object.keys(value);
   if (names.length === 0) return copy;
+  left -= names.length;
   const sorted = orderOf(names);
   if (sorted === undefined) return undefined;
   for (let index = 0; index < sorted.length; index++) {
     const name = sorted[index]!;
     const item = value[name];
-    switch (typeof item) {
-      case "string":
-      case "boolean":
-        copy[name] = item;
-        break;
-      case "number":
-        if (!Number.isFinite(item)) return undefined;
-        copy[name] = item;
-        break;
-      case "object": {
-        const part = item === null ? null : sortedCopy(item, depth + 1);
-        if (part === undefined) return undefined;
-        copy[name] = part;
-        break;
-      }
-      case "undefined":
-        break;
-      default:
-        return undefined;
-    }
+    if (item === undefined) continue;
+    const part = copyPart(item, depth);
+    if (part === OTHER) return undefined;
+    copy[name] = part;
   }
   return copy;
+}
+
+/** Stands for every part that is not JSON. */
+const OTHER = Symbol("other");
+
+function copyPart(item: unknown, depth: number): unknown {
+  switch (typeof item) {
+    case "string":
+      left -= item.length;
+      return item;
+    case "boolean":
+      return item;
+    case "number":
+      return Number.isFinite(item) ? item : OTHER;
+    case "object":
+      return item === null ? null : copyOf(item, depth + 1) ?? OTHER;
+    default:
+      return OTHER;
+  }
 }
 
 /** The names of objects that were met, in the order of the object and in the one to write. */

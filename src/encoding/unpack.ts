@@ -27,39 +27,39 @@ const LAST_INDEX = String(2 ** 32 - 2);
 
 type ViewConstructor = new (buffer: ArrayBuffer) => ArrayBufferView;
 
-/** Views that the runtime has, by the name of their class: Float16Array is younger than the rest. */
-function viewConstructor(name: string): ViewConstructor | undefined {
-  switch (name) {
-    case "Int8Array":
-      return Int8Array;
-    case "Uint8Array":
-      return Uint8Array;
-    case "Uint8ClampedArray":
-      return Uint8ClampedArray;
-    case "Int16Array":
-      return Int16Array;
-    case "Uint16Array":
-      return Uint16Array;
-    case "Int32Array":
-      return Int32Array;
-    case "Uint32Array":
-      return Uint32Array;
-    case "BigInt64Array":
-      return BigInt64Array;
-    case "BigUint64Array":
-      return BigUint64Array;
-    case "Float32Array":
-      return Float32Array;
-    case "Float64Array":
-      return Float64Array;
-    case "DataView":
-      return DataView;
-    case "Float16Array":
-      return Reflect.get(globalThis, name) as ViewConstructor | undefined;
-    default:
-      return undefined;
-  }
-}
+/** Views by the name of their class. `Float16Array` is younger than some supported runtimes. */
+const VIEWS: ReadonlyMap<string, ViewConstructor> = new Map<string, ViewConstructor>(
+  [
+    Int8Array,
+    Uint8Array,
+    Uint8ClampedArray,
+    Int16Array,
+    Uint16Array,
+    Int32Array,
+    Uint32Array,
+    BigInt64Array,
+    BigUint64Array,
+    Float32Array,
+    Float64Array,
+    DataView,
+    ...(typeof Float16Array === "function" ? [Float16Array] : []),
+  ].map((View) => [View.name, View]),
+);
+
+/**
+ * So many parts of a Map or Set are put in between two looks at the clock, which takes 0.1 ms.
+ * Engines hash numbers in the same way always: keys can be chosen so that each part takes as long
+ * as there are parts before it.
+ */
+const CHUNK = 1024;
+
+/** A longer chunk is slow, and counts as no more than the longest, for the process may have slept. */
+const SLOW_MS = 10;
+const SLOWEST_MS = 50;
+
+/** Slow chunks may take 1 s, and 0.1 ms for each KB. */
+const MAX_SLOW_MS = 1000;
+const MAX_SLOW_MS_PER_BYTE = 1e-4;
 
 /** Says what is wrong with the bytes. */
 function malformed(what: string): never {
@@ -74,6 +74,7 @@ class Unpacker {
   /** Where the next segment begins. */
   #next: number;
   #depth = 0;
+  #slowMs = 0;
 
   constructor(bytes: Uint8Array, start: number) {
     this.#bytes = bytes;
@@ -92,7 +93,7 @@ class Unpacker {
     if (typeof json !== "object" || json === null) return json;
     if (++this.#depth > MAX_DEPTH + 1) malformed("nested too deep");
     const value = Array.isArray(json)
-      ? this.#reviveArray(json)
+      ? this.#all(this.#made(json))
       : Object.hasOwn(json, "$")
       ? this.#reviveTagged(json["$"], json["v"])
       : this.#revivePlain(json);
@@ -103,16 +104,6 @@ class Unpacker {
   #made<T extends object>(object: T): T {
     this.#objects.push(object);
     return object;
-  }
-
-  /** In place: what JSON.parse made belongs to nobody else. */
-  #reviveArray(json: Json[]): unknown[] {
-    const array: unknown[] = this.#made(json);
-    for (let index = 0; index < array.length; index++) {
-      const item = json[index]!;
-      if (typeof item === "object") array[index] = this.revive(item);
-    }
-    return array;
   }
 
   #revivePlain(json: { [name: string]: Json }): object {
@@ -230,26 +221,56 @@ class Unpacker {
   #map(parts: Json[]): Map<unknown, unknown> {
     if (parts.length % 2 !== 0) malformed("a key without a value");
     const map = this.#made(new Map<unknown, unknown>());
-    for (let index = 0; index < parts.length; index += 2) {
-      map.set(this.revive(parts[index]!), this.revive(parts[index + 1]!));
-    }
+    const revived = this.#all(parts);
+    this.#inChunks(parts.length / 2, (index) => {
+      map.set(revived[2 * index], revived[2 * index + 1]);
+    });
     return map;
   }
 
   #set(items: Json[]): Set<unknown> {
     const set = this.#made(new Set<unknown>());
-    for (const item of items) set.add(this.revive(item));
+    const revived = this.#all(items);
+    this.#inChunks(items.length, (index) => {
+      set.add(revived[index]);
+    });
     return set;
+  }
+
+  /** Revives in place: what JSON.parse made belongs to nobody else. */
+  #all(items: Json[]): unknown[] {
+    const revived: unknown[] = items;
+    for (let index = 0; index < revived.length; index++) {
+      const item = items[index]!;
+      if (typeof item === "object") revived[index] = this.revive(item);
+    }
+    return revived;
+  }
+
+  /** Puts parts in, and stops when that takes longer than it can take in earnest. */
+  #inChunks(count: number, put: (index: number) => void): void {
+    let since = count > CHUNK ? performance.now() : 0;
+    for (let index = 0; index < count; index++) {
+      put(index);
+      if ((index + 1) % CHUNK !== 0) continue;
+      const now = performance.now();
+      if (now - since > SLOW_MS) this.#slowMs += Math.min(now - since, SLOWEST_MS);
+      const most = MAX_SLOW_MS + this.#bytes.length * MAX_SLOW_MS_PER_BYTE;
+      if (this.#slowMs > most) malformed("keys that collide");
+      since = now;
+    }
   }
 
   #error([type, hidden, shown]: Json[]): Error {
     const name = textOf(type);
     const error = this.#made(
-      name === "AggregateError"
-        ? new AggregateError([])
-        : new (ERRORS.get(name) ?? malformed("an unknown error"))(),
+      withoutStack(() =>
+        name === "AggregateError"
+          ? new AggregateError([])
+          : new (ERRORS.get(name) ?? malformed("an unknown error"))()
+      ),
     );
-    // Where the error was made, not where it was read: a stack, and in Bun line, column and URL.
+    // Bun writes down where an error is made, which here is where it was read.
     for (const own of Object.getOwnPropertyNames(error)) {
       Reflect.deleteProperty(error, own);
     }
@@ -294,7 +315,7 @@ class Unpacker {
       const node = builtin("node:buffer");
       return this.#made(node === undefined ? new Uint8Array(buffer) : node.Buffer.from(buffer));
     }
-    const View = viewConstructor(name) ?? malformed("an unknown type");
+    const View = VIEWS.get(name) ?? malformed("an unknown type");
     return this.#made(new View(buffer));
   }
 
@@ -308,6 +329,18 @@ class Unpacker {
     const numbers: number[] = new Array(count);
     for (let index = 0; index < count; index++) numbers[index] = packed[index]!;
     return numbers;
+  }
+}
+
+/** Makes an error that holds no frames: a few bytes must not be able to ask for thousands of them. */
+function withoutStack<Made extends Error>(make: () => Made): Made {
+  const { stackTraceLimit } = Error;
+  // Fails, and does not throw, where a program has frozen what is global.
+  Reflect.set(Error, "stackTraceLimit", 0);
+  try {
+    return make();
+  } finally {
+    Reflect.set(Error, "stackTraceLimit", stackTraceLimit);
   }
 }
 
@@ -331,7 +364,8 @@ function listOf(json: Json | undefined): Json[] {
 /**
  * Decodes the compact form.
  *
- * Whatever the bytes are, it takes no more than 100 bytes of memory for each of them, and 256 KB.
+ * Whatever the bytes are, it takes no more than 100 bytes of memory for each of them and 256 KB,
+ * and no more than 2 s and 1 µs for each of them.
  *
  * @throws {Error} If the bytes are not what `pack` writes: a built-in error that says what is wrong.
  */

@@ -1,18 +1,20 @@
 /**
- * Tries again when an async function fails.
+ * Calls an async function again when it fails.
  *
  * @module
  */
 
 import { delay } from "@std/async/delay";
-import { retry as retryCall } from "@std/async/retry";
-import { type Duration, parseDuration } from "../base/duration.ts";
-import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
-import { requireCount, requireSignal } from "./limiter.ts";
-import { callerSignals } from "../base/signals.ts";
-import { type AsyncFunction, impersonate, methodContext } from "../base/wrap.ts";
-
-export type { AsyncFunction, Duration };
+import { abortReason, whenAborted } from "../base/abort.ts";
+import { abortSignal, check, count, finite, fn, number, object } from "../base/check.ts";
+import { type Duration, duration, finiteDuration } from "../base/duration.ts";
+import { optionMessage, PanzaError, QueueFullError, SchemaError } from "../base/errors.ts";
+import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
+import { isObject } from "../base/plain.ts";
+import { schemaRule, type StandardSchema, validate } from "../base/schema.ts";
+import { findSignals, replaceSignals } from "../base/signals.ts";
+import { type AsyncFunction, type FunctionWrapper, wrapperOf } from "../base/wrap.ts";
+import { isReasonOfEnd } from "./end.ts";
 
 /** How long {@linkcode retry} waits after a failed attempt. */
 export interface Backoff {
@@ -29,19 +31,59 @@ export interface Backoff {
   readonly jitter?: number;
 }
 
-/** The options of {@linkcode retry}. */
+/** A retry that is about to happen. */
+export interface RetryInfo {
+  /** The number of the attempt that failed, from 1. */
+  readonly attempt: number;
+  /** How long the wait for the next one is, in milliseconds. */
+  readonly delayMs: number;
+}
+
+/**
+ * The options of {@linkcode retry}.
+ *
+ * What a callback throws or returns wrongly never replaces the error of the function: the call is
+ * retried with the ordinary backoff, and the error of the function gets the mistake as its `cause`
+ * if it has none.
+ */
 export interface RetryOptions {
   /** How many times the function is called in all: a positive integer, 5 unless set; 1 never retries. */
   readonly attempts?: number;
   /** How long to wait after a failed attempt; the members say their defaults. */
   readonly backoff?: Backoff;
-  /** Whether this error is worth another attempt; unset, every error is. */
-  readonly when?: (error: unknown) => boolean;
+  /** Whether an error is worth another attempt; unset, every error is. */
+  readonly shouldRetry?: (error: unknown) => boolean;
   /**
-   * How long to wait after this error, in place of the backoff: milliseconds, or a duration such as
-   * `"30s"`. Zero and less is at once, `Infinity` gives up, `undefined` and `NaN` leave it to the backoff.
+   * How long to wait after an error, in place of the backoff: milliseconds, or a duration such as
+   * `"30s"`. Zero and less is at once, `Infinity` gives up, `undefined` and `NaN` leave it to the
+   * backoff. {@linkcode readRetryAfter} reads what servers say.
    */
-  readonly after?: (error: unknown) => Duration | undefined;
+  readonly retryAfter?: (error: unknown) => Duration | undefined;
+  /**
+   * How long after the call the last attempt may begin; `Infinity`, the default, sets no bound. A
+   * wait that would end later is not begun.
+   */
+  readonly maxElapsed?: Duration;
+  /**
+   * How long one attempt may take; `Infinity`, the default, sets no bound. What an attempt waits
+   * for in the limits inside does not count. One that takes longer fails with a `TimeoutError`, and
+   * signals among its arguments abort with it; it keeps its permits until its function has ended.
+   */
+  readonly timeout?: Duration;
+  /**
+   * Any Standard Schema that each result must pass, or the attempt fails with `SchemaError`. The
+   * result itself is returned, not what the schema makes of it.
+   */
+  readonly schema?: StandardSchema;
+  /** Is called before the wait for another attempt. */
+  readonly onRetry?: (error: unknown, info: RetryInfo) => void;
+  /**
+   * Lets an attempt whose `retryAfter` says how long to wait pause the limits and rates that it
+   * passed, with its keys, for so long and at most for this time; finite. Off unless set. Use it
+   * where a quota is exhausted: where the server's cap is one of concurrency it costs nearly all
+   * throughput. A `limitAdaptive` is never paused.
+   */
+  readonly coolDown?: Duration;
   /**
    * Ends the retries: when it aborts, calls that wait to try again reject with its reason, and so
    * does every later call. An attempt that runs goes on. Unset, they never end.
@@ -50,33 +92,17 @@ export interface RetryOptions {
 }
 
 /** What {@linkcode retry} returns: a wrapper and a method decorator. */
-export interface Retry {
-  /**
-   * Makes a function try again, or a method when used as a standard decorator.
-   *
-   * @param fn The function; it may also return a plain value or throw, as `await` takes it.
-   * @param context What a decorator is told; leave it out otherwise.
-   * @returns A function of the same type, with every own property of `fn`.
-   * @throws {TypeError} If it is applied to something else than a function or a method.
-   */
-  <Wrapped extends AsyncFunction>(
-    fn: Wrapped,
-    context?: ClassMethodDecoratorContext<never>,
-  ): Wrapped;
-}
+export interface Retrier extends FunctionWrapper {}
 
 const ACTION = "retry";
 
-/** The options in effect. */
-interface Plan {
+/** The options in effect; durations in milliseconds. */
+interface Plan extends Omit<RetryOptions, "backoff"> {
   readonly attempts: number;
-  readonly min: number;
-  readonly max: number;
-  readonly multiplier: number;
-  readonly jitter: number;
-  readonly when: (error: unknown) => boolean;
-  readonly after: (error: unknown) => unknown;
-  readonly signal: AbortSignal | undefined;
+  readonly backoff: { min: number; max: number; multiplier: number; jitter: number };
+  readonly maxElapsed: number;
+  readonly timeout: number;
+  readonly coolDown: number;
 }
 
 /**
@@ -84,11 +110,14 @@ interface Plan {
  *
  * When the attempts are used up, the last error is thrown as the function threw it.
  *
- * A call whose own signal aborts (an argument that is an `AbortSignal`, or an object whose member
- * `signal` is one) is not retried, and if it waits it rejects at once with the reason.
+ * Never retried are the library's own errors, except `QueueFullError`, `SchemaError` and the
+ * `TimeoutError` of an attempt; the reason of a limit that has ended; and a call whose own signal
+ * aborts, wherever plain objects and arrays among its arguments hold it: if it waits, it rejects at
+ * once with the reason.
  *
- * Outside of a limit, `cache.cache({ id })(retry()(limitRate(…)(limitConcurrency(…)(fn))))`, a call that
- * waits to try again holds no permit, each attempt counts against the rate, and hits do neither.
+ * Outside of a limit, `cache.cache({ id })(retry()(limitRate(…)(limitConcurrency(…)(fn))))`, a call
+ * that waits to try again holds no permit, each attempt counts against the rate, and hits do
+ * neither. A function that changes its own arguments must not be retried.
  *
  * @param options See {@linkcode RetryOptions}.
  * @returns A wrapper that is a decorator too.
@@ -108,9 +137,9 @@ interface Plan {
  * assertEquals([await flaky(), calls], ["done", 2]);
  * ```
  *
- * @example Honour Retry-After, which is a number of seconds or an HTTP date
+ * @example Retry what may get better, and wait as long as the server says
  * ```ts
- * import { retry } from "@panza/panza";
+ * import { readRetryAfter, retry } from "@panza/panza";
  * import { assertEquals } from "@std/assert";
  *
  * class HttpError extends Error {
@@ -119,18 +148,10 @@ interface Plan {
  *   }
  * }
  *
- * function retryAfter(error: unknown): number | undefined {
- *   const header = error instanceof HttpError ? error.response.headers.get("retry-after") : null;
- *   if (header === null) return undefined;
- *   const seconds = Number(header);
- *   // A date that cannot be read is NaN, which leaves the wait to the backoff.
- *   return Number.isNaN(seconds) ? Date.parse(header) - Date.now() : seconds * 1000;
- * }
- *
  * const answers = [new Response("", { status: 429, headers: { "retry-after": "0" } }), new Response("ok")];
  * const request = retry({
- *   when: (error) => error instanceof HttpError && (error.response.status === 429 || error.response.status >= 500),
- *   after: retryAfter,
+ *   shouldRetry: (error) => !(error instanceof HttpError) || error.response.status === 429 || error.response.status >= 500,
+ *   retryAfter: readRetryAfter,
  * })(async () => {
  *   const response = answers.shift() ?? Response.error();
  *   if (!response.ok) throw new HttpError(response);
@@ -139,152 +160,232 @@ interface Plan {
  * assertEquals(await request(), "ok");
  * ```
  */
-export function retry(options: RetryOptions = {}): Retry {
+export function retry(options: RetryOptions = {}): Retrier {
   const plan = readOptions(options);
-  function wrap<Wrapped extends AsyncFunction>(
-    fn: Wrapped,
-    context?: ClassMethodDecoratorContext<never>,
-  ): Wrapped;
-  function wrap(fn: AsyncFunction, context?: unknown): AsyncFunction {
-    methodContext(ACTION, fn, context);
-    return impersonate(function (this: unknown, ...args: unknown[]) {
-      return callUntilItSucceeds(plan, fn, this, args);
-    }, fn);
-  }
-  return wrap;
+  return wrapperOf(
+    ACTION,
+    "the retry",
+    (fn, self, args) => callUntilItSucceeds(plan, fn, self, args),
+  );
 }
 
 function readOptions(options: RetryOptions): Plan {
-  refuseUnknownOptions(ACTION, options, ["attempts", "backoff", "when", "after", "signal"]);
-  const { attempts = 5, backoff = {}, signal } = options;
-  const { when = () => true, after = () => undefined } = options;
-  requireCount(ACTION, "attempts", attempts, 1, false);
-  requireSignal(ACTION, signal);
-  for (
-    const [name, value] of [
-      ["when", when],
-      ["after", after],
-    ] as const
-  ) {
-    if (typeof value !== "function") {
-      throw new TypeError(optionMessage(ACTION, name, "a function", value));
-    }
-  }
-  if (typeof backoff !== "object" || backoff === null) {
-    throw new TypeError(optionMessage(ACTION, "backoff", "an object", backoff));
-  }
-  const known = ["min", "max", "multiplier", "jitter"];
-  refuseUnknownOptions("retry with this backoff", backoff, known);
-  const { multiplier = 2, jitter = 1 } = backoff;
-  const max = parseDuration(ACTION, "backoff.max", backoff.max ?? "60s");
-  const min = parseDuration(
+  const { attempts = 5, maxElapsed = Infinity, timeout = Infinity, coolDown = 0 } = check(
     ACTION,
-    "backoff.min",
-    // A short `max` alone is enough to make all waits short.
-    backoff.min ?? Math.min(1_000, max),
+    options,
+    {
+      attempts: count(),
+      backoff: object,
+      shouldRetry: fn,
+      retryAfter: fn,
+      maxElapsed: duration,
+      timeout: duration,
+      schema: schemaRule,
+      onRetry: fn,
+      coolDown: finiteDuration,
+      signal: abortSignal,
+    },
   );
-  requireRange("backoff.min", min, 0, Math.min(max, Number.MAX_VALUE));
-  requireRange("backoff.multiplier", multiplier, 1, Number.MAX_VALUE);
-  requireRange("backoff.jitter", jitter, 0, 1);
-  return { attempts, min, max, multiplier, jitter, when, after, signal };
+  const backoff = check(ACTION, options.backoff ?? {}, {
+    min: finiteDuration,
+    max: duration,
+    multiplier: finite(1),
+    jitter: number(0, 1),
+  }, "backoff.");
+  const { max = 60_000, multiplier = 2, jitter = 1 } = backoff;
+  // A short `max` alone is enough to make all waits short.
+  const { min = Math.min(1_000, max) } = backoff;
+  if (min > max) {
+    throw new RangeError(optionMessage(ACTION, "backoff.min", `at most backoff.max (${max})`, min));
+  }
+  const waits = { min, max, multiplier, jitter };
+  return { ...options, attempts, backoff: waits, maxElapsed, timeout, coolDown };
 }
 
-function requireRange(name: string, value: unknown, from: number, to: number): void {
-  const rule = to === Number.MAX_VALUE
-    ? `a finite number from ${from}`
-    : `a number from ${from} to ${to}`;
-  if (typeof value !== "number") {
-    throw new TypeError(optionMessage(ACTION, name, rule, value));
-  }
-  if (!(value >= from && value <= to)) {
-    throw new RangeError(optionMessage(ACTION, name, rule, value));
-  }
-}
+/** A limit that an attempt passed, and the key that the call has there. */
+type Passed = readonly [limit: Pausable, key: unknown];
 
-/**
- * Makes the attempts of one call.
- *
- * The loop and the backoff are std's. It cannot wait as long as one error asks for, so such an error
- * ends its loop: the wait is made here, and std goes on with the attempts that are left and with
- * the backoff where it stood. That the attempts are counted here also keeps the last error as the
- * function threw it, which std would wrap.
- */
 async function callUntilItSucceeds(
   plan: Plan,
   fn: AsyncFunction,
   self: unknown,
   args: unknown[],
 ): Promise<unknown> {
-  const signals = callerSignals(args);
-  const ends = joinSignals(plan.signal === undefined ? signals : [plan.signal, ...signals]);
-  let made = 0;
-  let pause: number | undefined;
-  const call = (): unknown => {
-    made++;
-    return Reflect.apply(fn, self, args);
-  };
-  const isRetriable = (error: unknown): boolean => {
-    if (made === plan.attempts || signals.some((signal) => signal.aborted) || !plan.when(error)) {
-      return false;
-    }
-    pause = readPause(plan.after(error));
-    return pause === undefined;
-  };
+  const passage = currentPassage();
+  // Between an attempt and the wait for the next one, the caller must not seem to work.
+  const ended = passage?.wait("turn");
   try {
-    while (true) {
+    return await makeAttempts(plan, passage, fn, self, args);
+  } finally {
+    ended?.();
+  }
+}
+
+async function makeAttempts(
+  plan: Plan,
+  passage: Passage | undefined,
+  fn: AsyncFunction,
+  self: unknown,
+  args: unknown[],
+): Promise<unknown> {
+  const own = findSignals([plan.signal, ...args]);
+  const signals = passage === undefined ? own : [...own, ...passage.signals];
+  const start = performance.now();
+  const mistakes: unknown[] = [];
+  for (let attempt = 1;; attempt++) {
+    const aborted = signals.find((signal) => signal.aborted);
+    if (aborted !== undefined) throw abortReason(aborted);
+    const passed: Passed[] = [];
+    try {
+      const value = await callOnce(plan, passage, fn, self, args, passed);
+      if (plan.schema !== undefined) await validate(plan.schema, value);
+      return value;
+    } catch (error) {
+      const isOver = attempt === plan.attempts || isFinal(error) ||
+        signals.some((signal) => signal.aborted);
+      const wait = isOver ? undefined : decide(plan, error, attempt, passed, mistakes);
+      if (wait === undefined || performance.now() - start + wait > plan.maxElapsed) {
+        addCause(error, mistakes.at(-1));
+        throw error;
+      }
       try {
-        return await retryCall(call, {
-          ...ends.options,
-          isRetriable,
-          maxAttempts: plan.attempts,
-          minTimeout: Math.min(plan.max, plan.min * plan.multiplier ** made),
-          maxTimeout: plan.max,
-          multiplier: plan.multiplier,
-          jitter: plan.jitter,
-        });
-      } catch (error) {
-        if (pause === undefined || pause === Infinity) throw error;
-        await delay(pause, ends.options);
-        pause = undefined;
+        plan.onRetry?.(error, { attempt, delayMs: wait });
+      } catch (mistake) {
+        mistakes.push(mistake);
+      }
+      const ended = passage?.wait("attempt");
+      try {
+        await delayUnlessAborted(wait, signals);
+      } finally {
+        ended?.();
       }
     }
-  } finally {
-    ends.release();
   }
 }
 
-/** What {@linkcode RetryOptions.after} said, in milliseconds; `undefined` leaves it to the backoff. */
-function readPause(value: unknown): number | undefined {
-  if (value === undefined || Number.isNaN(value)) return undefined;
-  if (typeof value === "number") return Math.max(0, value);
-  return parseDuration(ACTION, "the result of after", value);
+/** Whether another attempt is in vain. */
+function isFinal(error: unknown): boolean {
+  if (error instanceof PanzaError) {
+    return !(error instanceof QueueFullError || error instanceof SchemaError);
+  }
+  return isReasonOfEnd(error);
 }
 
-/** One signal that aborts with the first of several, in the form of std's options. */
-interface JoinedSignals {
-  readonly options: { readonly signal?: AbortSignal };
-  /** Leaves nothing behind on signals that outlive the call. */
-  readonly release: () => void;
-}
-
-function joinSignals(signals: readonly AbortSignal[]): JoinedSignals {
-  const [first] = signals;
-  if (first === undefined) return { options: {}, release: () => {} };
-  if (signals.length === 1) {
-    return { options: { signal: first }, release: () => {} };
+/**
+ * Makes one attempt.
+ *
+ * @param passed Gets the limits that it passes.
+ */
+async function callOnce(
+  { timeout, coolDown }: Plan,
+  parent: Passage | undefined,
+  fn: AsyncFunction,
+  self: unknown,
+  args: unknown[],
+  passed: Passed[],
+): Promise<unknown> {
+  const onPass = (limit: Pausable, key: unknown): void => {
+    if (coolDown > 0) passed.push([limit, key]);
+  };
+  if (timeout === Infinity) {
+    return await new Passage(parent, { onPass }).run(() => Reflect.apply(fn, self, args));
   }
   const controller = new AbortController();
-  const abort = (): void => {
-    controller.abort(signals.find((signal) => signal.aborted)?.reason);
+  const { signal } = controller;
+  const { promise: expired, reject } = Promise.withResolvers<never>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const arm = (): void => {
+    clearTimeout(timer);
+    const left = timeout - passage.workedMs;
+    if (passage.isWorking) timer = setTimeout(expire, Math.min(left, LONGEST_DELAY));
   };
-  for (const signal of signals) {
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort);
+  const expire = (): void => {
+    // A timer may be early, or a part of a long time.
+    if (passage.workedMs < timeout) return arm();
+    const error = new DOMException(`An attempt took more than ${timeout} ms`, "TimeoutError");
+    passage.end(false);
+    controller.abort(error);
+    reject(error);
+  };
+  const passage: Passage = new Passage(parent, { signal, onPass, onChange: arm });
+  arm();
+  const stop = whenAborted(findSignals(args), (reason) => controller.abort(reason));
+  const given = replaceSignals(args, signal);
+  try {
+    return await Promise.race([
+      expired,
+      passage.run(() => Reflect.apply(fn, self, given)).finally(stop),
+    ]);
+  } finally {
+    clearTimeout(timer);
   }
-  return {
-    options: { signal: controller.signal },
-    release: () => {
-      for (const signal of signals) signal.removeEventListener("abort", abort);
-    },
-  };
+}
+
+/** The longest delay that `setTimeout` understands, in milliseconds; more fires at once. */
+const LONGEST_DELAY = 2_147_483_647;
+
+/**
+ * Decides how long to wait for the next attempt, and lets the server's word pause limits.
+ *
+ * @param mistakes Gets what callbacks throw or return wrongly.
+ * @returns Milliseconds; `undefined` for no more attempts.
+ */
+function decide(
+  plan: Plan,
+  error: unknown,
+  attempt: number,
+  passed: readonly Passed[],
+  mistakes: unknown[],
+): number | undefined {
+  const { min, max, multiplier, jitter } = plan.backoff;
+  const longest = Math.min(max, min * multiplier ** (attempt - 1));
+  const backoff = longest * (1 - jitter * Math.random());
+  try {
+    const isWorth: unknown = plan.shouldRetry?.(error) ?? true;
+    if (isObject(isWorth)) {
+      throw new TypeError(optionMessage(ACTION, "the result of shouldRetry", "a boolean", isWorth));
+    }
+    if (!isWorth) return undefined;
+    const after = readWait(plan.retryAfter?.(error));
+    if (after === undefined) return backoff;
+    if (after === Infinity) return undefined;
+    const pause = Math.min(after, plan.coolDown);
+    if (pause > 0) { for (const [limit, key] of passed) limit.pause(pause, key); }
+    return after;
+  } catch (mistake) {
+    mistakes.push(mistake);
+    return backoff;
+  }
+}
+
+/** What `retryAfter` returned, in milliseconds; `undefined` leaves it to the backoff. */
+function readWait(value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  const milliseconds = duration.read(value);
+  if (milliseconds === undefined) {
+    const name = "the result of retryAfter";
+    throw new TypeError(optionMessage(ACTION, name, duration.must, value));
+  }
+  return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
+}
+
+/** Tells a mistake in a callback beside the error of the function, which stays what it is. */
+function addCause(error: unknown, mistake: unknown): void {
+  if (mistake === undefined || !isObject(error)) return;
+  if (Reflect.get(error, "cause") !== undefined) return;
+  Reflect.defineProperty(error, "cause", { value: mistake, writable: true, configurable: true });
+}
+
+async function delayUnlessAborted(
+  milliseconds: number,
+  signals: readonly AbortSignal[],
+): Promise<void> {
+  if (signals.length === 0) return await delay(milliseconds);
+  const controller = new AbortController();
+  const stop = whenAborted(signals, (reason) => controller.abort(reason));
+  try {
+    await delay(milliseconds, { signal: controller.signal });
+  } finally {
+    stop();
+  }
 }

@@ -15,6 +15,7 @@ export class Tally {
   hits = 0;
   misses = 0;
   shared = 0;
+  stale = 0;
   failed = 0;
   unstored = 0;
   spent = 0;
@@ -22,10 +23,15 @@ export class Tally {
 
   /** Adds a batch, with the total that was given where it knows none. */
   add(batch: BatchProgress, givenTotal: number = NaN): void {
-    for (
-      const name of ["done", "running", "hits", "misses", "shared", "failed", "unstored"] as const
-    ) this[name] += batch[name];
+    this.done += batch.done;
     this.total += batch.total ?? givenTotal;
+    this.running += batch.running;
+    this.hits += batch.hits;
+    this.misses += batch.misses;
+    this.shared += batch.shared;
+    this.stale += batch.stale;
+    this.failed += batch.failed;
+    this.unstored += batch.unstored;
     this.spent += batch.counted?.spent ?? 0;
     this.saved += batch.counted?.saved ?? 0;
   }
@@ -43,7 +49,7 @@ export function describe(
   elapsedMs: number,
   speed?: { readonly perSecond: number | undefined },
 ): string[] {
-  const { done, total, failed, unstored, shared, spent, saved } = tally;
+  const { done, total, failed, unstored, shared, stale, spent, saved } = tally;
   const left = total - done;
   const hasStopped = speed === undefined && left > 0;
   // A given total may be too small, which shows before the batch knows its own.
@@ -60,6 +66,7 @@ export function describe(
   if (unstored > 0) parts.push(`not kept ${unstored}`);
   parts.push(`hits ${tally.hits}`, `misses ${tally.misses}`);
   if (shared > 0) parts.push(`shared ${shared}`);
+  if (stale > 0) parts.push(`stale ${stale}`);
   if (spent || saved) parts.push(`spent ${formatAmount(spent)}`, `saved ${formatAmount(saved)}`);
   if (perSecond !== undefined) parts.push(`${formatRate(perSecond)}/s`);
   return parts;

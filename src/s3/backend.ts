@@ -1,56 +1,38 @@
 /**
- * Entries in an S3 bucket, one object each, for jobs that run on many machines.
- *
- * What an operation costs in requests:
- *
- * | operation | requests |
- * | --- | --- |
- * | hit, miss | 1 GET |
- * | store | 1 PUT; past 32 MiB one for each 8 MiB, and 2 more |
- * | delete | 1 DELETE |
- * | delete of an id, of everything | 1 LIST and 1 POST for each 1,000 entries, and 1 LIST |
- * | entries | 1 LIST for each 1,000 entries and 1 HEAD for each |
- *
- * A listing tells no expiry, hence the HEAD. Ids and keys whose escaped form is past 240 bytes have
- * digests as names; past about 1,500 bytes for both together, a second object tells them, which is
- * one more PUT for a store and one more GET for `entries`.
+ * Entries in an S3 bucket, one object each.
  *
  * @module
  */
 
-import type { Backend, EntryInfo, Report } from "../backend/contract.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Pruned,
+  PruneRule,
+  Report,
+  StoreLink,
+} from "../backend/contract.ts";
+import { pruneListed } from "../backend/prune.ts";
+import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import {
-  BackendError,
-  BucketNotFoundError,
-  CacheClosedError,
-  DamagedEntryError,
-  PanzaError,
-} from "../base/errors.ts";
-import { BrokenBodyError, Bucket, BucketCreationError, type Listed } from "./bucket.ts";
-import { checkOptions, type S3Options } from "./client.ts";
-import { explain, isBucketMissing } from "./errors.ts";
-import {
-  carriedNames,
-  entryName,
-  folderName,
-  parseName,
-  parsePlace,
-  type Place,
-  tellerOf,
-  toldNames,
-} from "./names.ts";
+import { limitConcurrency } from "../limits/permits.ts";
+import { Bucket } from "./bucket.ts";
+import type { Listed } from "./client.ts";
+import { failure, S3Failure } from "./errors.ts";
+import { entryName, folderName, fullNames, parseName, parsePlace, type Place } from "./names.ts";
 import { bodyOf, contentTypeOf, entryOf, metadataOf, timesOf } from "./object.ts";
+import { checkOptions, type S3Options } from "./options.ts";
 import { mapInOrder } from "./pool.ts";
 
-/** Reads of one batch or listing under way; the other slots stay free for single calls. */
+/** Reads of one batch or listing under way; the other requests stay free for single calls. */
 const READS_AT_ONCE = 32;
 
-/** A write that was accepted and is not finished; absent members mean all there are. */
-interface Write {
-  readonly id?: string | undefined;
-  readonly key?: string | undefined;
-  readonly done: Promise<void>;
+/** Entries that one request deletes. */
+const DELETES_AT_ONCE = 1_000;
+
+/** An entry as a listing shows it, with the object that holds it. */
+interface Found extends EntryInfo {
+  readonly object: string;
 }
 
 /**
@@ -58,7 +40,7 @@ interface Write {
  *
  * Every object has a name below `<prefix>/panza-v1/`, holds the encoded value as its body with a
  * content type, and everything else as metadata, so any S3 tool can read it. The AWS SDK is loaded
- * on first use. Writes and deletes of one backend on one entry happen in the order of the calls.
+ * on first use. Changes of one entry are not put in order here: a cache does that.
  *
  * @example Prefixes and ids that would not stay apart are refused at once
  * ```ts
@@ -74,13 +56,16 @@ interface Write {
 export class S3Backend implements Backend {
   /** Bucket and prefix: `S3 bucket/prefix`. */
   readonly description: string;
+  /** Host, bucket and prefix: the same for every backend with the same entries. */
+  readonly location: string;
   readonly #place: Place;
   readonly #bucket: Bucket;
   readonly #host: string;
-  readonly #writes = new Set<Write>();
+  readonly #writes = new Set<Promise<void>>();
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
   readonly #reports: Report[] = [];
+  readonly #links: StoreLink[] = [];
 
   /**
    * Checks everything and opens nothing: the first request is that of the first operation.
@@ -95,15 +80,18 @@ export class S3Backend implements Backend {
     this.#bucket = new Bucket(this.#place.bucket, options);
     this.#host = options.endpoint === undefined ? "S3" : new URL(options.endpoint).host;
     this.description = `S3 ${this.#place.label}`;
+    this.location = `${this.#host} ${this.#place.label}`;
   }
 
   /**
    * Adds a listener for damaged objects that a batch of reads met.
    *
    * @param report Called with each of them.
+   * @param link Is told when a transfer moves.
    */
-  connect(report: Report): void {
+  connect(report: Report, link?: StoreLink): void {
     this.#reports.push(report);
+    if (link !== undefined) this.#links.push(link);
   }
 
   /**
@@ -117,12 +105,12 @@ export class S3Backend implements Backend {
    * @throws {BackendError} If S3 cannot be reached, or refuses.
    */
   async get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
-    return await this.#read("read", signal, (both) => this.#fetchEntry(id, key, both));
+    return await this.#read("read", signal, (signals) => this.#fetchEntry(id, key, signals));
   }
 
   /**
    * Reads entries: one GET for each different key, 32 at a time. A damaged entry is reported and
-   * `undefined`, so that it does not take the others with it.
+   * `undefined`, so that the others are still read.
    *
    * @param id The id of the function, `""` for direct keys.
    * @param keys The keys, in any order, duplicates allowed.
@@ -135,32 +123,30 @@ export class S3Backend implements Backend {
     keys: readonly string[],
     signal?: AbortSignal,
   ): Promise<(StoredEntry | undefined)[]> {
-    return await this.#read("read", signal, async (both) => {
-      const different = [...new Set(keys)];
-      const entries = mapInOrder(READS_AT_ONCE, different, async (key) => {
-        try {
-          return await this.#fetchEntry(id, key, both);
-        } catch (error) {
+    return await this.#read("read", signal, async (signals) => {
+      const end = new AbortController();
+      const read = limitConcurrency(READS_AT_ONCE, { signal: end.signal })((key: string) =>
+        this.#fetchEntry(id, key, signals).catch((error: unknown) => {
           if (!(error instanceof DamagedEntryError)) throw error;
           for (const report of this.#reports) report(error);
           return undefined;
-        }
+        })
+      );
+      const reads = new Map<string, Promise<StoredEntry | undefined>>();
+      const answers = keys.map((key) => {
+        const earlier = reads.get(key);
+        // Every duplicate owns its bytes.
+        if (earlier !== undefined) return earlier.then(copyOf);
+        const first = read(key);
+        reads.set(key, first);
+        return first;
       });
-      const found = new Map<string, StoredEntry | undefined>();
-      let index = 0;
-      for await (const entry of entries) {
-        found.set(different[index++] ?? "", entry);
+      try {
+        return await Promise.all(answers);
+      } finally {
+        // After a failure nothing more is read.
+        end.abort();
       }
-      const given = new Set<string>();
-      return keys.map((key) => {
-        const entry = found.get(key);
-        if (!given.has(key)) given.add(key);
-        // Every one that asked owns its bytes.
-        else if (entry !== undefined && typeof entry.data !== "string") {
-          return { ...entry, data: entry.data.slice() };
-        }
-        return entry;
-      });
     });
   }
 
@@ -174,16 +160,11 @@ export class S3Backend implements Backend {
    */
   async set(id: string, key: string, entry: StoredEntry): Promise<void> {
     const body = bodyOf(entry.data);
-    const metadata = metadataOf(entry);
     const type = contentTypeOf(entry.data);
-    await this.#write("write", id, key, async () => {
-      const name = await entryName(this.#place, id, key);
-      if (name.teller !== undefined) {
-        const { object, body } = name.teller;
-        await this.#bucket.put(object, bodyOf(body), contentTypeOf(body), {});
-      }
-      const all = { ...metadata, ...name.metadata };
-      await this.#bucket.put(name.object, body, type, all);
+    await this.#write("write", async () => {
+      const { object, metadata } = await entryName(this.#place, id, key);
+      const header = { object, type, metadata: { ...metadataOf(entry), ...metadata } };
+      await this.#bucket.put(header, body, this.#progressOf(id, key));
     });
   }
 
@@ -195,12 +176,8 @@ export class S3Backend implements Backend {
    * @throws {BackendError} If S3 cannot be reached, or refuses.
    */
   async delete(id: string, key: string): Promise<void> {
-    await this.#write("delete", id, key, async () => {
-      const name = await entryName(this.#place, id, key);
-      await this.#bucket.remove(name.object);
-      if (name.teller !== undefined) {
-        await this.#bucket.remove(name.teller.object);
-      }
+    await this.#write("delete", async () => {
+      await this.#bucket.delete((await entryName(this.#place, id, key)).object);
     });
   }
 
@@ -211,8 +188,8 @@ export class S3Backend implements Backend {
    * @throws {BackendError} If S3 cannot be reached, or refuses any of them.
    */
   async deleteId(id: string): Promise<void> {
-    await this.#write("delete", id, undefined, async () => {
-      await this.#deleteAll(await folderName(this.#place, id));
+    await this.#write("delete", async () => {
+      refuse(await this.#bucket.removeAll(await folderName(this.#place, id)));
     });
   }
 
@@ -222,27 +199,122 @@ export class S3Backend implements Backend {
    * @throws {BackendError} If S3 cannot be reached, or refuses any of them.
    */
   async clear(): Promise<void> {
-    await this.#write("delete", undefined, undefined, () => this.#deleteAll(this.#place.root));
+    await this.#write("delete", async () => refuse(await this.#bucket.removeAll(this.#place.root)));
   }
 
   /**
    * Lists entries: one LIST for each 1,000 and one HEAD for each entry, 32 at a time, as they are
    * consumed. Objects that are not entries are passed over; a damaged entry whose metadata is lost
-   * shows the time of the object and no expiry.
+   * shows the time of the object and no expiry. Where id and key together are longer than about
+   * 1,500 bytes, the longer one shows as `sha256-` and its digest.
    *
    * @param id Only those of this id.
    * @returns What is stored, in the order of the server.
    * @throws {BackendError} If S3 cannot be reached, or refuses.
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, undefined> {
-    const { signal } = this.#closing;
-    const prefix = await this.#read(
-      "list",
-      undefined,
-      () => id === undefined ? Promise.resolve(this.#place.root) : folderName(this.#place, id),
+    for await (const { object: _, ...info } of this.#find(id)) {
+      yield id === undefined ? info : { ...info, id };
+    }
+  }
+
+  /**
+   * Removes the entries that a rule names: what `entries` costs, and one POST for each 1,000.
+   *
+   * @param rule Which entries go.
+   * @returns What was deleted.
+   * @throws {BackendError} If S3 cannot be reached, or refuses any of them.
+   */
+  async prune(rule: PruneRule): Promise<Pruned> {
+    return await pruneListed({
+      entries: () => this.#find(),
+      atOnce: DELETES_AT_ONCE,
+      remove: (found) =>
+        this.#write("delete", async () => {
+          refuse(await this.#bucket.removeMany(found.map(({ object }) => object)));
+        }),
+    }, rule);
+  }
+
+  /** Aborts reads, waits for accepted writes and deletes, and releases the connections. */
+  async close(): Promise<void> {
+    this.#closed ??= this.#end();
+    await this.#closed;
+  }
+
+  async #end(): Promise<void> {
+    this.#closing.abort(new CacheClosedError());
+    await Promise.allSettled(this.#writes);
+    this.#bucket.close();
+  }
+
+  /** Runs a read: aborted by its caller or by `close`, and failing in the words of this library. */
+  async #read<Out>(
+    operation: string,
+    signal: AbortSignal | undefined,
+    work: (signals: AbortSignal[]) => Promise<Out>,
+  ): Promise<Out> {
+    const closing = this.#closing.signal;
+    const signals = signal === undefined ? [closing] : [closing, signal];
+    try {
+      for (const each of signals) each.throwIfAborted();
+      return await work(signals);
+    } catch (error) {
+      if (closing.aborted) throw new CacheClosedError();
+      if (signal?.aborted) throw signal.reason;
+      throw this.#failure(operation, error);
+    }
+  }
+
+  /** Runs a write, which `close` waits for. */
+  async #write(operation: string, work: () => Promise<void>): Promise<void> {
+    if (this.#closing.signal.aborted) throw new CacheClosedError();
+    const write = work();
+    this.#writes.add(write);
+    try {
+      await write;
+    } catch (error) {
+      throw this.#failure(operation, error);
+    } finally {
+      this.#writes.delete(write);
+    }
+  }
+
+  #failure(operation: string, error: unknown): Error {
+    return failure(error, this.description, operation, this.#place.bucket, this.#host);
+  }
+
+  /** Tells all caches that the transfer of an entry moves. */
+  #progressOf(id: string, key: string): () => void {
+    return () => {
+      for (const link of this.#links) link.progress(id, key);
+    };
+  }
+
+  async #fetchEntry(
+    id: string,
+    key: string,
+    signals: AbortSignal[],
+  ): Promise<StoredEntry | undefined> {
+    const { object } = await entryName(this.#place, id, key);
+    const found = await this.#bucket.get(object, this.#progressOf(id, key), signals);
+    if (found === undefined) return undefined;
+    const entry = entryOf(found.metadata, found.body);
+    if (entry !== undefined) return entry;
+    const what = "the object was not written by this library, or was changed";
+    throw new DamagedEntryError(what, id, key);
+  }
+
+  /** The entries of an id, or of all, in pages that are read as they are consumed. */
+  async *#find(id?: string): AsyncGenerator<Found, void, undefined> {
+    const signals = [this.#closing.signal];
+    const place = this.#place;
+    const prefix = id === undefined ? place.root : await folderName(place, id);
+    const infos = mapInOrder(
+      READS_AT_ONCE,
+      this.#listObjects(prefix, signals),
+      (listed) => this.#inspect(listed, signals),
     );
-    const objects = this.#listObjects(prefix, signal);
-    const infos = mapInOrder(READS_AT_ONCE, objects, (listed) => this.#inspect(listed, signal));
     try {
       for (;;) {
         const next = await this.#read("list", undefined, () => infos.next());
@@ -254,143 +326,35 @@ export class S3Backend implements Backend {
     }
   }
 
-  /** Aborts reads, waits for accepted writes and deletes, and releases the connections. */
-  async close(): Promise<void> {
-    this.#closed ??= this.#end();
-    await this.#closed;
-  }
-
-  async #end(): Promise<void> {
-    this.#closing.abort(new CacheClosedError());
-    await Promise.all([...this.#writes].map((write) => write.done));
-    this.#bucket.close();
-  }
-
-  /** Runs a read: aborted by its caller or by `close`, and failing in the words of this library. */
-  async #read<Out>(
-    operation: string,
-    signal: AbortSignal | undefined,
-    work: (signal: AbortSignal) => Promise<Out>,
-  ): Promise<Out> {
-    const closing = this.#closing.signal;
-    try {
-      const both = signal === undefined ? closing : AbortSignal.any([closing, signal]);
-      both.throwIfAborted();
-      return await work(both);
-    } catch (error) {
-      if (closing.aborted) throw new CacheClosedError();
-      if (signal?.aborted) throw signal.reason;
-      throw this.#failure(operation, error);
-    }
-  }
-
-  /**
-   * Runs a write after those that were accepted before and touch the same entries: S3 takes
-   * whichever comes last, and retries would let an older one come last.
-   */
-  async #write(
-    operation: string,
-    id: string | undefined,
-    key: string | undefined,
-    work: () => Promise<void>,
-  ): Promise<void> {
-    if (this.#closing.signal.aborted) throw new CacheClosedError();
-    const before = [...this.#writes]
-      .filter((other) => meet(id, other.id) && meet(key, other.key))
-      .map((other) => other.done);
-    const { promise: done, resolve } = Promise.withResolvers<void>();
-    const write: Write = { id, key, done };
-    this.#writes.add(write);
-    try {
-      await Promise.all(before);
-      await work();
-    } catch (error) {
-      throw this.#failure(operation, error);
-    } finally {
-      this.#writes.delete(write);
-      resolve();
-    }
-  }
-
-  #failure(operation: string, error: unknown): Error {
-    if (error instanceof PanzaError) return error;
-    if (isBucketMissing(error)) {
-      const { bucket } = this.#place;
-      return new BucketNotFoundError(this.description, operation, bucket, error);
-    }
-    const creating = error instanceof BucketCreationError;
-    const { reason, advice } = explain(
-      creating || error instanceof BrokenBodyError ? error.cause : error,
-      this.#host,
-    );
-    return new BackendError(
-      this.description,
-      creating ? "create the bucket" : operation,
-      new Error(reason, { cause: error }),
-      advice,
-    );
-  }
-
-  async #fetchEntry(
-    id: string,
-    key: string,
-    signal: AbortSignal,
-  ): Promise<StoredEntry | undefined> {
-    const { object } = await entryName(this.#place, id, key);
-    const found = await this.#bucket.fetch(object, signal);
-    if (found === undefined) return undefined;
-    const entry = entryOf(found.metadata, found.body);
-    if (entry !== undefined) return entry;
-    throw new DamagedEntryError(
-      "the object was not written by this library, or was changed",
-      id,
-      key,
-    );
-  }
-
   async *#listObjects(
     prefix: string,
-    signal: AbortSignal,
+    signals: AbortSignal[],
   ): AsyncGenerator<Listed, void, undefined> {
-    for await (const page of this.#bucket.list(prefix, signal)) {
+    for await (const page of this.#bucket.list(prefix, signals)) {
       yield* page.filter(({ object }) => parseName(this.#place, object) !== undefined);
     }
   }
 
-  async #inspect(
-    { object, size, modified }: Listed,
-    signal: AbortSignal,
-  ): Promise<EntryInfo | undefined> {
-    const metadata = await this.#bucket.metadata(object, signal);
+  async #inspect(listed: Listed, signals: AbortSignal[]): Promise<Found | undefined> {
+    const { object, size, modified } = listed;
+    const names = parseName(this.#place, object);
+    const metadata = await this.#bucket.metadata(object, signals);
     // Deleted since it was listed.
-    if (metadata === undefined) return undefined;
-    const told = parseName(this.#place, object);
-    const names = told?.id !== undefined && told.key !== undefined
-      ? { id: told.id, key: told.key }
-      : (carriedNames(metadata) ?? (await this.#tellNames(object, signal)));
-    if (names === undefined) return undefined;
+    if (names === undefined || metadata === undefined) return undefined;
     const times = timesOf(metadata) ?? { storedAt: modified, expiresAt: null, staleUntil: null };
-    return { ...names, ...times, size };
-  }
-
-  async #tellNames(
-    object: string,
-    signal: AbortSignal,
-  ): Promise<{ id: string; key: string } | undefined> {
-    const found = await this.#bucket.fetch(await tellerOf(object), signal);
-    return found === undefined ? undefined : toldNames(new TextDecoder().decode(found.body));
-  }
-
-  async #deleteAll(prefix: string): Promise<void> {
-    const refused = await this.#bucket.removeAll(prefix);
-    if (refused.length === 0) return;
-    throw new Error(
-      `${refused.length} of its objects were refused and are still there (${refused[0]})`,
-    );
+    return { object, ...fullNames(names, metadata), ...times, size };
   }
 }
 
-/** Whether two writes touch a common id, or key; absent means all. */
-function meet(one: string | undefined, other: string | undefined): boolean {
-  return one === undefined || other === undefined || one === other;
+function copyOf(entry: StoredEntry | undefined): StoredEntry | undefined {
+  return typeof entry?.data === "object" ? { ...entry, data: entry.data.slice() } : entry;
+}
+
+/** Fails with the codes of objects that S3 refused to delete, if there are any. */
+function refuse(codes: readonly string[]): void {
+  if (codes.length === 0) return;
+  throw new S3Failure(
+    `${codes.length} of its objects were refused and are still there (${codes[0]})`,
+    "allow s3:DeleteObject, and see whether the bucket locks objects",
+  );
 }

@@ -1,243 +1,376 @@
 /**
- * The AWS SDK for `s3.ts`: options, a client that is made on first use, and what its errors mean.
+ * Requests to one bucket through the AWS SDK, which is loaded on first use: a method for each.
  *
  * @module
  */
 
-import type { S3Client, S3ClientConfig } from "@aws-sdk/client-s3";
-import { mayAccess, variable } from "../base/env.ts";
-import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
+import type { CreateMultipartUploadCommandInput, S3Client } from "@aws-sdk/client-s3";
+import { delay } from "@std/async/delay";
+import { Lazy } from "@std/async/lazy";
+import { limitConcurrency } from "../limits/permits.ts";
+import {
+  BrokenBodyError,
+  BucketCreationError,
+  hasCode,
+  isBucketMissing,
+  isNotFound,
+  isObjectMissing,
+  otherRegion,
+  S3Failure,
+  WRONG_CREDENTIALS,
+} from "./errors.ts";
+import { inPieces, readBody, withMD5 } from "./body.ts";
+import type { Metadata } from "./object.ts";
+import { isS3Client, type S3Options } from "./options.ts";
+import { mapInOrder } from "./pool.ts";
+import { MAX_REQUESTS, settingsOf } from "./settings.ts";
 
-/** Keys of an account, as AWS and every S3 server issue them. */
-export interface S3Credentials {
-  /** The public half, such as `AKIA…`. */
-  readonly accessKeyId: string;
-  /** The secret half. */
-  readonly secretAccessKey: string;
-  /** The token of temporary credentials. */
-  readonly sessionToken?: string;
-  /** When temporary credentials end; a function that gives credentials is then asked again. */
-  readonly expiration?: Date;
+/** How often a request is sent in all: when an answer says how to do better, or its body breaks off. */
+const ATTEMPTS = 3;
+
+/** The unit of pauses before a further attempt, in milliseconds. */
+const PAUSE_MS = 100;
+
+const MIB = 2 ** 20;
+
+/** Past this many bytes a value goes in parts, so that a dropped connection costs one part. */
+const PARTS_FROM_BYTES = 32 * MIB;
+
+/** Bytes of a part; S3 allows 5 MiB to 5 GiB, and 10,000 parts. */
+const PART_BYTES = 8 * MIB;
+
+/** Parts of one value under way: more would take the connections of other calls. */
+const PARTS_AT_ONCE = 4;
+
+/** Where a request is complete, and not signed yet. */
+const BUILT = { step: "build", priority: "low", name: "panzaBuilt" } as const;
+
+/** Where a request is signed, and not sent yet. */
+const SENT = { step: "deserialize", priority: "low", name: "panzaSent" } as const;
+
+/** An object as a listing shows it; `modified` in milliseconds since the Unix epoch. */
+export interface Listed {
+  readonly object: string;
+  readonly size: number;
+  readonly modified: number;
 }
 
-/** An `S3Client` of the AWS SDK, version 3. */
-export interface S3ClientLike {
-  /** What it says of itself; `serviceId` is `S3`. */
-  readonly config: { readonly serviceId: string };
-  /** Sends a command. */
-  send(...command: never[]): unknown;
-  /** Closes its connections; never called by a cache that did not make the client. */
-  destroy(): void;
-}
-
-/** Where and how to reach S3; without any of these the AWS SDK's standard chain decides. */
-export interface S3Options {
-  /**
-   * The region of the bucket, such as `eu-central-1`. Unset: `AWS_REGION` or the profile, and
-   * `us-east-1` for an `endpoint` where neither is set.
-   */
-  readonly region?: string;
-  /** The URL of another S3 server than AWS, such as `http://localhost:9000`. */
-  readonly endpoint?: string;
-  /** Keys, or a function that gives them. Unset: environment, profile, role. */
-  readonly credentials?: S3Credentials | (() => Promise<S3Credentials>);
-  /**
-   * Whether the bucket stands in the path of the URL and not in its host name. Unset: true with an
-   * `endpoint`, because few of them have host names for buckets, and false on AWS.
-   */
-  readonly forcePathStyle?: boolean;
-  /** Whether a bucket that turns out missing is created, once. Unset: false. */
-  readonly autoCreateBucket?: boolean;
-  /**
-   * An own client, used as it is and not destroyed. It excludes `region`, `endpoint`,
-   * `credentials` and `forcePathStyle`.
-   */
-  readonly client?: S3ClientLike;
+/** An object to be stored, without its body. */
+export interface Header {
+  readonly object: string;
+  readonly type: string;
+  readonly metadata: Metadata;
 }
 
 /** The SDK and a client, loaded. */
-export interface S3 {
-  /** The module with all commands. */
+interface S3 {
   readonly sdk: typeof import("@aws-sdk/client-s3");
-  /** The client that sends them. */
   readonly client: S3Client;
 }
 
-/** How many requests a backend has under way; the SDK keeps 50 connections and complains past that. */
-export const MAX_REQUESTS = 50;
+/** What ends a request. */
+interface Abort {
+  readonly abortSignal?: AbortSignal;
+}
 
-/**
- * What the SDK waits for, in milliseconds: a connection, and any byte of an answer or of room for a
- * request. A limit for whole requests would cut large values off. A server that accepts connections
- * and never answers costs a call all its attempts, two minutes; one that is not there, 20 s at most.
- */
-const CONNECTION_MS = 4_000;
-const IDLE_MS = 20_000;
+/** Requests that were sent before the same repair. */
+interface Round {
+  repair?: Promise<void>;
+}
 
-/**
- * The last resort, in milliseconds until an answer begins: a large body that the server does not
- * read counts as idle late or never. It lets 32 MiB pass at 56 KB a second.
- */
-const REQUEST_MS = 600_000;
-
-/**
- * Attempts of the SDK for each request. Its own default of 3 lets 1 call in 125 fail where every
- * fifth answer is 503; 5 let 1 in 3,000 fail and give up after 15 s at most, waits included.
- */
-const ATTEMPTS = 5;
-
-/** What servers other than AWS are content with. */
-const DEFAULT_REGION = "us-east-1";
-
-const CLIENT_OPTIONS = ["region", "endpoint", "credentials", "forcePathStyle"];
-
-/**
- * Checks options when a backend is constructed.
- *
- * @throws {TypeError} If an option is unknown or has the wrong shape.
- */
-export function checkOptions(action: string, options: S3Options): void {
-  refuseUnknownOptions(action, options, [...CLIENT_OPTIONS, "autoCreateBucket", "client"]);
-  const check = (name: keyof S3Options, good: boolean, rule: string) => {
-    if (options[name] === undefined || good) return;
-    // Never the value itself: it may be a secret in the wrong place.
-    throw new TypeError(optionMessage(action, name, rule, kindOf(options[name])));
-  };
-  const { region, endpoint, credentials, client } = options;
-  check(
-    "region",
-    typeof region === "string" && /^[A-Za-z0-9-]+$/.test(region),
-    'a region such as "eu-central-1"',
+/** One bucket, reached with a client that is made on first use, and repaired when S3 asks for it. */
+export class Client {
+  readonly #bucket: string;
+  readonly #options: S3Options;
+  /** Clients of our own, which are closed at the end only: requests of an older one may be under way. */
+  readonly #ours: S3Client[] = [];
+  readonly #limited = limitConcurrency(MAX_REQUESTS)(
+    async <Out>(send: () => Promise<Out>, ..._signals: AbortSignal[]): Promise<Out> => await send(),
   );
-  check(
-    "endpoint",
-    isEndpoint(endpoint),
-    "an http or https URL without user, password, query and fragment",
-  );
-  check(
-    "credentials",
-    typeof credentials === "function" || isCredentials(credentials),
-    "{ accessKeyId, secretAccessKey } or a function that gives it",
-  );
-  for (const name of ["forcePathStyle", "autoCreateBucket"] as const) {
-    check(name, typeof options[name] === "boolean", "true or false");
+  #opening: Lazy<S3>;
+  #round: Round = {};
+
+  /** Opens nothing; the options are checked already. */
+  constructor(bucket: string, options: S3Options) {
+    this.#bucket = bucket;
+    this.#options = { ...options };
+    this.#opening = new Lazy(() => this.#open(options.region));
   }
-  check("client", isS3Client(client), "an S3Client of @aws-sdk/client-s3");
-  const extra = CLIENT_OPTIONS.find((name) =>
-    Object.entries(options).some(([own, value]) => own === name && value !== undefined)
-  );
-  if (client !== undefined && extra !== undefined) {
-    throw new TypeError(
-      `Cannot ${action}: client and ${extra} exclude each other; set it on the client`,
-    );
+
+  /** Closes the connections of clients that are not the user's. */
+  close(): void {
+    for (const client of this.#ours) client.destroy();
   }
-}
 
-function kindOf(value: unknown): string {
-  return typeof value === "string" ? "another text" : typeof value;
-}
+  /**
+   * Reads an object.
+   *
+   * @param Key Its name.
+   * @param progress Is called with each piece of its body.
+   * @param signals Each ends the read.
+   * @returns Metadata and bytes, `undefined` when there is none.
+   */
+  async get(
+    Key: string,
+    progress: () => void,
+    signals: AbortSignal[],
+  ): Promise<{ readonly metadata: Metadata; readonly body: Uint8Array } | undefined> {
+    const get = async ({ sdk, client }: S3, abort: Abort) => {
+      const command = new sdk.GetObjectCommand({ Bucket: this.#bucket, Key });
+      const answer = await client.send(command, abort);
+      return { metadata: answer.Metadata ?? {}, body: await readBody(answer, progress) };
+    };
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await this.#send(signals, get);
+      } catch (error) {
+        if (isObjectMissing(error)) return undefined;
+        // The SDK sends a request again, and does not read a body again.
+        if (attempt === ATTEMPTS || !(error instanceof BrokenBodyError)) throw error;
+      }
+      await delay(PAUSE_MS * 2 ** attempt * Math.random());
+    }
+  }
 
-function isEndpoint(text: unknown): boolean {
-  if (typeof text !== "string" || !URL.canParse(text)) return false;
-  const url = new URL(text);
-  return (
-    /^https?:$/.test(url.protocol) && url.username + url.password + url.search + url.hash === ""
-  );
-}
+  /** The metadata of an object, `undefined` when there is no such object. */
+  async metadata(Key: string, signals: AbortSignal[]): Promise<Metadata | undefined> {
+    try {
+      return await this.#send(signals, async ({ sdk, client }, abort) => {
+        const command = new sdk.HeadObjectCommand({ Bucket: this.#bucket, Key });
+        return (await client.send(command, abort)).Metadata ?? {};
+      });
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
 
-function isS3Client(client: S3ClientLike | undefined): client is S3Client {
-  return client?.config?.serviceId === "S3" && typeof client.send === "function";
-}
+  /**
+   * Stores an object; nobody sees it before it is complete.
+   *
+   * @param header Its name, type and metadata.
+   * @param Body Its bytes.
+   * @param progress Is called with each piece that has left.
+   */
+  async put(header: Header, Body: Uint8Array, progress: () => void): Promise<void> {
+    if (Body.length > PARTS_FROM_BYTES) return await this.#putParts(header, Body, progress);
+    await this.#send([], ({ sdk, client }) => {
+      const object = { ...this.#stored(header), Body, ContentLength: Body.length };
+      const command = new sdk.PutObjectCommand(object);
+      command.middlewareStack.add(
+        (next) => (args) => next({ ...args, request: inPieces(args.request, progress) }),
+        SENT,
+      );
+      return client.send(command);
+    });
+  }
 
-function isCredentials(value: unknown): boolean {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    "accessKeyId" in value &&
-    typeof value.accessKeyId === "string" &&
-    "secretAccessKey" in value &&
-    typeof value.secretAccessKey === "string" &&
-    value.accessKeyId !== "" &&
-    value.secretAccessKey !== ""
-  );
-}
+  async #putParts(header: Header, body: Uint8Array, progress: () => void): Promise<void> {
+    const { UploadId } = await this.#send([], async ({ sdk, client }) => {
+      const checksums = await client.config.requestChecksumCalculation?.();
+      const upload: CreateMultipartUploadCommandInput = this.#stored(header);
+      // The parts have it by default, and S3 must know it beforehand.
+      if (checksums !== "WHEN_REQUIRED") upload.ChecksumAlgorithm = "CRC32";
+      return await client.send(new sdk.CreateMultipartUploadCommand(upload));
+    });
+    const upload = { Bucket: this.#bucket, Key: header.object, UploadId };
+    const count = Math.ceil(body.length / PART_BYTES);
+    const numbers = Array.from({ length: count }, (_, index) => index + 1);
+    const putPart = (PartNumber: number) =>
+      this.#send([], async ({ sdk, client }) => {
+        const end = PartNumber * PART_BYTES;
+        const Body = body.subarray(end - PART_BYTES, end);
+        const command = new sdk.UploadPartCommand({ ...upload, PartNumber, Body });
+        command.middlewareStack.add(
+          (next) => (args) => next({ ...args, request: inPieces(args.request, progress) }),
+          SENT,
+        );
+        const { ETag, ChecksumCRC32 } = await client.send(command);
+        return { PartNumber, ETag, ChecksumCRC32 };
+      });
+    try {
+      const Parts = await Array.fromAsync(mapInOrder(PARTS_AT_ONCE, numbers, putPart));
+      const whole = { ...upload, MultipartUpload: { Parts } };
+      await this.#send(
+        [],
+        ({ sdk, client }) => client.send(new sdk.CompleteMultipartUploadCommand(whole)),
+      );
+    } catch (error) {
+      // The first failure is the one to report; a lifecycle rule of the bucket ends what stays.
+      await this.#send(
+        [],
+        ({ sdk, client }) => client.send(new sdk.AbortMultipartUploadCommand(upload)),
+      ).catch(() => {});
+      throw error;
+    }
+  }
 
-/**
- * Settings that keep the SDK from looking for them in the environment and in profile files, which
- * needs permissions and makes Deno ask for them.
- */
-const QUIET = {
-  retryMode: "standard",
-  defaultsMode: "standard",
-  useDualstackEndpoint: false,
-  useFipsEndpoint: false,
-  useArnRegion: false,
-  disableS3ExpressSessionAuth: true,
-  disableClockSkewCorrection: false,
-  requestChecksumCalculation: "WHEN_SUPPORTED",
-  responseChecksumValidation: "WHEN_SUPPORTED",
-  ignoreConfiguredEndpointUrls: true,
-  userAgentAppId: "",
-  authSchemePreference: [],
-  defaultUserAgentProvider: () => Promise.resolve([["panza", "0"]]),
-} satisfies S3ClientConfig;
+  /** Deletes an object, whether it is there or not. */
+  delete(Key: string): Promise<void> {
+    return this.#send([], async ({ sdk, client }) => {
+      await client.send(new sdk.DeleteObjectCommand({ Bucket: this.#bucket, Key }));
+    });
+  }
 
-/**
- * Loads the SDK and makes the client.
- *
- * @throws {Error} If the SDK is not installed, or settings are missing.
- */
-export async function openClient(options: S3Options): Promise<S3> {
-  const sdk = await import("@aws-sdk/client-s3");
-  if (isS3Client(options.client)) return { sdk, client: options.client };
-  const explicit = options.credentials !== undefined;
-  const endpoint = options.endpoint ??
-    (explicit ? (variable("AWS_ENDPOINT_URL_S3") ?? variable("AWS_ENDPOINT_URL")) : undefined);
-  const region = options.region ?? (explicit ? explicitRegion(endpoint) : undefined);
-  const pathStyle = options.forcePathStyle ?? endpoint !== undefined;
-  const config: S3ClientConfig = {
-    ...(explicit && region !== undefined ? QUIET : {}),
-    ...(region === undefined ? {} : { region }),
-    ...(endpoint === undefined ? {} : { endpoint }),
-    ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
-    ...(pathStyle ? { forcePathStyle: true } : {}),
-    maxAttempts: ATTEMPTS,
-    // It would take a new connection, and a round trip, for each body past 2 MiB.
-    expectContinueHeader: false,
-    requestHandler: {
-      connectionTimeout: CONNECTION_MS,
-      socketTimeout: IDLE_MS,
-      requestTimeout: REQUEST_MS,
-      throwOnRequestTimeout: true,
-      httpAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
-      httpsAgent: { keepAlive: true, maxSockets: MAX_REQUESTS },
-    },
-  };
-  const client = new sdk.S3Client(config);
-  if (region !== undefined || endpoint === undefined) return { sdk, client };
-  try {
-    await client.config.region();
-    return { sdk, client };
-  } catch {
-    client.destroy();
+  /**
+   * Deletes up to 1,000 objects in one request.
+   *
+   * @param keys Their names.
+   * @param way How the request proves that it arrived whole.
+   * @returns Those that S3 refused to delete, with its codes.
+   */
+  deleteMany(
+    keys: readonly string[],
+    way: "checksum" | "md5",
+  ): Promise<{ readonly key: string | undefined; readonly code: string }[]> {
+    return this.#send([], async ({ sdk, client }) => {
+      const Objects = keys.map((Key) => ({ Key }));
+      const command = new sdk.DeleteObjectsCommand({
+        Bucket: this.#bucket,
+        Delete: { Objects, Quiet: true },
+      });
+      if (way === "md5") {
+        command.middlewareStack.add(
+          (next) => (args) => next({ ...args, request: withMD5(args.request) }),
+          BUILT,
+        );
+      }
+      const { Errors = [] } = await client.send(command);
+      return Errors.map(({ Key, Code = "no code" }) => ({ key: Key, code: Code }));
+    });
+  }
+
+  /** The objects below a prefix, page by page of 1,000. */
+  async *list(
+    Prefix: string,
+    signals: AbortSignal[] = [],
+  ): AsyncGenerator<readonly Listed[], void, undefined> {
+    let ContinuationToken: string | undefined;
+    do {
+      const place = { Bucket: this.#bucket, Prefix, ContinuationToken };
+      const answer = await this.#send(
+        signals,
+        ({ sdk, client }, abort) => client.send(new sdk.ListObjectsV2Command(place), abort),
+      );
+      const { Contents, IsTruncated, KeyCount, Name } = answer;
+      // Whatever answers 200 would otherwise read as an empty bucket, and a bust as done.
+      if ([Contents, IsTruncated, KeyCount, Name].every((part) => part === undefined)) {
+        const advice = "check that the endpoint is an S3 server";
+        throw new S3Failure("the answer is not a listing", advice);
+      }
+      yield (Contents ?? []).flatMap(({ Key, Size = 0, LastModified }) =>
+        Key === undefined
+          ? []
+          : [{ object: Key, size: Size, modified: LastModified?.getTime() ?? 0 }]
+      );
+      ContinuationToken = IsTruncated ? answer.NextContinuationToken : undefined;
+    } while (ContinuationToken !== undefined);
+  }
+
+  #stored({ object, type, metadata }: Header) {
+    const { serverSideEncryption, kmsKeyId } = this.#options;
     return {
-      sdk,
-      client: new sdk.S3Client({ ...config, region: DEFAULT_REGION }),
+      Bucket: this.#bucket,
+      Key: object,
+      ContentType: type,
+      Metadata: { ...metadata },
+      ...(serverSideEncryption && { ServerSideEncryption: serverSideEncryption }),
+      ...(kmsKeyId && { SSEKMSKeyId: kmsKeyId }),
     };
   }
+
+  /**
+   * Sends a request when there is room for it, again if its answer says how to do better.
+   *
+   * @param signals Each ends the waiting and the request.
+   * @param request What to send.
+   */
+  async #send<Out>(
+    signals: AbortSignal[],
+    request: (s3: S3, abort: Abort) => Promise<Out>,
+  ): Promise<Out> {
+    for (let attempt = 1;; attempt++) {
+      const round = this.#round;
+      // Without a signal: it would cost a listener for each call that waits for the first one.
+      const s3 = await this.#opening.get();
+      try {
+        return await this.#limited(() => request(s3, abortOf(signals)), ...signals);
+      } catch (error) {
+        const repair = attempt < ATTEMPTS ? this.#repairFor(s3, error) : undefined;
+        if (repair === undefined) throw error;
+        // One repair for all requests that met the same: whoever comes late finds it done.
+        await (round.repair ??= repair().finally(() => {
+          this.#round = {};
+        }));
+        if (attempt > 1) await delay(PAUSE_MS);
+      }
+    }
+  }
+
+  /** What makes a request succeed that failed, if anything does. */
+  #repairFor(s3: S3, error: unknown): (() => Promise<void>) | undefined {
+    if (isBucketMissing(error) && this.#options.autoCreateBucket) return () => this.#create(s3);
+    if (hasCode(error, ...WRONG_CREDENTIALS)) return () => refreshCredentials(s3, error);
+    // The SDK has corrected its clock by that of the answer.
+    if (hasCode(error, "RequestTimeTooSkewed")) return () => Promise.resolve();
+    const region = otherRegion(error);
+    return region !== undefined && this.#options.client === undefined
+      ? () => this.#moveTo(region, s3, error)
+      : undefined;
+  }
+
+  async #create({ sdk, client }: S3): Promise<void> {
+    try {
+      await client.send(new sdk.CreateBucketCommand({ Bucket: this.#bucket }));
+    } catch (error) {
+      if (!hasCode(error, "BucketAlreadyOwnedByYou")) {
+        throw new BucketCreationError("no bucket", { cause: error });
+      }
+    }
+  }
+
+  async #moveTo(region: string, s3: S3, error: unknown): Promise<void> {
+    if (await s3.client.config.region() === region) throw error;
+    this.#opening = new Lazy(() => this.#open(region));
+  }
+
+  async #open(region: string | undefined): Promise<S3> {
+    // A bundler leaves an import with a handler alone where the SDK is not installed.
+    const sdk = await import("@aws-sdk/client-s3").catch((error) => {
+      throw error;
+    });
+    const { client } = this.#options;
+    if (isSdkClient(client)) return { sdk, client };
+    const { config, fallbackRegion } = settingsOf(this.#options, region);
+    const ours = new sdk.S3Client(config);
+    this.#ours.push(ours);
+    if (fallbackRegion === undefined) return { sdk, client: ours };
+    try {
+      await ours.config.region();
+      return { sdk, client: ours };
+    } catch {
+      const other = new sdk.S3Client({ ...config, region: fallbackRegion });
+      this.#ours.push(other);
+      return { sdk, client: other };
+    }
+  }
 }
 
-/**
- * The region for explicit credentials; `undefined` leaves it to the profile, where the runtime lets
- * the SDK read that without asking the user.
- */
-function explicitRegion(endpoint: string | undefined): string | undefined {
-  const known = variable("AWS_REGION") ?? variable("AWS_DEFAULT_REGION");
-  if (known !== undefined) return known;
-  if (endpoint !== undefined) return DEFAULT_REGION;
-  const home = variable("HOME") ?? variable("USERPROFILE");
-  const profile = variable("AWS_CONFIG_FILE") ??
-    (home === undefined ? undefined : `${home}/.aws/config`);
-  if (profile !== undefined && mayAccess("read", profile)) return undefined;
-  throw new Error("no region is set");
+function abortOf(signals: AbortSignal[]): Abort {
+  const [signal] = signals;
+  if (signal === undefined) return {};
+  return { abortSignal: signals.length === 1 ? signal : AbortSignal.any(signals) };
+}
+
+function isSdkClient(client: unknown): client is S3Client {
+  return isS3Client(client);
+}
+
+/** Asks for credentials again; fails with the same error if they are the same. */
+async function refreshCredentials({ client }: S3, error: unknown): Promise<void> {
+  const before = await client.config.credentials();
+  const now = await client.config.credentials({ forceRefresh: true });
+  if (now.accessKeyId === before.accessKeyId && now.sessionToken === before.sessionToken) {
+    throw error;
+  }
 }

@@ -1,104 +1,145 @@
 /**
- * What an error of S3, of the SDK or of the network means, in one line.
+ * Why S3, the SDK or the network failed, in one line for the user.
  *
- * The messages of S3 are left out: they may repeat the name of an object, and so a user's key.
+ * Nothing of the SDK's own errors is kept: S3 repeats the name of an object, and so a user's key,
+ * and the signed request with its session token, and the SDK adds all of that to its errors.
  *
  * @module
  */
 
-/** One line for the user. */
-export interface Explanation {
-  /** What happened. */
-  readonly reason: string;
-  /** The way out, where it is known. */
-  readonly advice?: string;
+import { BackendError, BucketNotFoundError, PanzaError } from "../base/errors.ts";
+import { isRegion } from "./options.ts";
+
+/** An answer whose body did not arrive as it was announced. */
+export class BrokenBodyError extends Error {}
+
+/** The bucket was missing and could not be created; the cause says why. */
+export class BucketCreationError extends Error {}
+
+/** A failure that this library found itself: its message is safe to show. */
+export class S3Failure extends Error {
+  /** Takes what is wrong, and the way out. */
+  constructor(reason: string, readonly advice: string) {
+    super(reason);
+  }
 }
 
-/** The members of an error that tell anything. */
+/**
+ * The error for the user: what failed, why, and the way out.
+ *
+ * @param error What was thrown.
+ * @param description The backend, as messages name it.
+ * @param operation What was asked of it.
+ * @param bucket The name of the bucket.
+ * @param host The host that was asked.
+ */
+export function failure(
+  error: unknown,
+  description: string,
+  operation: string,
+  bucket: string,
+  host: string,
+): PanzaError {
+  if (error instanceof PanzaError) return error;
+  const isCreation = error instanceof BucketCreationError;
+  const origin = isCreation || error instanceof BrokenBodyError ? error.cause : error;
+  const facts = factsOf(origin);
+  const { status, code, requestId } = facts;
+  const { message: reason, advice } = origin instanceof S3Failure ? origin : explain(facts, host);
+  const cause = Object.assign(new Error(reason), { status, code, requestId });
+  if (isBucketMissing(origin)) {
+    return new BucketNotFoundError(description, operation, bucket, cause);
+  }
+  return new BackendError(description, isCreation ? "create the bucket" : operation, cause, advice);
+}
+
+/** The members of an error that say anything. */
 interface Facts {
   readonly name: string;
   readonly message: string;
   readonly code: string;
   readonly status: number | undefined;
   readonly attempts: number | undefined;
+  readonly requestId: string | undefined;
   readonly region: string | undefined;
 }
 
-function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
+function member(value: unknown, ...names: readonly string[]): unknown {
+  let found = value;
+  for (const name of names) {
+    if (typeof found !== "object" || found === null) return undefined;
+    found = Reflect.get(found, name);
+  }
+  return found;
 }
 
-function textMember(value: unknown, name: string): string | undefined {
-  const text = member(value, name);
+function textMember(value: unknown, ...names: readonly string[]): string | undefined {
+  const text = member(value, ...names);
   return typeof text === "string" ? text : undefined;
 }
 
-function numberMember(value: unknown, name: string): number | undefined {
-  const number = member(value, name);
+function numberMember(value: unknown, ...names: readonly string[]): number | undefined {
+  const number = member(value, ...names);
   return typeof number === "number" ? number : undefined;
 }
 
+/** A word for messages: what is longer or has other characters may be anything. */
+function word(text: string | undefined): string {
+  return text !== undefined && /^[\w.-]{1,60}$/.test(text) ? text : "";
+}
+
 function factsOf(error: unknown): Facts {
-  const metadata = member(error, "$metadata");
-  const headers = member(member(error, "$response"), "headers");
+  const region = textMember(error, "$response", "headers", "x-amz-bucket-region") ??
+    textMember(error, "Region");
   return {
-    name: textMember(error, "name") ?? "",
-    message: textMember(error, "message") ?? String(error),
-    code: textMember(error, "Code") ??
-      textMember(error, "code") ??
-      textMember(member(error, "cause"), "code") ??
-      "",
-    status: numberMember(metadata, "httpStatusCode"),
-    attempts: numberMember(metadata, "attempts"),
-    region: textMember(headers, "x-amz-bucket-region") ?? textMember(error, "Region"),
+    name: word(textMember(error, "name")),
+    message: textMember(error, "message") ?? "",
+    code: word(
+      textMember(error, "Code") ?? textMember(error, "code") ?? textMember(error, "cause", "code"),
+    ),
+    status: numberMember(error, "$metadata", "httpStatusCode"),
+    attempts: numberMember(error, "$metadata", "attempts"),
+    requestId: word(textMember(error, "$metadata", "requestId")) || undefined,
+    region: isRegion(region) ? region : undefined,
   };
 }
 
-/** Whether the bucket itself is missing: decided by status and code, as both are needed. */
-export function isBucketMissing(error: unknown): boolean {
-  const { name, code, status } = factsOf(error);
-  return status === 404 && (name === "NoSuchBucket" || code === "NoSuchBucket");
+function is({ name, code }: Facts, codes: readonly string[]): boolean {
+  return codes.includes(name) || codes.includes(code);
 }
 
-/**
- * Whether an object that was to be read is missing. A 404 without this code comes from something
- * that is no S3 server, or from a wrong path in front of one, and is no miss.
- */
-export function isObjectMissing(error: unknown): boolean {
-  const { name, code, status } = factsOf(error);
-  return status === 404 && (name === "NoSuchKey" || code === "NoSuchKey");
-}
-
-/** The same for an answer without a body, to HEAD, which has a status and no code. */
-export function isNotFound(error: unknown): boolean {
-  return factsOf(error).status === 404;
-}
-
-/** Whether the bucket is there after all: made by this account a moment ago. */
-export function isBucketOurs(error: unknown): boolean {
-  const { name, code } = factsOf(error);
-  return [name, code].includes("BucketAlreadyOwnedByYou");
-}
-
-const WRONG_CREDENTIALS = new Set([
+/** Codes with which servers refuse credentials; newer ones may be accepted. */
+export const WRONG_CREDENTIALS: readonly string[] = [
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
   "InvalidToken",
   "InvalidSecurity",
   "ExpiredToken",
+  "ExpiredTokenException",
   "TokenRefreshRequired",
   "CredentialsProviderError",
-]);
+];
 
-const OTHER_REGION = new Set([
+const OTHER_REGION = [
   "PermanentRedirect",
   "TemporaryRedirect",
   "AuthorizationHeaderMalformed",
   "IllegalLocationConstraintException",
-]);
+];
+
+/** Codes with which servers refuse the checksums that the SDK adds to each request. */
+const REFUSED_CHECKSUM = [
+  "NotImplemented",
+  "InvalidArgument",
+  "InvalidRequest",
+  "InvalidDigest",
+  "BadDigest",
+  "MissingContentLength",
+];
 
 /** Codes of Node, with which the other runtimes agree, for a connection that did not come about. */
-const UNREACHABLE = new Set([
+const UNREACHABLE = [
+  "TimeoutError",
   "ECONNREFUSED",
   "ECONNRESET",
   "ECONNABORTED",
@@ -111,88 +152,126 @@ const UNREACHABLE = new Set([
   "ConnectionRefused",
   "ConnectionClosed",
   "FailedToOpenSocket",
-]);
+];
+
+const NOT_INSTALLED = ["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"];
+
+/** Whether an error has one of these names or codes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return is(factsOf(error), codes);
+}
+
+/** Whether the bucket itself is missing: decided by status and code, as both are needed. */
+export function isBucketMissing(error: unknown): boolean {
+  return isNotFound(error) && hasCode(error, "NoSuchBucket");
+}
 
 /**
- * Explains an error.
- *
- * @param error What the SDK threw.
- * @param where The host that was asked, for a connection that failed.
+ * Whether an object that was to be read is missing. A 404 without this code comes from something
+ * that is not an S3 server, or from a wrong path in front of one, and is not a miss.
  */
-export function explain(error: unknown, where: string): Explanation {
+export function isObjectMissing(error: unknown): boolean {
+  return isNotFound(error) && hasCode(error, "NoSuchKey");
+}
+
+/** The same for an answer without a body, to HEAD, which has a status and no code. */
+export function isNotFound(error: unknown): boolean {
+  return factsOf(error).status === 404;
+}
+
+/** The region that an answer names because the request went to another one. */
+export function otherRegion(error: unknown): string | undefined {
   const facts = factsOf(error);
-  const { name, code, status, message } = facts;
-  const is = (set: ReadonlySet<string>) => set.has(name) || set.has(code);
-  const told = label(facts);
-  const tried = facts.attempts !== undefined && facts.attempts > 1
-    ? ` after ${facts.attempts} attempts`
-    : "";
-  if (is(WRONG_CREDENTIALS)) {
+  // An answer to HEAD has no code: a status and a header are all there is.
+  const isElsewhere = is(facts, OTHER_REGION) || [301, 307, 400].includes(facts.status ?? 0);
+  return isElsewhere ? facts.region : undefined;
+}
+
+/**
+ * How a server refused a request to delete many objects: the way in which it was made, or all such
+ * requests; `undefined` if the error says neither.
+ */
+export function bulkDeleteRefusal(error: unknown): "way" | "all" | undefined {
+  const facts = factsOf(error);
+  const { status = 0 } = facts;
+  if (is(facts, [...WRONG_CREDENTIALS, ...OTHER_REGION, "NoSuchBucket"])) return undefined;
+  if ([404, 405, 501].includes(status)) return "all";
+  return [400, 411].includes(status) ? "way" : undefined;
+}
+
+/** Reason and advice of an error of the SDK; only its words are used, never its sentences. */
+function explain(facts: Facts, host: string): { message: string; advice?: string } {
+  const { name, code, status, attempts = 1, region } = facts;
+  const label = [status ?? "", /^(Error|UnknownError|Unknown|)$/.test(name) ? code : name]
+    .filter((part) => part !== "").join(" ") || "no code";
+  const tried = attempts > 1 ? ` after ${attempts} attempts` : "";
+  if (is(facts, WRONG_CREDENTIALS)) {
     return {
-      reason: `the credentials are missing, wrong or expired (${told})`,
+      message: `the credentials are missing, wrong or expired (${label})`,
       advice: "check access key, secret and session token",
     };
   }
-  if (name === "RequestTimeTooSkewed" || code === "RequestTimeTooSkewed") {
-    return { reason: `the clock of this machine is wrong (${told})` };
+  if (is(facts, ["RequestTimeTooSkewed"])) {
+    return { message: `the clock of this machine is wrong (${label})`, advice: "set it" };
   }
-  if (is(OTHER_REGION) || status === 301 || status === 307) {
+  if (is(facts, OTHER_REGION) || status === 301 || status === 307) {
     return {
-      reason: `the bucket is in another region (${told})`,
-      advice: facts.region === undefined ? "set region" : `set region: "${facts.region}"`,
+      message: `the bucket is in another region or behind another endpoint (${label})`,
+      advice: region === undefined ? "set region or endpoint" : `set region: "${region}"`,
     };
   }
   if (status === 401 || status === 403) {
     return {
-      reason: `access denied (${told})`,
-      advice: "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; without " +
-        "s3:ListBucket a missing object reads as denied too",
+      message: `access denied (${label})`,
+      advice: "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket (without it a " +
+        "missing object reads as denied too), and set serverSideEncryption if the bucket demands it",
+    };
+  }
+  if (status === 501 || (status !== undefined && status < 500 && is(facts, REFUSED_CHECKSUM))) {
+    return {
+      message: `S3 answered ${label}${tried}`,
+      advice: "if the server does not know the checksums of the AWS SDK, set the environment " +
+        "variable AWS_REQUEST_CHECKSUM_CALCULATION=WHEN_REQUIRED",
     };
   }
   if (status === 429 || status === 503) {
-    return { reason: `the server throttles (${told})${tried}` };
+    return { message: `the server throttles (${label})${tried}`, advice: "lower the concurrency" };
   }
   if (status !== undefined && status >= 500) {
-    return { reason: `the server failed (${told})${tried}` };
+    return { message: `the server failed (${label})${tried}`, advice: "try again later" };
   }
   if (status === 404) {
-    return {
-      reason: `not found (${told})`,
-      advice: "check that the endpoint is an S3 server",
-    };
+    return { message: `not found (${label})`, advice: "check that the endpoint is an S3 server" };
   }
-  if (name === "TimeoutError" || is(UNREACHABLE)) {
+  if (is(facts, UNREACHABLE)) {
     return {
-      reason: `no connection to ${where}, or it broke (${told})${tried}`,
+      message: `no connection to ${host}, or it broke (${label})${tried}`,
       advice: "check endpoint and network",
     };
   }
-  if (
-    code === "ERR_MODULE_NOT_FOUND" ||
-    code === "MODULE_NOT_FOUND" ||
-    /@aws-sdk\/client-s3/.test(message)
-  ) {
+  if (is(facts, NOT_INSTALLED) || /@aws-sdk\/client-s3/.test(facts.message)) {
     return {
-      reason: "the AWS SDK is not installed",
+      message: "the AWS SDK is not installed",
       advice: "npm install @aws-sdk/client-s3",
     };
   }
-  if (/region is (missing|set)/i.test(message)) {
+  if (is(facts, ["NotCapable", "PermissionDenied", "EPERM"])) {
     return {
-      reason: "no region is set",
-      advice: "set region, or AWS_REGION",
+      message: `Deno does not allow it (${label})`,
+      advice: "run with --allow-net, and with --allow-env or --ignore-env",
     };
   }
-  if (status !== undefined) return { reason: `S3 answered ${told}` };
-  return { reason: message.split("\n", 1)[0] ?? message };
-}
-
-/** Status and code, as far as they are known. */
-function label({ name, code, status }: Facts): string {
-  const parts = [
-    status === undefined ? "" : String(status),
-    /^(Error|UnknownError|Unknown|)$/.test(name) ? code : name,
-  ].filter((part) => part !== "");
-  const text = parts.join(" ");
-  return text === "" ? "no code" : text;
+  if (/region is (missing|set)/i.test(facts.message)) {
+    return { message: "no region is set", advice: "set region, or AWS_REGION" };
+  }
+  if (facts.message.startsWith("Checksum mismatch")) {
+    return {
+      message: "the body does not match the checksum that the server sent with it",
+      advice: "if something between changes it on purpose, set the environment variable " +
+        "AWS_RESPONSE_CHECKSUM_VALIDATION=WHEN_REQUIRED",
+    };
+  }
+  return status === undefined || status < 300
+    ? { message: `an unexpected error of the AWS SDK (${label})`, advice: "check the endpoint" }
+    : { message: `S3 answered ${label}`, advice: "check that the endpoint is an S3 server" };
 }

@@ -8,12 +8,13 @@
  * A segment keeps ASCII letters, digits, `-`, `_` and `.` (not at its start); every other byte of
  * the UTF-8 text is `!` and two upper-case hex digits. `!` and not `%`, because tools and proxies
  * that decode a URL once too often leave it alone. A segment that begins with `!` and a lower-case
- * letter is therefore never the escaped form of a text, and names what is special.
+ * letter is therefore never the escaped form of a text, and has a meaning of its own.
  *
  * @module
  */
 
 import { optionMessage, quote } from "../base/errors.ts";
+import { digest } from "../encoding/digest.ts";
 
 /** The segment that every object of this library has, and nothing else. */
 const OWN = "panza-v1";
@@ -27,9 +28,6 @@ const EMPTY = "!empty";
 /** Stands before the SHA-256 of a text whose escaped form is too long for a segment. */
 const DIGEST = "!sha256-";
 
-/** Stands before the SHA-256 of a segment in the name of an object that tells id and key. */
-const TELLER = "!names-";
-
 /**
  * Bytes of a segment. S3 bounds the whole name alone, at 1024 bytes; servers that keep objects as
  * files bound each segment too, at 255.
@@ -40,10 +38,10 @@ const SEGMENT_BYTES = 240;
 const PREFIX_BYTES = 512;
 
 /**
- * Characters of id and key that travel as metadata with an object whose name cannot tell them.
- * S3 keeps 2 KB of metadata, and the fields of an entry take about 300 bytes.
+ * Characters of an id and a key that travel as metadata where their digest is the name. S3 keeps
+ * 2 KB of metadata, and the fields of an entry take about 300 bytes.
  */
-const CARRIED_CHARACTERS = 1_500;
+const METADATA_CHARACTERS = 1_500;
 
 /** What XML, in which S3 lists names, cannot carry: controls, halves of pairs, two code points. */
 const UNCARRIABLE = /[\p{Cc}\p{Cs}\uFFFE\uFFFF]/u;
@@ -52,7 +50,7 @@ const UNCARRIABLE = /[\p{Cc}\p{Cs}\uFFFE\uFFFF]/u;
 export interface Place {
   /** The name of the bucket. */
   readonly bucket: string;
-  /** What every object name of the cache begins with, the last `/` included. */
+  /** The beginning of every object name of the cache, the last `/` included. */
   readonly root: string;
   /** Bucket and prefix as a user writes them. */
   readonly label: string;
@@ -62,22 +60,22 @@ export interface Place {
 export interface EntryName {
   /** Its name in the bucket. */
   readonly object: string;
-  /** Metadata that tells id and key where the name cannot. */
+  /** Metadata that holds id and key where the name holds a digest and both are short enough. */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** An object beside it that tells id and key where metadata cannot either. */
-  readonly teller?: { readonly object: string; readonly body: string };
 }
 
-/** What the name of an object tells. */
-export interface ParsedName {
-  /** The id, `undefined` when only metadata tells it. */
-  readonly id: string | undefined;
-  /** The key, `undefined` when only metadata tells it. */
-  readonly key: string | undefined;
+/** The id and the key of a listed object. */
+export interface Names {
+  /** The id, as far as it is known. */
+  readonly id: string;
+  /** The key, as far as it is known. */
+  readonly key: string;
+  /** Whether one of them is a digest, for which the metadata may hold the text. */
+  readonly isDigest: boolean;
 }
 
 /**
- * Understands `bucket`, `bucket/prefix` and `s3://bucket/prefix`.
+ * Reads `bucket`, `bucket/prefix` and `s3://bucket/prefix`.
  *
  * @throws {TypeError} If it is none of them, or names what no bucket can hold.
  */
@@ -96,7 +94,7 @@ export function parsePlace(action: string, location: unknown): Place {
   ) {
     throw refuse(
       '"bucket/prefix" with a bucket of 3 to 63 lower-case letters, digits, hyphens and single ' +
-        "dots, not an IP address",
+        "dots, not an IP address (the server's URL is the option endpoint)",
     );
   }
   if (segments.some((segment) => /^\.{0,2}$/.test(segment))) {
@@ -138,77 +136,44 @@ function unescapeText(escaped: string): string | undefined {
   }
 }
 
-async function digest(text: string): Promise<string> {
-  const bytes = new TextEncoder().encode(text);
-  const hash = await crypto.subtle.digest("SHA-256", bytes);
-  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 async function segmentOf(text: string): Promise<string> {
   const escaped = escapeText(text);
   return escaped.length <= SEGMENT_BYTES ? escaped : DIGEST + (await digest(text));
 }
 
-/** What the names of all objects of an id begin with. */
+/** The beginning of the names of all objects of an id. */
 export async function folderName(place: Place, id: string): Promise<string> {
   return `${place.root}${await segmentOf(id)}/`;
 }
 
 /** The object of an entry. */
 export async function entryName(place: Place, id: string, key: string): Promise<EntryName> {
-  const folder = await folderName(place, id);
-  const segment = await segmentOf(key);
-  const object = folder + segment;
+  const object = (await folderName(place, id)) + (await segmentOf(key));
   if (!object.includes(DIGEST, place.root.length)) return { object };
   const metadata = { "panza-id": escapeText(id), "panza-key": escapeText(key) };
   const characters = metadata["panza-id"].length + metadata["panza-key"].length;
-  if (characters <= CARRIED_CHARACTERS) return { object, metadata };
-  return {
-    object,
-    teller: {
-      object: tellerName(object, await digest(segment)),
-      body: JSON.stringify([id, key]),
-    },
-  };
+  return characters <= METADATA_CHARACTERS ? { object, metadata } : { object };
 }
 
-function tellerName(object: string, segmentDigest: string): string {
-  return object.slice(0, object.lastIndexOf("/") + 1) + TELLER + segmentDigest;
-}
-
-/** The object that tells id and key of an entry that carries no names itself. */
-export async function tellerOf(object: string): Promise<string> {
-  const segment = object.slice(object.lastIndexOf("/") + 1);
-  return tellerName(object, await digest(segment));
-}
-
-/** What a listed name tells; `undefined` when it is not the name of an entry. */
-export function parseName(place: Place, object: string): ParsedName | undefined {
+/** The names in a listed object name; `undefined` when it is not the name of an entry. */
+export function parseName(place: Place, object: string): Names | undefined {
   if (!object.startsWith(place.root)) return undefined;
   const segments = object.slice(place.root.length).split("/");
   if (segments.length !== 2) return undefined;
-  const texts = segments.map((segment) => {
-    if (/^!sha256-[0-9a-f]{64}$/.test(segment)) return null;
-    return unescapeText(segment);
-  });
-  const [id, key] = texts;
+  const isDigest = (segment: string) => /^!sha256-[0-9a-f]{64}$/.test(segment);
+  const [id, key] = segments.map((segment) =>
+    isDigest(segment) ? segment.slice(1) : unescapeText(segment)
+  );
   if (id === undefined || key === undefined) return undefined;
-  return { id: id ?? undefined, key: key ?? undefined };
+  return { id, key, isDigest: segments.some(isDigest) };
 }
 
-/** Id and key from the metadata of an object, `undefined` where they are not there. */
-export function carriedNames(
+/** The names of a listed object, whose metadata holds the texts that a digest stands for. */
+export function fullNames(
+  names: Names,
   metadata: Readonly<Record<string, string>>,
-): { readonly id: string; readonly key: string } | undefined {
+): { readonly id: string; readonly key: string } {
   const id = unescapeText(metadata["panza-id"] ?? "");
   const key = unescapeText(metadata["panza-key"] ?? "");
-  return id === undefined || key === undefined ? undefined : { id, key };
-}
-
-/** Id and key from the object that tells them, `undefined` where it does not. */
-export function toldNames(body: string): { readonly id: string; readonly key: string } | undefined {
-  const names: unknown = JSON.parse(body);
-  if (!Array.isArray(names)) return undefined;
-  const [id, key]: unknown[] = names;
-  return typeof id === "string" && typeof key === "string" ? { id, key } : undefined;
+  return id === undefined || key === undefined ? { id: names.id, key: names.key } : { id, key };
 }

@@ -1,26 +1,17 @@
 /**
- * The inside of a database: its settings, its tables, how they are made and brought up to date, and
- * how to tell that they are not what they should be.
+ * The inside of a database: its settings and its tables, how they are made and brought up to date.
  *
  * @module
  */
 
 import { BackendError } from "../base/errors.ts";
-import {
-  patiently,
-  prepare,
-  scalar,
-  SQLITE,
-  sqliteCode,
-  type SQLiteHandle,
-  transact,
-  TRANSACTION,
-  type TransactionWords,
-} from "./driver.ts";
+import { prepare, scalar, type SQLiteHandle } from "./driver.ts";
+import { SQLITE, sqliteCode } from "./errors.ts";
+import { transact, TRANSACTION, type TransactionWords, whenUnlocked } from "./transaction.ts";
 
 /**
- * Marks the files that this library created: `Panz`. Any other file belongs to somebody else, so
- * its settings stay as they are and it is never moved.
+ * Marks the files that this library created: `Panz`. Any other file belongs to somebody else: its
+ * settings stay as they are, and it is repaired by nobody but its owner.
  */
 const APPLICATION_ID = 0x50616e7a;
 
@@ -53,18 +44,14 @@ const PROBE = `SELECT id, key, format, checksum, stored_at, expires_at,
   stale_until, duration_ms, size, value FROM panza_entries INDEXED BY panza_entries_by_key
   WHERE id = '' AND key = ''`;
 
-/** Says what SQLite says for damage that it cannot see itself. */
-export class DamageError extends Error {
-  readonly errcode: number = SQLITE.corrupt;
-}
-
-/** The version of the tables; 0 when there are none. */
+/** The version of the tables; 0 when one of them is gone. */
 function schemaVersion(handle: SQLiteHandle): number {
   const tables = scalar(
     handle,
-    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'panza_schema'",
+    `SELECT count(*) FROM sqlite_master
+     WHERE name IN ('panza_schema', 'panza_entries', 'panza_entries_by_key')`,
   );
-  if (Number(tables) === 0) return 0;
+  if (Number(tables) < 3) return 0;
   const row = prepare(
     handle,
     "SELECT version, note FROM panza_schema ORDER BY version DESC LIMIT 1",
@@ -73,28 +60,26 @@ function schemaVersion(handle: SQLiteHandle): number {
   // A handle may be set to give integers as `bigint`.
   const version = Number(row[0]);
   if (!(version >= 1) || row[1] !== `version ${version}`) {
-    throw new DamageError("the schema version is malformed");
+    throw new Error("the version of its tables is malformed");
   }
   return version;
 }
 
 /**
- * Brings the tables of a database up to date, whoever else does the same at the same time.
+ * Brings the tables of a database up to date, whoever else does the same at the same time, and
+ * makes those that are gone again.
  *
  * @param handle The database.
  * @param words How to make a transaction in it.
  * @param description Which database, for the message.
- * @param assertUsable Throws, inside the transaction, when nothing must be written after all.
  * @throws {BackendError} If its tables were made by a newer version of this library.
  */
 export async function migrate(
   handle: SQLiteHandle,
   words: TransactionWords,
   description: string,
-  assertUsable: () => void = () => {},
 ): Promise<void> {
-  const version = await patiently(() => schemaVersion(handle));
-  if (version === MIGRATIONS.length) return;
+  const version = await whenUnlocked(() => schemaVersion(handle));
   if (version > MIGRATIONS.length) {
     throw new BackendError(
       description,
@@ -103,77 +88,76 @@ export async function migrate(
       "update @panza/panza, or use another file",
     );
   }
-  await patiently(() =>
-    transact(handle, words, () => {
-      assertUsable();
-      handle.exec(
-        "CREATE TABLE IF NOT EXISTS panza_schema (version INTEGER PRIMARY KEY, note TEXT NOT NULL)",
-      );
-      for (let next = schemaVersion(handle); next < MIGRATIONS.length;) {
-        for (const statement of MIGRATIONS[next] ?? []) handle.exec(statement);
-        next++;
-        handle.exec(`INSERT INTO panza_schema VALUES (${next}, 'version ${next}')`);
-      }
-    })
-  );
+  if (version < MIGRATIONS.length) {
+    await whenUnlocked(() =>
+      transact(handle, words, () => {
+        handle.exec(
+          "CREATE TABLE IF NOT EXISTS panza_schema (version INTEGER PRIMARY KEY, note TEXT NOT NULL)",
+        );
+        for (let next = schemaVersion(handle); next < MIGRATIONS.length;) {
+          for (const statement of MIGRATIONS[next] ?? []) handle.exec(statement);
+          next++;
+          handle.exec(`INSERT OR REPLACE INTO panza_schema VALUES (${next}, 'version ${next}')`);
+        }
+      })
+    );
+  }
+  try {
+    await whenUnlocked(() => prepare(handle, PROBE).rows());
+  } catch (error) {
+    if (sqliteCode(error) !== SQLITE.error) throw error;
+    throw new Error("its tables are not those of this library", { cause: error });
+  }
 }
 
 /**
- * Sets a database file up: the settings of one that this library created, and the tables.
+ * Makes a new database of a file without a page, under settings of its own.
+ *
+ * Pages of 8 KB read as fast as any at 1,000 entries and are 1 to 2 µs ahead of 4 and 16 KB at
+ * 100,000 and more (2 KB values).
+ */
+async function create(handle: SQLiteHandle): Promise<void> {
+  // Nothing is worth waiting for the disk yet: the first checkpoint syncs these pages too.
+  handle.exec("PRAGMA synchronous = OFF; PRAGMA page_size = 8192");
+  // Both write, and nobody must ever see a file of ours without its mark.
+  await whenUnlocked(() =>
+    transact(handle, { ...TRANSACTION, begin: "BEGIN" }, () =>
+      handle.exec(
+        `PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = ${APPLICATION_ID}`,
+      ))
+  );
+}
+
+/** How many pages the log of a file has before they are brought into it. */
+export const LOG_PAGES = 500;
+
+/**
+ * Looks whose file is open, makes the database of an empty one, and gives a file of ours its
+ * settings. It changes nothing in a file that is somebody else's.
  *
  * @param handle The database.
- * @param description Which database, for messages.
- * @param readOnly Whether nothing can be written.
- * @param assertUsable Throws, before tables are made, when nothing must be written after all.
+ * @param isReadOnly Whether nothing can be written.
  * @returns Whether this library created it.
- * @throws {BackendError} If its tables were made by a newer version of this library.
- * @throws {DamageError} If its tables are not what this library made.
  */
-export async function setUp(
-  handle: SQLiteHandle,
-  description: string,
-  readOnly: boolean,
-  assertUsable?: () => void,
-): Promise<boolean> {
-  // SQLite would sleep on this thread; `patiently` waits instead.
+export async function claim(handle: SQLiteHandle, isReadOnly: boolean): Promise<boolean> {
+  // SQLite would sleep on this thread; `whenUnlocked` waits instead.
   handle.exec("PRAGMA busy_timeout = 1");
-  const pages = await patiently(() => scalar(handle, "PRAGMA page_count"));
-  if (pages === 0 && !readOnly) {
-    // Pages of 8 KB read as fast as any at 1,000 entries and are 1 to 2 µs ahead of 4 and 16 KB
-    // at 100,000 and more (2 KB values). Nothing is worth waiting for the disk yet: the first
-    // checkpoint syncs these pages too.
-    handle.exec("PRAGMA synchronous = OFF; PRAGMA page_size = 8192");
-    // Both write, and nobody must ever see a file of ours without its mark.
-    await patiently(() =>
-      transact(
-        handle,
-        { ...TRANSACTION, begin: "BEGIN" },
-        () =>
-          handle.exec(
-            `PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = ${APPLICATION_ID}`,
-          ),
-      )
-    );
-  }
-  const own = APPLICATION_ID === (await patiently(() => scalar(handle, "PRAGMA application_id")));
-  if (own && !readOnly) {
-    const mode = await patiently(() => scalar(handle, "PRAGMA journal_mode"));
-    if (mode !== "wal") {
-      await patiently(() => handle.exec("PRAGMA journal_mode = WAL"));
-    }
-    // No memory map: reading one past the end of a truncated file kills the process.
-    handle.exec(
-      "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216; PRAGMA wal_autocheckpoint = 500",
-    );
-  }
-  await migrate(handle, TRANSACTION, description, assertUsable);
-  try {
-    await patiently(() => prepare(handle, PROBE).rows());
-  } catch (error) {
-    if (own && sqliteCode(error) === SQLITE.error) {
-      throw new DamageError("the tables are malformed", { cause: error });
-    }
-    throw error;
-  }
-  return own;
+  // First, because everything else needs the schema, which may be damaged.
+  const isOurs = () => scalar(handle, "PRAGMA application_id") === APPLICATION_ID;
+  if (await whenUnlocked(isOurs)) return true;
+  const pages = await whenUnlocked(() => scalar(handle, "PRAGMA page_count"));
+  if (pages === 0 && !isReadOnly) await create(handle);
+  // Somebody else may have made it since the first look.
+  return await whenUnlocked(isOurs);
+}
+
+/** Gives a file of ours the settings that are not kept in it. */
+export async function configure(handle: SQLiteHandle): Promise<void> {
+  const mode = await whenUnlocked(() => scalar(handle, "PRAGMA journal_mode"));
+  if (mode !== "wal") await whenUnlocked(() => handle.exec("PRAGMA journal_mode = WAL"));
+  // No memory map: reading one past the end of a truncated file kills the process.
+  handle.exec(
+    `PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216;
+     PRAGMA wal_autocheckpoint = ${LOG_PAGES}`,
+  );
 }

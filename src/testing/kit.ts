@@ -7,7 +7,7 @@
 
 import type { Backend } from "../backend/contract.ts";
 import { check as checkOptions, count, fn } from "../base/check.ts";
-import { testEnd, testFailures, testOwnership, testVisibility } from "./life.ts";
+import { testEnd, testFailures, testLocation, testOwnership, testVisibility } from "./life.ts";
 import { testListing } from "./listing.ts";
 import { testNames } from "./names.ts";
 import { testPruning } from "./pruning.ts";
@@ -28,13 +28,13 @@ export interface OpenStore {
  */
 export interface TestOptions<Store extends OpenStore> {
   /**
-   * Opens another backend on the same entries, also after the first one is closed (clause 11). Leave
-   * it out when entries belong to one object alone, as in memory. The kit closes the backend.
+   * Opens another backend on the same entries, also after the first one is closed (clauses 11 and 15).
+   * Leave it out when entries belong to one object alone, as in memory. The kit closes the backend.
    */
   readonly reopen?: (store: Store) => Backend | Promise<Backend>;
   /**
    * Opens a backend on the same store with entries of its own: another table, a prefix that begins
-   * with the same letters (clauses 4 and 8). The kit closes the backend.
+   * with the same letters (clauses 4, 8 and 15). The kit closes the backend.
    */
   readonly openNeighbour?: (store: Store) => Backend | Promise<Backend>;
   /**
@@ -129,6 +129,7 @@ export function testBackend<Store extends OpenStore>(
   testEnd(kit);
   testOwnership(kit);
   testPruning(kit);
+  testLocation(kit);
 }
 
 /** Closes a backend. A broken store may refuse, but the failure of the test matters more. */

@@ -1,9 +1,11 @@
 /**
- * Clauses 10 to 13 of the conformance kit: failures, visibility, the end, and bytes that change.
+ * Clauses 10 to 13 and 15 of the conformance kit: failures, visibility, the end, bytes that change,
+ * and the location.
  *
  * @module
  */
 
+import { assert } from "@std/assert/assert";
 import { assertEquals } from "@std/assert/equals";
 import { assertRejects } from "@std/assert/rejects";
 import type { Backend } from "../backend/contract.ts";
@@ -147,6 +149,23 @@ export function testOwnership<Store>({ check }: Kit<Store>): void {
       }
     }
   });
+}
+
+/** Registers the tests of clause 15. */
+export function testLocation<Store>({ checkBoth, reopen, openNeighbour }: Kit<Store>): void {
+  if (reopen !== undefined) {
+    checkBoth("clause 15: location is the same on the same store", reopen, (first, second) => {
+      assertEquals(second.location, first.location, "location");
+      return Promise.resolve();
+    });
+  }
+  if (openNeighbour !== undefined) {
+    checkBoth("clause 15: a neighbour has another location", openNeighbour, (first, second) => {
+      const isOwn = first.location === undefined || first.location !== second.location;
+      assert(isOwn, `a neighbour has the same location, ${first.location}`);
+      return Promise.resolve();
+    });
+  }
 }
 
 /**

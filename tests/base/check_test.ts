@@ -7,8 +7,10 @@ import {
   boolean,
   check,
   count,
+  finite,
   fn,
   number,
+  object,
   oneOf,
   required,
   type Rule,
@@ -18,6 +20,7 @@ import { duration, finiteDuration } from "../../src/base/duration.ts";
 
 const signal = new AbortController().signal;
 const call = (): void => {};
+const polyfill = { aborted: false, addEventListener: call, removeEventListener: call };
 
 /** Each rule, the words of its message, and values: those it takes, of another kind, out of range. */
 const RULES: readonly [
@@ -50,7 +53,9 @@ const RULES: readonly [
   [text, "a non-empty string", ["a"], ["", 1, null, ["a"]], []],
   [oneOf<"a" | false>("a", false), '"a" or false', ["a", false], ["b", true, 0, null], []],
   [fn, "a function", [call, class {}], [{}, "call", null], []],
-  [abortSignal, "an AbortSignal", [signal], [{}, true, null], []],
+  [abortSignal, "an AbortSignal", [signal, polyfill], [{}, true, null], []],
+  [finite(1), "a finite number of at least 1", [1, 1e300], ["1"], [0.9, Infinity, NaN]],
+  [object, "an object", [{}], [[], null, "a"], []],
   [array, "an array", [[], [1]], [{ length: 0 }, "a", null], []],
   [
     duration,
@@ -106,4 +111,12 @@ test("check() refuses unknown options by name, with a prefix where there is one"
       `Cannot try: backoff must be an object, received ${shown}`,
     );
   }
+});
+
+test("check() does not repeat a string that may be a secret", () => {
+  const rules = { key: { ...oneOf("a", "b"), isSecret: true } };
+  const refusal = (key: unknown) =>
+    assertThrows(() => check("try", { key }, rules), TypeError).message;
+  assertEquals(refusal("hunter2"), 'Cannot try: key must be "a" or "b", received another string');
+  assertEquals(refusal(1), 'Cannot try: key must be "a" or "b", received 1');
 });

@@ -1,58 +1,11 @@
-/** The switches of the environment: how they are read, and their effects on a process. */
+/** Console output, and permissions that are looked up without a prompt. */
 import { join } from "node:path";
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { mayAccess, parseSwitches, warn } from "../../src/base/env.ts";
-import { EnvironmentVariableError } from "../../src/base/errors.ts";
-import { hashKey } from "../../hash.ts";
-import { MemoryBackend } from "../../memory.ts";
-import { Cache } from "../../src/core/cache.ts";
+import { assertEquals } from "@std/assert";
+import { mayAccess, warn } from "../../src/base/env.ts";
 import { Warnings } from "../support/by_hand.ts";
 import { start } from "../support/child.ts";
 import { temporaryFolder } from "../support/temp.ts";
-
-function switches(variables: Readonly<Record<string, string>>) {
-  return parseSwitches((name) => variables[name]);
-}
-
-test("parseSwitches() of an empty environment switches nothing on", () => {
-  const { busts, cacheOnly, printMisses } = switches({});
-  assertEquals([busts("f"), busts("all"), cacheOnly, printMisses], [false, false, false, false]);
-});
-
-test("parseSwitches() knows the words that switch on and off, in any case", () => {
-  for (const name of ["CACHE_ONLY", "PRINT_CACHE_MISSES"]) {
-    const member = name === "CACHE_ONLY" ? "cacheOnly" : "printMisses";
-    for (const word of ["1", "true", "yes", "on", "TRUE", "Yes", " on "]) {
-      assertEquals(switches({ [name]: word })[member], true, word);
-    }
-    for (const word of ["", " ", "0", "false", "no", "off", "False", "OFF"]) {
-      assertEquals(switches({ [name]: word })[member], false, word);
-    }
-    for (const word of ["2", "yess", "maybe", "y", "n", "null", "-1", "onoff"]) {
-      const error = assertThrows(() => switches({ [name]: word }), EnvironmentVariableError, name);
-      assertEquals(error.variable, name);
-      assert(error.message.includes(`"${word}"`));
-    }
-  }
-});
-
-test("parseSwitches() takes BUST_CACHE as ids with commas between them, or all", () => {
-  const some = switches({ BUST_CACHE: " a, b c ,,d/e, allright " }).busts;
-  for (const id of ["a", "b c", "d/e", "allright"]) {
-    assertEquals(some(id), true);
-  }
-  for (const id of ["", " b c", "b", "c", "d", "all", "A", "ab"]) {
-    assertEquals(some(id), false, id);
-  }
-  for (const text of ["all", "a, all", " all "]) {
-    const every = switches({ BUST_CACHE: text }).busts;
-    assertEquals([every("a"), every("b"), every("all")], [true, true, true]);
-  }
-  for (const text of ["", " ", ",", " , "]) {
-    assertEquals(switches({ BUST_CACHE: text }).busts(""), false);
-  }
-});
 
 test("warn() writes its text unchanged, also where it looks like a format", () => {
   using warnings = new Warnings();
@@ -62,81 +15,6 @@ test("warn() writes its text unchanged, also where it looks like a format", () =
 
 test("mayAccess() is true for a file that the tests may read", () => {
   assertEquals(mayAccess("read", join(temporaryFolder(), "file")), true);
-});
-
-/** Runs the script of the switches on a database, and parses its lines. */
-async function run(
-  path: string,
-  variables: Readonly<Record<string, string>>,
-  ids: readonly string[],
-): Promise<{ readonly lines: unknown[]; readonly errors: string }> {
-  const child = start("fixtures/switches_child.ts", [path, ...ids], ["-A"], {
-    BUST_CACHE: "",
-    CACHE_ONLY: "",
-    PRINT_CACHE_MISSES: "",
-    ...variables,
-  });
-  const lines = (await child.ended()).map((line) => JSON.parse(line));
-  return { lines, errors: child.errors() };
-}
-
-const IDS = ["a", "b c", "d/e"];
-
-test("BUST_CACHE recomputes each key of the ids it names once per run, and no other", async () => {
-  const path = join(temporaryFolder(), "cache.db");
-  const miss = IDS.map((id) => [id, "miss", "hit", true]);
-  const hit = IDS.map((id) => [id, "hit", "hit", true]);
-  assertEquals((await run(path, {}, IDS)).lines, miss);
-  assertEquals((await run(path, {}, IDS)).lines, hit);
-  assertEquals((await run(path, { BUST_CACHE: "b c, nobody" }, IDS)).lines, [
-    ["a", "hit", "hit", true],
-    ["b c", "miss", "hit", true],
-    ["d/e", "hit", "hit", true],
-  ]);
-  assertEquals((await run(path, { BUST_CACHE: "all" }, IDS)).lines, miss);
-  assertEquals((await run(path, { BUST_CACHE: "all" }, IDS)).lines, miss);
-  assertEquals((await run(path, { BUST_CACHE: "" }, IDS)).lines, hit);
-});
-
-test("CACHE_ONLY throws on a miss instead of running, and serves what is stored", async () => {
-  const path = join(temporaryFolder(), "cache.db");
-  await run(path, {}, ["a"]);
-  const { lines } = await run(path, { CACHE_ONLY: "1" }, ["a", "b"]);
-  assertEquals(lines[0], ["a", "hit", "hit", true]);
-  const [, first, second, hit] = lines[1] as [string, string, string, boolean];
-  assert(first.includes("CACHE_ONLY") && first.includes('"b"'));
-  assert(first.includes(await hashKey(["s3cr3t"])));
-  assertEquals([second, hit], [first, false]);
-  // A busted entry is a miss, which may not run.
-  const both = await run(path, { CACHE_ONLY: "yes", BUST_CACHE: "a" }, ["a"]);
-  const [refused] = both.lines as string[][];
-  assert(refused?.[1]?.includes("BUST_CACHE"));
-  assertEquals((await run(path, { CACHE_ONLY: "off" }, ["a"])).lines, [["a", "hit", "hit", true]]);
-});
-
-test("PRINT_CACHE_MISSES prints id and key of each miss to stderr, never the arguments", async () => {
-  const path = join(temporaryFolder(), "cache.db");
-  const key = await hashKey(["s3cr3t"]);
-  const { errors } = await run(path, { PRINT_CACHE_MISSES: "1" }, ["a", "100%d"]);
-  assertEquals(
-    errors.split("\n").filter((line) => line.startsWith("panza")),
-    [`panza: miss a ${key}`, `panza: miss 100%d ${key}`],
-  );
-  assert(!errors.includes("s3cr3t"));
-  const second = await run(path, { PRINT_CACHE_MISSES: "1" }, ["a"]);
-  assert(!second.errors.includes("panza"));
-  const off = await run(path, { PRINT_CACHE_MISSES: "no" }, ["new"]);
-  assert(!off.errors.includes("panza"));
-});
-
-test("A switch that holds an unknown word is refused by name on first use, not before", async () => {
-  const path = join(temporaryFolder(), "cache.db");
-  for (const name of ["CACHE_ONLY", "PRINT_CACHE_MISSES"]) {
-    const { lines } = await run(path, { [name]: "maybe" }, ["a"]);
-    const [, first, second] = lines[0] as [string, string, string];
-    assert(first.includes(name) && first.includes('"maybe"'));
-    assertEquals(second, first);
-  }
 });
 
 test("Variables that may not be read count as unset, without a prompt", async () => {
@@ -156,23 +34,5 @@ test("Variables that may not be read count as unset, without a prompt", async ()
     assertEquals(before, "[]");
     assertEquals(values, "[1,1]");
     assertEquals(JSON.parse(after ?? "null"), expected);
-  }
-});
-
-test("The switches are read once per cache, on its first call", async () => {
-  const { default: process } = await import("node:process");
-  const kept = process.env["CACHE_ONLY"];
-  const backend = new MemoryBackend();
-  const make = () => new Cache(backend).cache({ id: "f" })((n: number) => Promise.resolve(n));
-  const [one, two] = [make(), make()];
-  try {
-    delete process.env["CACHE_ONLY"];
-    assertEquals(await one(1), 1);
-    process.env["CACHE_ONLY"] = "1";
-    assertEquals(await one(2), 2);
-    await assertRejects(() => two(3), Error, "CACHE_ONLY");
-  } finally {
-    if (kept === undefined) delete process.env["CACHE_ONLY"];
-    else process.env["CACHE_ONLY"] = kept;
   }
 });

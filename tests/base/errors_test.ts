@@ -11,9 +11,8 @@ const {
   CacheClosedError,
   CacheMissError,
   CacheOnlyError,
+  DamagedDatabaseError,
   DamagedEntryError,
-  DatabaseMovedError,
-  EnvironmentVariableError,
   PanzaError,
   QueueFullError,
   ReentrantCallError,
@@ -57,15 +56,10 @@ const ERRORS: Readonly<
     { id: "f", key: "3f", cause },
     ['"f"', "3f", "cut off", "; it counts as a miss"],
   ],
-  DatabaseMovedError: [
-    new DatabaseMovedError("x.db", "x.db.damaged", cause),
-    { path: "x.db", movedTo: "x.db.damaged", cause },
-    ["x.db", "because", "; it was moved to x.db.damaged"],
-  ],
-  EnvironmentVariableError: [
-    new EnvironmentVariableError("CACHE_ONLY", "maybe"),
-    { variable: "CACHE_ONLY" },
-    ["CACHE_ONLY", '"maybe"', "must be 1, true"],
+  DamagedDatabaseError: [
+    new DamagedDatabaseError("x.db", "x.db.panza-2", cause),
+    { path: "x.db", continuedIn: "x.db.panza-2", cause },
+    ["x.db", "because", "; it is left as it is", "delete x.db.panza-2"],
   ],
   QueueFullError: [new QueueFullError(3), { maxQueue: 3 }, ["3", "; raise maxQueue"]],
   ReentrantCallError: [
@@ -75,13 +69,13 @@ const ERRORS: Readonly<
   ],
   SchemaError: [new SchemaError(issues), { issues }, ["2 issues", "; retry({ schema })"]],
   UncacheableValueError: [
-    new UncacheableValueError("value.f", "a function", { cause }),
-    { path: "value.f", cause },
-    ["value.f", "a function", "; return plain data"],
+    new UncacheableValueError("value.f", "a function"),
+    { path: "value.f" },
+    ["value.f", "a function", "; return the parts", "codec"],
   ],
   UnhashableArgumentError: [
-    new UnhashableArgumentError("args[0]", "a function", { cause }),
-    { path: "args[0]", cause },
+    new UnhashableArgumentError("args[0]", "a function"),
+    { path: "args[0]" },
     ["args[0]", "a function", "; pass hashFunc"],
   ],
 };

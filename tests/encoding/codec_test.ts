@@ -2,7 +2,8 @@
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { isDeepStrictEqual } from "node:util";
+import { inspect, isDeepStrictEqual } from "node:util";
+import { runInNewContext, runInThisContext } from "node:vm";
 import {
   assert,
   assertEquals,
@@ -14,7 +15,14 @@ import {
 import fc from "fast-check";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { decode, encode } from "../../src/encoding/codec.ts";
-import { type EntryTimes, isIntact, open, seal } from "../../src/encoding/entry.ts";
+import {
+  ENCRYPTED,
+  type EntryTimes,
+  isIntact,
+  open,
+  originOf,
+  seal,
+} from "../../src/encoding/entry.ts";
 import { DamagedEntryError, UncacheableValueError } from "../../src/base/errors.ts";
 import { anything } from "../support/anything.ts";
 import { Amount, AWKWARD_VALUES, VIEW_CLASSES } from "../support/awkward_values.ts";
@@ -312,6 +320,38 @@ const graph = fc
     return nodes[0];
   });
 
+test("decode() gives back values of another realm as this realm's own", () => {
+  for (
+    const code of [
+      "({ a: [1, , -0], b: Object.assign(Object.create(null), { c: 1n }) })",
+      "[new Date(5), /a/gy, new Map([[new Set([1]), undefined]])]",
+      "[Uint8Array.of(1, 2), new Float32Array([NaN]), Uint8Array.of(3).buffer]",
+      "Object.assign(new TypeError('bad', { cause: new Error('deep') }), { code: 'E' })",
+      "new AggregateError([new RangeError('one'), 1], 'all')",
+    ]
+  ) {
+    const read = roundTrip(runInNewContext(`const value = ${code}; ${FIX_STACKS} fix(value)`));
+    assertEquals(
+      difference(runInThisContext(`{ const value = ${code}; ${FIX_STACKS} fix(value) }`), read),
+      undefined,
+      code,
+    );
+  }
+  refusal(runInNewContext("new (class TypeError extends Error {})()"));
+  refusal(runInNewContext("new (class extends Map {})()"));
+});
+
+/** Stacks tell where an error was made; here they are the same everywhere. */
+const FIX_STACKS = `
+  function fix(value) {
+    if (!String(Object.prototype.toString.call(value)).includes("Error")) return value;
+    value.stack = "fixed";
+    fix(value.cause);
+    (value.errors ?? []).forEach(fix);
+    return value;
+  }
+`;
+
 test("decode() gives back graphs with shared parts and cycles", () => {
   fc.assert(
     fc.property(graph, (value) => assertKept(value)),
@@ -403,7 +443,7 @@ test("encode() refuses what cannot come back, and names the place", () => {
     [() => {}, "value", /a function/],
     [Symbol("s"), "value", /a symbol/],
     [{ callback: () => {} }, "value.callback", /a function/],
-    [[1, { "odd name": Symbol() }], 'value[1]["odd name"]', /a symbol/],
+    [[1, { a: 1, "odd name": Symbol() }], "value[1][member 2]", /a symbol/],
     [{ a: Promise.resolve(1) }, "value.a", /a promise/],
     [{ a: [new Model()] }, "value.a[0]", /an instance of Model/],
     [new Amount(1), "value", /an instance of Amount/],
@@ -432,18 +472,19 @@ test("encode() refuses what cannot come back, and names the place", () => {
     [Object.assign(new Error(), { f() {} }), "value.f", /a function/],
     [{ $: () => {} }, "value.$", /a function/],
     [[, Symbol()], "value[1]", /a symbol/],
-    [Object.assign(/a/, { lastIndex: NaN }), "value", /lastIndex is no whole number/],
+    [Object.assign(/a/, { lastIndex: NaN }), "value", /lastIndex is not a whole number/],
     [{ toJSON: () => 1 }, "value.toJSON", /a function/],
+    [[Reflect.get(JSON, "rawJSON")?.("1") ?? Symbol()], "value[0]", /raw JSON|a symbol/],
   ];
   for (const [value, path, what] of refused) {
     const error = refusal(value);
     assertEquals(error.path, path, error.message);
     assert(what.test(error.message), error.message);
-    assert(error.message.includes("shouldCache"), error.message);
+    assert(error.message.includes("return the parts that you need, convert it with codec"));
   }
 });
 
-test("encode() keeps what a getter or a proxy throws as the cause, and no content", () => {
+test("encode() names the place of code that throws, and nothing of what it says", () => {
   const secret = new Error("secret-4711");
   const throwing = {
     other: "content-4711",
@@ -453,12 +494,10 @@ test("encode() keeps what a getter or a proxy throws as the cause, and no conten
   };
   const error = refusal([{ throwing }]);
   assertEquals(error.path, "value[0].throwing.broken");
-  assertStrictEquals(error.cause, secret);
-  assert(!error.message.includes("4711"));
+  assert(!inspect(error).includes("4711"));
   const { proxy, revoke } = Proxy.revocable<object>({}, {});
   revoke();
   assertEquals(refusal({ a: proxy }).path, "value.a");
-  assertInstanceOf(refusal({ a: proxy }).cause, TypeError);
   assertEquals(refusal(Object.create(Date.prototype)).path, "value");
 });
 
@@ -564,6 +603,28 @@ test("open() finds every flipped bit", () => {
   }
 });
 
+test("originOf() tells newer and encrypted entries from damaged ones, and open() refuses all", () => {
+  for (
+    const [format, origin, message] of [
+      ["json-1", "ours", "checksum"],
+      ["packed-1", "ours", "checksum"],
+      [ENCRYPTED, "encrypted", "encrypt"],
+      ["json-2", "newer", "newer version"],
+      ["packed-12", "newer", "newer version"],
+      ["aes-gcm-siv-1", "newer", "newer version"],
+      ["", "damaged", "no valid name"],
+      ["json", "damaged", "no valid name"],
+      ["json-1\0", "damaged", "no valid name"],
+      ["JSON-1", "damaged", "no valid name"],
+    ] as const
+  ) {
+    const entry = { ...seal("id", "key", encode(1), TIMES), format, checksum: 1 };
+    assertEquals(originOf(entry), origin, format);
+    const error = assertThrows(() => open("id", "key", entry), DamagedEntryError);
+    assert(error.message.includes(message), error.message);
+  }
+});
+
 test("open() finds every changed field, and an entry that was moved", () => {
   const never: EntryTimes = {
     storedAt: 0,
@@ -634,7 +695,7 @@ test("seal() of two different places gives two checksums, whatever separators th
   );
 });
 
-test("open() says nothing of the value in the message of what it cannot decode", () => {
+test("open() says nothing of the value that it cannot decode, in its error and the causes", () => {
   const secrets: readonly { format: string; data: string | Uint8Array }[] = [
     { format: "json-1", data: "secret-4711" },
     { format: "json-1", data: '{"a": secret-4711' },
@@ -645,7 +706,7 @@ test("open() says nothing of the value in the message of what it cannot decode",
   for (const encoded of secrets) {
     const entry = seal("id", "key", encoded, TIMES);
     const error = assertThrows(() => open("id", "key", entry), DamagedEntryError);
-    assert(!error.message.includes("4711"), error.message);
+    assert(!inspect(error).includes("4711"), error.message);
     assertNotEquals(error.message, "");
   }
 });

@@ -1,9 +1,22 @@
 import { test } from "node:test";
 import { AsyncLocalStorage } from "node:async_hooks";
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { limitConcurrency, limitRate } from "../../concurrency.ts";
-import { retry } from "../../src/limits/retry.ts";
-import { FakeTime } from "../support/fake_time.ts";
+import {
+  assert,
+  assertEquals,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { z } from "zod";
+import { limitAdaptive, limitConcurrency, limitRate, retry } from "../../concurrency.ts";
+import {
+  CacheClosedError,
+  QueueFullError,
+  ReentrantCallError,
+  SchemaError,
+} from "../../src/base/errors.ts";
+import { Passage } from "../../src/base/passage.ts";
+import { FakeTime, settle } from "../support/fake_time.ts";
 
 /** A function that fails the first `failures` times and tells when it was called. */
 function flaky(time: FakeTime, failures: number) {
@@ -21,6 +34,10 @@ function flaky(time: FakeTime, failures: number) {
       throw error;
     },
   };
+}
+
+function fail(message: string): never {
+  throw new Error(message);
 }
 
 /** The reason of a rejection, or the value. */
@@ -84,7 +101,7 @@ test("retry() makes one attempt only when attempts is 1, and asks nobody", async
   const never = () => {
     throw new Error("asked");
   };
-  const result = retry({ attempts: 1, when: never, after: never })(run)();
+  const result = retry({ attempts: 1, shouldRetry: never, retryAfter: never })(run)();
   assertStrictEquals(await outcome(result), errors[0]);
   assertEquals(errors.length, 1);
 });
@@ -95,7 +112,7 @@ test("retry() does not repeat an error that when refuses", async () => {
   const result = outcome(
     retry({
       backoff: steady,
-      when: (error) => error instanceof Error && error.message !== "failure 2",
+      shouldRetry: (error) => error instanceof Error && error.message !== "failure 2",
     })(run)(),
   );
   await time.tick(100_000);
@@ -122,7 +139,7 @@ test("retry() waits as long as after says in place of the backoff, which goes on
   const result = retry({
     attempts: 7,
     backoff: steady,
-    after: () => answers[asked++],
+    retryAfter: () => answers[asked++],
   })(run)();
   await time.tick(1_000_000);
   assertEquals(await result, "done");
@@ -133,7 +150,7 @@ test("retry() waits as long as after says in place of the backoff, which goes on
 test("retry() counts the attempts after waits of after too", async () => {
   using time = new FakeTime();
   const { run, errors } = flaky(time, 9);
-  const result = outcome(retry({ attempts: 3, after: () => 10 })(run)());
+  const result = outcome(retry({ attempts: 3, retryAfter: () => 10 })(run)());
   await time.tick(1_000);
   assertStrictEquals(await result, errors[2]);
   assertEquals(errors.length, 3);
@@ -142,19 +159,50 @@ test("retry() counts the attempts after waits of after too", async () => {
 test("retry() gives up when after says Infinity", async () => {
   using time = new FakeTime();
   const { run, errors } = flaky(time, 9);
-  const result = retry({ after: () => Infinity })(run)();
+  const result = retry({ retryAfter: () => Infinity })(run)();
   assertStrictEquals(await outcome(result), errors[0]);
   assertEquals([errors.length, time.timers], [1, 0]);
 });
 
-test("retry() rejects with the mistake when after says nonsense", async () => {
-  using time = new FakeTime();
-  const { run } = flaky(time, 9);
-  const options = { after: () => "soon" };
-  const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [options]);
-  const error = await outcome(wrap(run)());
-  assert(error instanceof TypeError);
-  assert(error.message.includes("the result of after must be a duration"));
+test("retry() tells a callback's mistake as the cause of the function's error, and goes on", async () => {
+  const mistakes: [name: string, options: unknown, message: string][] = [
+    ["shouldRetry", { shouldRetry: () => fail("mine") }, "mine"],
+    ["shouldRetry", { shouldRetry: () => Promise.resolve(true) }, "the result of shouldRetry must"],
+    ["retryAfter", { retryAfter: () => fail("mine") }, "mine"],
+    ["retryAfter", { retryAfter: () => "soon" }, "the result of retryAfter must be a duration"],
+    ["onRetry", { onRetry: () => fail("mine") }, "mine"],
+  ];
+  for (const [name, options, message] of mistakes) {
+    using time = new FakeTime();
+    const { run, starts, errors } = flaky(time, 9);
+    const wrap: ReturnType<typeof retry> = Reflect.apply(retry, undefined, [{
+      attempts: 3,
+      backoff: steady,
+      ...Object(options),
+    }]);
+    const result = outcome(wrap(run)());
+    await time.tick(100_000);
+    const error = await result;
+    assertStrictEquals(error, errors[2]);
+    assert(error instanceof Error && error.cause instanceof Error);
+    assertStringIncludes(error.cause.message, message, name);
+    assertEquals(starts, [0, 1_000, 3_000], name);
+  }
+});
+
+test("retry() leaves an error that has a cause, or takes none, as it is", async () => {
+  const cause = new Error("cause");
+  for (const error of [new Error("own", { cause }), Object.freeze(new Error("own")), "own", null]) {
+    using time = new FakeTime();
+    const result = outcome(
+      retry({ attempts: 2, shouldRetry: () => fail("mine") })(() => Promise.reject(error))(),
+    );
+    await time.tick(100_000);
+    assertStrictEquals(await result, error);
+    if (error instanceof Error && error.cause !== undefined) {
+      assertStrictEquals(error.cause, cause);
+    }
+  }
 });
 
 test("retry() stops waiting when the caller's signal aborts, in the backoff and in after", async () => {
@@ -165,7 +213,10 @@ test("retry() stops waiting when the caller's signal aborts, in the backoff and 
       const controller = new AbortController();
       const { signal } = controller;
       const result = outcome(
-        retry({ backoff: steady, after })(run)(1, argument === "direct" ? signal : { signal }),
+        retry({ backoff: steady, retryAfter: after })(run)(
+          1,
+          argument === "direct" ? signal : { signal },
+        ),
       );
       await time.tick(500);
       controller.abort("gone");
@@ -182,7 +233,7 @@ test("retry() does not repeat what fails because the caller's signal aborted", a
   const controller = new AbortController();
   const error = new Error("stopped");
   let calls = 0;
-  const result = retry({ after: () => 0 })(async (_signal: AbortSignal) => {
+  const result = retry({ retryAfter: () => 0 })(async (_signal: AbortSignal) => {
     calls++;
     await Promise.resolve();
     controller.abort("gone");
@@ -232,6 +283,209 @@ test("retry() leaves no listener on signals that outlive the call", async () => 
   assert(listeners > 0);
   await time.tick(500);
   assertEquals([await result, listeners], ["done", 0]);
+});
+
+test("retry() does not repeat the library's own errors, but QueueFullError and SchemaError", async () => {
+  const cases: [error: Error, calls: number][] = [
+    [new CacheClosedError(), 1],
+    [new ReentrantCallError("id", "key"), 1],
+    [new QueueFullError(1), 3],
+    [new SchemaError([]), 3],
+    [new TypeError("fetch failed"), 3],
+    [new DOMException("The operation timed out", "TimeoutError"), 3],
+  ];
+  for (const [error, wanted] of cases) {
+    using time = new FakeTime();
+    let calls = 0;
+    const result = outcome(
+      retry({ attempts: 3 })(() => {
+        calls++;
+        return Promise.reject(error);
+      })(),
+    );
+    await time.tick(100_000);
+    assertStrictEquals(await result, error);
+    assertEquals(calls, wanted, error.name);
+  }
+});
+
+test("retry() does not call a limit again that has ended, whatever the reason is", async () => {
+  for (const reason of [new Error("Ctrl-C"), "Ctrl-C"]) {
+    using time = new FakeTime();
+    const stop = new AbortController();
+    const limit = limitConcurrency(1, { signal: stop.signal });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    // Behind something else that is awaited, where nothing but the error tells of the limit.
+    const limited = limit(() => promise);
+    const call = retry()(async () => {
+      await Promise.resolve();
+      await limited();
+    });
+    const results = [call(), call()];
+    await time.tick(0);
+    stop.abort(reason);
+    assertEquals(await outcome(results[1] ?? promise), reason);
+    assertEquals(await outcome(call()), reason);
+    assertEquals(time.timers, 0);
+    resolve();
+    await results[0];
+  }
+});
+
+test("retry() begins no wait that would end after maxElapsed", async () => {
+  using time = new FakeTime();
+  const { run, starts, errors } = flaky(time, 9);
+  const result = outcome(retry({ backoff: steady, maxElapsed: "3s" })(run)());
+  await time.tick(100_000);
+  assertStrictEquals(await result, errors[2]);
+  assertEquals(starts, [0, 1_000, 3_000]);
+});
+
+test("retry() tells onRetry of each failed attempt and of the wait that follows", async () => {
+  using time = new FakeTime();
+  const { run, errors } = flaky(time, 2);
+  const told: unknown[] = [];
+  const result = retry({
+    backoff: steady,
+    retryAfter: (error) => error === errors[1] ? 7 : undefined,
+    onRetry: (error, info) => told.push([error, info]),
+  })(run)();
+  await time.tick(100_000);
+  assertEquals(await result, "done");
+  assertEquals(told, [
+    [errors[0], { attempt: 1, delayMs: 1_000 }],
+    [errors[1], { attempt: 2, delayMs: 7 }],
+  ]);
+});
+
+test("retry() takes a result that fails the schema for a failed attempt, and returns the result itself", async () => {
+  using time = new FakeTime();
+  const answers = [{ n: "1" }, { n: 1 }, 3, {}, {}];
+  const schema = z.object({ n: z.number().transform(String) });
+  const ask = retry({ attempts: 2, schema })(async () => await Promise.resolve(answers.shift()));
+  const first = ask();
+  await time.tick(1_000);
+  assertEquals(await first, { n: 1 });
+  const second = outcome(ask());
+  await time.tick(1_000);
+  const error = await second;
+  assert(error instanceof SchemaError);
+  assertEquals([error.issues.length, answers.length], [1, 1]);
+});
+
+test("retry() gives an attempt its timeout of work, then an aborted signal, and makes the next one", async () => {
+  using time = new FakeTime();
+  const limit = limitConcurrency(1);
+  const signals: AbortSignal[] = [];
+  const ends: (() => void)[] = [];
+  const own = new AbortController();
+  const work = retry({ attempts: 2, timeout: 500, retryAfter: () => 0 })(
+    limit((name: string, { signal }: { signal: AbortSignal }) => {
+      signals.push(signal);
+      return new Promise<string>((resolve) => ends.push(() => resolve(name)));
+    }),
+  );
+  const first = work("first", { signal: own.signal });
+  const second = work("second", { signal: own.signal });
+  await time.tick(400);
+  ends[0]?.();
+  await time.tick(499);
+  // The wait for the permit does not count.
+  assertEquals([await first, signals[1]?.aborted], ["first", false]);
+  await time.tick(1);
+  assertEquals(signals[1]?.aborted, true);
+  const reason: unknown = signals[1]?.reason;
+  assert(reason instanceof DOMException);
+  assertEquals([reason.name, own.signal.aborted], ["TimeoutError", false]);
+  // It keeps its permit until it has ended; the next attempt waits for that.
+  await time.tick(10_000);
+  assertEquals([signals.length, limit.activeCount, limit.pendingCount], [2, 1, 1]);
+  ends[1]?.();
+  await settle();
+  assertEquals(signals.length, 3);
+  own.abort("gone");
+  assertEquals([signals[2]?.aborted, signals[2]?.reason], [true, "gone"]);
+  ends[2]?.();
+  assertEquals([await second, time.timers], ["second", 0]);
+});
+
+test("retry() throws the TimeoutError of the last attempt, and leaves no rejection behind", async () => {
+  using time = new FakeTime();
+  let calls = 0;
+  const result = outcome(
+    retry({ attempts: 3, backoff: steady, timeout: "1s" })(async () => {
+      calls++;
+      await new Promise((resolve) => setTimeout(resolve, 5_000));
+      throw new Error("late");
+    })(),
+  );
+  await time.tick(100_000);
+  const error = await result;
+  assert(error instanceof DOMException && error.name === "TimeoutError");
+  assertEquals([calls, time.timers], [3, 0]);
+});
+
+test("retry() lets what a server says pause the fixed limits that the attempt passed, no others and no longer", async () => {
+  using time = new FakeTime();
+  const deriveKey = (host: string): string => host;
+  const rate = limitRate(1_000, { per: "1s", deriveKey });
+  const permits = limitConcurrency(10, { deriveKey });
+  const adaptive = limitAdaptive({ isOverload: () => false, deriveKey });
+  const starts: string[] = [];
+  let refuses = true;
+  const call = async (host: string): Promise<void> => {
+    starts.push(`${host} ${time.elapsed}`);
+    await Promise.resolve();
+    if (refuses) throw new Error("429");
+  };
+  const retrying = retry({ attempts: 2, retryAfter: () => "1m", coolDown: "30s" });
+  const asked = outcome(retrying(rate(permits(call)))("a"));
+  await settle();
+  refuses = false;
+  const others = [rate(call)("a"), permits(call)("a"), rate(call)("b")];
+  await time.tick(29_999);
+  assertEquals(starts, ["a 0", "b 0"]);
+  await time.tick(1);
+  assertEquals(starts, ["a 0", "b 0", "a 30000", "a 30000"]);
+  await time.tick(30_000);
+  assertEquals([await asked, starts.at(-1)], [undefined, "a 60000"]);
+  await Promise.all(others);
+  // Neither an adaptive limit, nor one without the option, nor the backoff pauses anything.
+  starts.length = 0;
+  refuses = true;
+  const more = [
+    retrying(adaptive(call))("c"),
+    retry({ attempts: 2, retryAfter: () => "1m" })(rate(call))("d"),
+    retry({ attempts: 2, coolDown: "30s" })(rate(call))("e"),
+  ].map(outcome);
+  await settle();
+  refuses = false;
+  await Promise.all([adaptive(call)("c"), rate(call)("d"), rate(call)("e")]);
+  assertEquals(starts.length, 6);
+  await time.tick(60_000);
+  await Promise.all(more);
+});
+
+test("retry() tells the run around it when it waits for an attempt, and leaves with the run's signal", async () => {
+  using time = new FakeTime();
+  const controller = new AbortController();
+  const states: boolean[] = [];
+  const run: Passage = new Passage(undefined, {
+    signal: controller.signal,
+    onChange: () => states.push(run.isWorking),
+  });
+  const { run: fn } = flaky(time, 9);
+  const result = outcome(run.enter(() => retry({ backoff: steady })(fn)()));
+  assertEquals([run.isWorking, run.hasStarted], [true, true]);
+  await time.tick(500);
+  assertEquals([run.isWorking, run.hasStarted, run.isBetweenAttempts], [false, false, true]);
+  await time.tick(1_000);
+  assertEquals([run.isBetweenAttempts, run.workedMs], [true, 0]);
+  // It begins, works and waits; nothing between an attempt and its wait looks like work.
+  assertEquals(states.filter((isWorking, i) => isWorking !== states[i - 1]).length, 5);
+  controller.abort("closing");
+  assertEquals([await result, time.timers], ["closing", 0]);
+  assertEquals([run.isWorking, run.isBetweenAttempts], [true, false]);
 });
 
 test("retry() gives the permit back while it waits when it is outside of the limit", async () => {
@@ -329,13 +583,13 @@ test("retry() refuses bad options by name when constructing", () => {
     );
   }
   refused({ attempts: "3" }, TypeError, "attempts must be");
-  refused({ when: 1 }, TypeError, "when must be a function");
-  refused({ after: 1 }, TypeError, "after must be a function");
+  refused({ shouldRetry: 1 }, TypeError, "shouldRetry must be a function");
+  refused({ retryAfter: 1 }, TypeError, "retryAfter must be a function");
   refused({ signal: {} }, TypeError, "signal must be an AbortSignal");
   refused({ retries: 3 }, TypeError, '"retries"');
   refused(null, TypeError, "options must be an object");
   refused({ backoff: null }, TypeError, "backoff must be an object");
-  refused({ backoff: { base: 1 } }, TypeError, '"base"');
+  refused({ backoff: { base: 1 } }, TypeError, '"backoff.base"');
   refused({ backoff: { min: 0 } }, RangeError, "backoff.min must be");
   refused({ backoff: { min: "soon" } }, TypeError, "backoff.min must be");
   refused({ backoff: { min: Infinity } }, RangeError, "backoff.min must be");

@@ -7,11 +7,11 @@ import { FakeTime } from "../support/fake_time.ts";
 
 /** A report; what is not said is 0, and `done` is the sum of what is. */
 function report(counts: Partial<BatchProgress> = {}): BatchProgress {
-  const { hits = 0, misses = 0, shared = 0, failed = 0 } = counts;
-  const done = hits + misses + shared + failed;
+  const { hits = 0, misses = 0, shared = 0, stale = 0, failed = 0 } = counts;
+  const done = hits + misses + shared + stale + failed;
   const times = { durationMs: 0, savedMs: 0, finished: false };
-  const rest = { total: 1000, stale: 0, unstored: 0, running: 0, ...times };
-  return { done, hits, misses, shared, failed, ...rest, ...counts };
+  const rest = { total: 1000, unstored: 0, running: 0, ...times };
+  return { done, hits, misses, shared, stale, failed, ...rest, ...counts };
 }
 
 /** A bar that draws into a list of texts. */
@@ -66,11 +66,11 @@ test("progressBar() shows counts, time, time left and rate on one line of a term
   await time.tick(2_000);
   bar(report({ misses: 10 }));
   await time.tick(1_999);
-  bar(report({ misses: 28, hits: 170, failed: 2, unstored: 1, running: 7 }));
+  bar(report({ misses: 28, hits: 166, stale: 4, failed: 2, unstored: 1, running: 7 }));
   await time.tick(1);
   assertEquals(shown(), [
-    "[#####---------------------] 200/1000 20% in 4.0s, 16s left, 7 running, failed 2, " +
-    "not kept 1, hits 170, misses 28, 50/s",
+    "[###--------------] 200/1000 20% in 4.0s, 16s left, 7 running, failed 2, not kept 1, " +
+    "hits 166, misses 28, stale 4, 50/s",
   ]);
   assertEquals(drawn.length, drawingsIn(drawn.join("")).length);
 });
@@ -245,6 +245,7 @@ test("progressBar() estimates the rest by recent calls, not by leading hits", as
       [[...calls(200, () => 100), ...calls(30, second, 0, 200)], /, 12m50s left, .* 1\.0\/s$/],
       [calls(20, (index) => index % 2 ? 40_000 : 80_000), /, 16h20m left, .* 0\.017\/s$/],
       [[[9_000, {}]], /0\/1000 0% in 9\.1s, 0 running, hits 0, misses 0$/],
+      [[[9_000, { total: 2, misses: 9 }]], /^9 done in 9\.1s, 0 running, .* 1\.0\/s$/],
       [[[9_000, { total: undefined, misses: 9 }]], /^9 done in 9\.1s, 0 running, .* 1\.0\/s$/],
     ] as const
   ) {
@@ -319,7 +320,7 @@ test("progressBar() refuses bad options by name", () => {
 
 const CHILD = commandOf("fixtures/progress_child.ts", ["--allow-env", "--allow-run=stty"]);
 const LINES = ["run 1", "result 0", "after 0", "result 1", "after 1", "result 2", "after 2"];
-const LAST = /^3\/3 100% in 0\.\ds, hits 0, misses 2, shared 1$/;
+const LAST = /^3\/3 100% in [\d.]+s, hits 0, misses 2, shared 1$/;
 
 /** What the child writes: on a pseudo-terminal (`script` of util-linux) if it has columns. */
 async function run(mode: string, columns?: number, variables: Record<string, string> = {}) {

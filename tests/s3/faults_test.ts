@@ -32,7 +32,7 @@ function entryFor(id: string, key: string, value: number): StoredEntry {
   };
 }
 
-/** What the entry says, `"damaged"` when its checksum does not fit. */
+/** The value of the entry, `"damaged"` when its checksum does not fit. */
 function valueOf(
   id: string,
   key: string,
@@ -60,7 +60,7 @@ async function scene(
   });
 }
 
-/** Does something to the first requests of an operation only. */
+/** A fault for the first requests of an operation only. */
 function first(operation: string, times: number, fault: Fault) {
   let left = times;
   return (request: Seen): Fault | undefined =>
@@ -80,7 +80,7 @@ test("S3Backend.get() asks again when a body breaks off", async () => {
   });
 });
 
-test("S3Backend.get() gives up on a body that always breaks off, in one line", async () => {
+test("S3Backend.get() rejects in one line when a body always breaks off", async () => {
   await scene(async (backend, chaos) => {
     await backend.set("f", "k", entryFor("f", "k", 300));
     chaos.fault = first("GetObject", Infinity, {
@@ -99,7 +99,7 @@ test("S3Backend.get() gives up on a body that always breaks off, in one line", a
   });
 });
 
-test("S3Backend.get() never passes a damaged or shortened body off as the entry", async () => {
+test("S3Backend.get() never returns a damaged or shortened body as the entry", async () => {
   await scene(async (backend, chaos) => {
     await backend.set("f", "k", entryFor("f", "k", 300));
     const faults: Fault[] = [
@@ -138,7 +138,7 @@ test("S3Backend.set() never lets a body that was damaged on the way be read as t
 });
 
 test(
-  "S3Backend bears errors, throttling and lost answers for a while",
+  "S3Backend repeats requests after errors, throttling and lost answers",
   {
     timeout: 120_000,
   },
@@ -180,7 +180,7 @@ test(
       await backend.set("f", "k", entryFor("f", "k", 1));
       chaos.counts();
       for (
-        const [status, code, told] of [
+        const [status, code, message] of [
           [500, "InternalError", "the server failed (500 InternalError)"],
           [503, "ServiceUnavailable", "the server throttles (503 Service"],
         ] as const
@@ -194,7 +194,7 @@ test(
             () => backend.clear(),
           ]
         ) {
-          const error = await assertRejects(operation, BackendError, told);
+          const error = await assertRejects(operation, BackendError, message);
           assertStringIncludes(error.message, "after 5 attempts");
           assertEquals(chaos.seen.length, 5);
           chaos.counts();
@@ -229,7 +229,7 @@ function mix(real: boolean): [number, (request: Seen) => Fault | undefined][] {
 }
 
 test(
-  "S3Backend gives right values or errors in 2,000 operations under a mix of faults",
+  "S3Backend returns right values or rejects in 2,000 operations under a mix of faults",
   { timeout: 120_000 },
   async () => {
     await scene(async (backend, chaos, real) => {
@@ -248,7 +248,7 @@ test(
       chaos.fault = harm;
       /** What may be stored, by key: more than one value after a failed write. */
       const possible = new Map<string, Set<number | undefined>>();
-      const told = { right: 0, damaged: 0, failed: 0 };
+      const outcomes = { right: 0, damaged: 0, failed: 0 };
       let value = 0;
 
       async function step(id: string, key: string): Promise<void> {
@@ -257,7 +257,7 @@ test(
         const choice = random();
         if (choice < 0.5) {
           const found = valueOf(id, key, await backend.get(id, key));
-          if (found === "damaged") told.damaged++;
+          if (found === "damaged") outcomes.damaged++;
           else assert(known.has(found), `${key} is ${found}, seed ${SEED}`);
           return;
         }
@@ -276,18 +276,18 @@ test(
         for (let turn = 0; turn < 50; turn++) {
           try {
             await step("f", `${worker}/${turn % 3}`);
-            told.right++;
+            outcomes.right++;
           } catch (error) {
             if (!(error instanceof BackendError)) throw error;
-            told.failed++;
+            outcomes.failed++;
           }
         }
       });
       await Promise.all(workers);
 
-      assertEquals(told.right + told.failed, 2000);
+      assertEquals(outcomes.right + outcomes.failed, 2000);
       assert(harmed > 400, `only ${harmed} requests were harmed`);
-      assert(told.right > 1700, JSON.stringify(told));
+      assert(outcomes.right > 1700, JSON.stringify(outcomes));
       // Everything acknowledged is there, and nothing else.
       chaos.fault = () => undefined;
       for (const [key, known] of possible) {

@@ -68,6 +68,12 @@ function withLastIndex(pattern: RegExp, lastIndex: number): RegExp {
   return pattern;
 }
 
+function form(pairs: readonly (readonly [string, string])[]): FormData {
+  const data = new FormData();
+  for (const [name, value] of pairs) data.append(name, value);
+  return data;
+}
+
 const BYTES = [0, 1, 127, 128, 200, 255, 10, 13];
 
 function buffer(): ArrayBuffer {
@@ -157,6 +163,7 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   // Containers that look alike.
   awkward("{}", () => ({})),
   awkward("{} without prototype", () => Object.create(null), { label: "{}" }),
+  awkward("{} of a query parser", () => Object.create(Object.create(null)), { label: "{}" }),
   awkward("{} with an undefined member", () => ({ a: undefined }), {
     label: "{}",
   }),
@@ -279,6 +286,21 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("an empty RegExp", () => new RegExp("")),
   awkward("a URL", () => new URL("https://example.com/a?b=c#d")),
   awkward("its text", () => "https://example.com/a?b=c#d"),
+  // What browsers and servers exchange.
+  awkward("URLSearchParams", () => new URLSearchParams("b=1&a=%20&b="), { value: false }),
+  awkward("URLSearchParams in another order", () => new URLSearchParams("a=%20&b=1&b="), {
+    value: false,
+  }),
+  awkward("empty URLSearchParams", () => new URLSearchParams(), { value: false }),
+  awkward("Headers", () => new Headers([["B", "1"], ["a", "2"], ["a", "3"]]), { value: false }),
+  awkward("Headers in another order", () => new Headers([["a", "2"], ["b", "1"], ["a", "3"]]), {
+    label: "Headers",
+    value: false,
+  }),
+  awkward("empty Headers", () => new Headers(), { value: false }),
+  awkward("a FormData", () => form([["b", "1"], ["a", ""], ["b", "\n"]]), { value: false }),
+  awkward("an empty FormData", () => form([]), { value: false }),
+  awkward("its pairs", () => [["b", "1"], ["a", ""], ["b", "\n"]]),
   // Bytes.
   ...VIEW_CLASSES.map(([name, View]) => awkward(name, () => new View(buffer()))),
   awkward(

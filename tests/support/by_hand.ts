@@ -2,9 +2,9 @@
 
 import { setImmediate } from "node:timers";
 import { assert } from "@std/assert";
-import type { Backend, EntryInfo, Maybe } from "../../src/backend/contract.ts";
-import type { StoredEntry } from "../../src/encoding/entry.ts";
+import type { Backend, Maybe } from "../../src/backend/contract.ts";
 import { MemoryBackend } from "../../memory.ts";
+import { BackendAround, type Operation } from "./around.ts";
 
 /** One run of the function of a {@linkcode ByHand}, which the test settles. */
 export interface Run<Args extends readonly unknown[], Value> {
@@ -112,16 +112,14 @@ export interface Held {
 }
 
 /** A backend whose chosen operations wait, each until the test lets it go. */
-export class HandBackend implements Backend {
-  readonly description = "by hand";
+export class HandBackend extends BackendAround {
   /** The names of operations that wait from now on. */
   readonly holding: Set<string> = new Set();
   /** The operations that wait, in the order of their calls. */
   readonly held: Held[] = [];
-  readonly #inner: Backend;
 
   constructor(inner: Backend = new MemoryBackend()) {
-    this.#inner = inner;
+    super(inner, "held");
   }
 
   /** Takes the operation that waits longest out of the line. */
@@ -131,46 +129,12 @@ export class HandBackend implements Backend {
     return held;
   }
 
-  async #run<T>(operation: string, work: () => Maybe<T>): Promise<T> {
+  override async run<T>(operation: Operation, work: () => Maybe<T>): Promise<T> {
     if (this.holding.has(operation)) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       this.held.push({ operation, go: resolve, fail: reject });
       await promise;
     }
     return await work();
-  }
-
-  connect(): void {}
-
-  get(id: string, key: string): Promise<StoredEntry | undefined> {
-    return this.#run("get", () => this.#inner.get(id, key));
-  }
-
-  getMany(id: string, keys: readonly string[]): Promise<readonly (StoredEntry | undefined)[]> {
-    return this.#run("getMany", () => this.#inner.getMany(id, keys));
-  }
-
-  set(id: string, key: string, entry: StoredEntry): Promise<void> {
-    return this.#run("set", () => this.#inner.set(id, key, entry));
-  }
-
-  delete(id: string, key: string): Promise<void> {
-    return this.#run("delete", () => this.#inner.delete(id, key));
-  }
-
-  deleteId(id: string): Promise<void> {
-    return this.#run("deleteId", () => this.#inner.deleteId(id));
-  }
-
-  clear(): Promise<void> {
-    return this.#run("clear", () => this.#inner.clear());
-  }
-
-  entries(id?: string): AsyncIterable<EntryInfo> {
-    return this.#inner.entries(id);
-  }
-
-  close(): Promise<void> {
-    return this.#run("close", () => this.#inner.close());
   }
 }

@@ -2,24 +2,10 @@
 
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
-import type { Backend, EntryInfo, Maybe, Pruned, PruneRule } from "../../src/backend/contract.ts";
-import type { StoredEntry } from "../../src/encoding/entry.ts";
+import type { Backend, EntryInfo, Maybe } from "../../src/backend/contract.ts";
+import { BackendAround, type Operation } from "./around.ts";
 
-/** The operations that {@linkcode FaultyBackend} can disturb. */
-export const OPERATION_NAMES = [
-  "get",
-  "getMany",
-  "set",
-  "delete",
-  "deleteId",
-  "clear",
-  "entries",
-  "prune",
-  "close",
-] as const;
-
-/** One of them. */
-export type Operation = (typeof OPERATION_NAMES)[number];
+export { type Operation, OPERATION_NAMES } from "./around.ts";
 
 /** How {@linkcode FaultyBackend.fail} makes an operation fail. */
 export interface FailOptions {
@@ -42,23 +28,14 @@ interface Gate {
  * A backend around another one. A call is counted, delayed, held and then failed, in this order,
  * as far as the test asked for it.
  */
-export class FaultyBackend implements Backend {
-  readonly description: string;
-  /** As of the wrapped backend, which may have none. */
-  readonly prune?: (rule: PruneRule) => Promise<Pruned>;
-  readonly #inner: Backend;
+export class FaultyBackend extends BackendAround {
   readonly #calls = new Map<Operation, number>();
   readonly #failures = new Map<Operation, { error: Error; left: number; after: boolean }>();
   readonly #gates = new Map<Operation, Gate>();
   readonly #delays = new Map<Operation, number>();
 
   constructor(inner: Backend) {
-    this.#inner = inner;
-    this.description = `faulty ${inner.description}`;
-    const prune = inner.prune?.bind(inner);
-    if (prune !== undefined) {
-      this.prune = (rule) => this.#run("prune", () => prune(rule));
-    }
+    super(inner, "faulty");
   }
 
   /** Makes the next calls of an operation reject. */
@@ -107,60 +84,20 @@ export class FaultyBackend implements Backend {
     return this.#gates.get(operation)?.waiting ?? 0;
   }
 
-  connect(...listeners: Parameters<Backend["connect"]>): void {
-    this.#inner.connect(...listeners);
-  }
-
-  get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
-    return this.#run("get", () => this.#inner.get(id, key, signal), signal);
-  }
-
-  getMany(
-    id: string,
-    keys: readonly string[],
-    signal?: AbortSignal,
-  ): Promise<readonly (StoredEntry | undefined)[]> {
-    const copied = [...keys];
-    return this.#run("getMany", () => this.#inner.getMany(id, copied, signal), signal);
-  }
-
-  set(id: string, key: string, entry: StoredEntry): Promise<void> {
-    const { data } = entry;
-    // The wrapped backend may be called later, when the caller may have changed its bytes.
-    const copied = typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
-    return this.#run("set", () => this.#inner.set(id, key, copied));
-  }
-
-  delete(id: string, key: string): Promise<void> {
-    return this.#run("delete", () => this.#inner.delete(id, key));
-  }
-
-  deleteId(id: string): Promise<void> {
-    return this.#run("deleteId", () => this.#inner.deleteId(id));
-  }
-
-  clear(): Promise<void> {
-    return this.#run("clear", () => this.#inner.clear());
-  }
-
   /** A fault shows at the first entry, or after the last one. */
-  async *entries(id?: string): AsyncGenerator<EntryInfo, void, void> {
+  override async *entries(id?: string): AsyncGenerator<EntryInfo, void, void> {
     const finish = await this.#begin("entries");
-    yield* id === undefined ? this.#inner.entries() : this.#inner.entries(id);
+    yield* super.entries(id);
     finish();
   }
 
-  close(): Promise<void> {
-    return this.#run("close", () => this.#inner.close());
-  }
-
-  async #run<Result>(
+  override async run<Result>(
     operation: Operation,
-    call: () => Maybe<Result>,
+    work: () => Maybe<Result>,
     signal?: AbortSignal,
   ): Promise<Result> {
     const finish = await this.#begin(operation, signal);
-    const result = await call();
+    const result = await work();
     finish();
     return result;
   }

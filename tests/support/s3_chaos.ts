@@ -13,7 +13,13 @@ import type { AddressInfo } from "node:net";
 /** What happens to one request. */
 export type Fault =
   /** Answers itself, with an S3 error unless a body is given. */
-  | { kind: "answer"; status: number; code?: string; body?: string }
+  | {
+    kind: "answer";
+    status: number;
+    code?: string;
+    body?: string;
+    headers?: Record<string, string>;
+  }
   /** Ends the connection: before the server sees the request, or after it has answered. */
   | { kind: "reset"; when: "before" | "after" }
   /** Waits before the request goes on. */
@@ -29,6 +35,7 @@ export interface Seen {
   readonly operation: string;
   readonly path: string;
   readonly query: URLSearchParams;
+  readonly headers: http.IncomingHttpHeaders;
 }
 
 /** A running proxy. */
@@ -118,7 +125,12 @@ export async function startChaos(upstream: string): Promise<Chaos> {
     const [path = "/", text = ""] = (request.url ?? "/").split("?");
     const query = new URLSearchParams(text);
     const operation = operationOf(request.method ?? "", path, query);
-    const entry: Seen = { operation, path: decodeURIComponent(path), query };
+    const entry: Seen = {
+      operation,
+      path: decodeURIComponent(path),
+      query,
+      headers: request.headers,
+    };
     seen.push(entry);
     const fault = chaos.fault(entry);
     const reset = () => {
@@ -133,7 +145,7 @@ export async function startChaos(upstream: string): Promise<Chaos> {
       const { status, code = "Injected" } = fault;
       const xml = fault.body ??
         `<?xml version="1.0"?><Error><Code>${code}</Code><Message>injected</Message></Error>`;
-      response.writeHead(status, { "content-type": "application/xml" });
+      response.writeHead(status, { "content-type": "application/xml", ...fault.headers });
       return void response.end(xml);
     }
     if (fault?.kind === "flip" && fault.side === "request") flip(body);

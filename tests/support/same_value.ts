@@ -1,5 +1,6 @@
 /** The oracle for values: what must not change between a value and its copy. */
 import { isDeepStrictEqual } from "node:util";
+import { isPlain } from "../../src/base/plain.ts";
 
 type Bytes = ArrayBuffer | ArrayBufferView;
 
@@ -11,9 +12,9 @@ function bytesOf(value: Bytes): number[] {
   ];
 }
 
-/** An object without a prototype comes back with one, as from structured clone. */
+/** A plain object without a prototype comes back with one, as from structured clone. */
 function prototypeOf(value: object): unknown {
-  return Object.getPrototypeOf(value) ?? Object.prototype;
+  return isPlain(value) ? Object.prototype : Object.getPrototypeOf(value);
 }
 
 /** The members that count: enumerable ones, and of errors the hidden ones that tell of it. */

@@ -82,27 +82,26 @@ export function copyDatabase(from: string, to: string): void {
 /** Damages a file in place, as a disk does. */
 export function overwrite(path: string, from: number, length: number): void {
   const file = openSync(path, "r+");
-  writeSync(file, "garbage ".repeat(length / 8), from);
+  // Bytes, because Deno writes a string at the beginning whatever the position.
+  writeSync(file, new TextEncoder().encode("garbage ".repeat(length / 8)), 0, length, from);
   closeSync(file);
 }
 
-/** What is in the files of a folder, without those that are empty or that only locks are in. */
-export function contents(folder: string): Buffer[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .filter((name) => !/-(shm|lock)$/.test(name))
-    .map((name) => readFileSync(join(folder, name)))
-    .filter(({ length }) => length > 0);
+/** What is in the files of a folder, without the indexes of logs. */
+export function contents(folder: string): Map<string, Buffer> {
+  const files = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
+  return new Map(
+    files
+      .filter((file) => file.isFile() && !file.name.endsWith("-shm"))
+      .map(({ name }) => [join(folder, name), readFileSync(join(folder, name))]),
+  );
 }
 
-/** Looks for what was in the files of a folder, whatever they are called now. */
-export function assertKept(folder: string, before: readonly Buffer[], what = ""): void {
-  const after = contents(folder);
-  for (const bytes of before) {
-    assert(
-      after.some((file) => file.equals(bytes)),
-      `${what}: ${bytes.length} bytes are in none of ${readdirSync(folder)}`,
-    );
+/** Asserts that each file still has the bytes that it had. */
+export function assertUntouched(before: ReadonlyMap<string, Buffer>, what = ""): void {
+  for (const [path, bytes] of before) {
+    assert(existsSync(path), `${what}: ${path} is gone`);
+    assert(readFileSync(path).equals(bytes), `${what}: ${path} was changed`);
   }
 }
 

@@ -21,6 +21,13 @@ type Space = Map<string, [Pair, StoredEntry]>;
 interface Shelf {
   readonly spaces: Map<string, Space>;
   broken: boolean;
+  readonly name: string;
+}
+
+let shelves = 0;
+
+function newShelf(): Shelf {
+  return { spaces: new Map(), broken: false, name: `shelf ${shelves++}` };
 }
 
 /** A backend on a shelf, as operations and the steps that they are made of. */
@@ -46,12 +53,13 @@ type Override = (self: ShelfBackend, right: Readonly<ShelfBackend>) => Partial<S
 /** A small backend that keeps the contract, apart from the steps that are replaced. */
 function shelfBackend(
   override: Override = () => ({}),
-  shelf: Shelf = { spaces: new Map(), broken: false },
+  shelf: Shelf = newShelf(),
   space = "space",
 ): ShelfBackend {
   const pending = new Set<Promise<void>>();
   const self: ShelfBackend = {
     description: "a shelf",
+    location: `${shelf.name}/${space}`,
     shelf,
     space,
     closed: false,
@@ -277,6 +285,14 @@ function innerExpiry({ expiresAt }: Pick<StoredEntry, "expiresAt">): { expiresAt
 const RIGHT: readonly [string, Override][] = [
   ["keeps the contract", () => ({})],
   ["answers and throws at once", atOnce],
+  ["answers at once while its changes take turns of the event loop", (self, right) => ({
+    ...atOnce(self, right),
+    async work() {
+      self.check();
+      await nextTurn();
+    },
+  })],
+  ["has no location", () => ({ location: undefined })],
   ["reports the earlier expiry of an inner copy", (_, right) => ({
     answer: (entry) => ({ ...right.answer(entry), ...innerExpiry(entry) }),
     info: (pair, entry) => ({ ...right.info(pair, entry), ...innerExpiry(entry) }),
@@ -735,6 +751,8 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
       return { entries: Math.max(0, page.length - maxEntries), bytes: 0 };
     },
   })],
+  ["has another location than others on its store", 15, () => ({ location: `${shelves++}` })],
+  ["has the location of its neighbour", 15, (self) => ({ location: self.shelf.name })],
 ];
 
 /** Registers the kit over backends on shelves, and returns its tests. */
@@ -774,8 +792,8 @@ async function failures(override: Override, clause?: number): Promise<Map<string
 }
 
 test("testBackend() has a test for each numbered clause", () => {
-  const names = [...testsOf(undefined, { breakStore: () => {} }).keys()];
-  for (let clause = 1; clause <= 14; clause++) {
+  const names = [...testsOf(undefined, { breakStore() {}, reopen: () => shelfBackend() }).keys()];
+  for (let clause = 1; clause <= 15; clause++) {
     assert(names.some((name) => name.startsWith(`clause ${clause}: `)), `clause ${clause}`);
   }
 });

@@ -11,7 +11,7 @@ import process from "node:process";
 import { isDeepStrictEqual } from "node:util";
 import { S3Cache } from "../../s3.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { isBusy } from "../../src/sqlite/driver.ts";
+import { isBusy } from "../../src/sqlite/errors.ts";
 import { watchAwake } from "./awake.ts";
 import { aroundDriver } from "./driver.ts";
 import { Random } from "./random.ts";

@@ -11,8 +11,8 @@ import { objectNames, optionsFor, withBucket } from "../support/s3_server.ts";
 import { type Damaged, INPUTS, use } from "./damage.ts";
 import { type Extent, Random } from "./random.ts";
 
-/** An object as it lies in the bucket. */
-interface Lying {
+/** An object of the bucket. */
+interface StoredObject {
   readonly Body: Uint8Array;
   readonly Metadata: Record<string, string>;
 }
@@ -21,7 +21,7 @@ interface Lying {
 export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
   const random = new Random(seed);
   let cases = 0;
-  let told = 0;
+  let reported = 0;
   await withBucket(async (bucket, client, server) => {
     const open = (options: CacheOptions): Cache =>
       new S3Cache(`${bucket}/p`, { ...optionsFor(server), ...options });
@@ -31,7 +31,7 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
     const objects = await Promise.all(names.map((name) => fetchObject(client, bucket, name)));
     const [example] = objects;
     assert(example !== undefined);
-    const damages: Record<string, (object: Lying, index: number) => Lying> = {
+    const damages: Record<string, (object: StoredObject, index: number) => StoredObject> = {
       emptied: (object) => ({ ...object, Body: new Uint8Array() }),
       cut: ({ Body, Metadata }) => ({
         Body: Body.subarray(0, random.below(Body.length)),
@@ -57,10 +57,10 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
       };
     }
     for (const name of Object.keys(example.Metadata)) {
-      // The names that an object carries serve listings alone.
+      // The names in the metadata of an object serve listings alone.
       if (!/kind|format|checksum|-at|until|duration/.test(name)) continue;
       for (const value of [undefined, "", "0", "-1", "1e999", "x", "bytes"]) {
-        // The one that once went unseen is always there.
+        // The one that was once missed is always tried.
         const isKept = name === "panza-expires-at" && value === "-1";
         if (!isKept && count < 50 && random.below(3) > 0) continue;
         damages[`${name} ${value}`] = ({ Body, Metadata }) => {
@@ -102,7 +102,7 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
         }`,
       );
       cases++;
-      if (damaged > 0) told++;
+      if (damaged > 0) reported++;
       for (const [index, object] of objects.entries()) {
         await client.send(
           new PutObjectCommand({
@@ -114,12 +114,12 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
       }
     }
   });
-  return { cases, missed: told, told };
+  return { cases, missed: reported, told: reported };
 }
 
 const DAMAGED: ReadonlySet<string> = new Set(["damaged"]);
 
-async function fetchObject(client: S3Client, Bucket: string, Key: string): Promise<Lying> {
+async function fetchObject(client: S3Client, Bucket: string, Key: string): Promise<StoredObject> {
   const { Body, Metadata = {} } = await client.send(new GetObjectCommand({ Bucket, Key }));
   return {
     Body: (await Body?.transformToByteArray()) ?? new Uint8Array(),

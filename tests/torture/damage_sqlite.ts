@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
 import { assert, assertEquals } from "@std/assert";
-import { DatabaseMovedError } from "../../src/base/errors.ts";
+import { BackendError, DamagedDatabaseError } from "../../src/base/errors.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { copyDatabase } from "../support/sqlite_files.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -27,8 +27,10 @@ const PAGE_BYTES = 8192;
 
 /** What happened to a database under every kind of damage. */
 interface DamagedDatabase extends Damaged {
-  /** Cases in which the file was moved aside. */
-  readonly moved: number;
+  /** Cases in which the file was left, and the next one used. */
+  readonly left: number;
+  /** Cases in which nothing was cached, because the file is not certainly of this library. */
+  readonly uncached: number;
   /** Cases in which something had to run again and nothing was told: SQLite did not find it. */
   readonly silent: number;
 }
@@ -191,7 +193,8 @@ export async function damageSQLite({ count, seed }: Extent): Promise<DamagedData
   const healthy = [rowsOf(template), rowsOf(logged)];
   let missed = 0;
   let told = 0;
-  let moved = 0;
+  let left = 0;
+  let uncached = 0;
   let silent = 0;
   for (const [index, { name, apply, isLogged }] of damages.entries()) {
     const place = join(folder, `case${index}`);
@@ -199,24 +202,33 @@ export async function damageSQLite({ count, seed }: Extent): Promise<DamagedData
     const path = join(place, "cache.db");
     copyDatabase(isLogged === true ? copy : template, path);
     apply(path);
+    const bytes = readFileSync(path);
     const what = `seed ${seed}: ${name}`;
     const seen = look(path, healthy);
     let result: Use;
     using notice = new Notice();
     try {
-      result = await use((options) => new SQLiteCache(path, options), what);
+      result = await use((options) => new SQLiteCache(path, options), what, INPUTS, refuses);
     } catch (error) {
       throw new Error(`${what}: ${error}`, { cause: error });
     }
-    const wasMoved = holdToOnce(place, notice.given, seen, result, what);
-    if (wasMoved) moved++;
+    if (result.isUncached) {
+      uncached++;
+      if (isLogged !== true) assert(readFileSync(path).equals(bytes), `${what}: it was changed`);
+      assertEquals(readdirSync(place).filter((name) => name.includes(".panza-")), [], what);
+    } else if (holdToOnce(place, notice.given, seen, result, what)) left++;
     if (result.runs > 0) missed++;
     if (result.told.length > 0) told++;
     else if (result.runs > 0) silent++;
     assert(existsSync(path), what);
     rmSync(place, { recursive: true });
   }
-  return { cases: damages.length, missed, told, moved, silent };
+  return { cases: damages.length, missed, told, left, uncached, silent };
+}
+
+/** Whether a report says that a file is left alone. */
+function refuses(error: Error): boolean {
+  return error instanceof BackendError && error.operation === "open";
 }
 
 /** What SQLite gives for an entry. */
@@ -284,11 +296,11 @@ function look(path: string, healthy: readonly ReadonlyMap<string, Fields>[]): Se
 }
 
 /**
- * One damage is told once: that the file was moved aside, where SQLite notices it; of each entry
+ * One damage is told once: that the file is left, where SQLite notices it; of each entry
  * that SQLite gives and that is not what it was; and nothing else, so that an entry which it no
  * longer finds is a silent miss.
  *
- * @returns Whether the file was moved aside.
+ * @returns Whether the file is left.
  */
 function holdToOnce(
   place: string,
@@ -297,17 +309,15 @@ function holdToOnce(
   { told }: Use,
   what: string,
 ): boolean {
-  const moved = readdirSync(place).filter(
-    (name) => name.includes(".damaged-") && !/-(wal|shm|journal)$/.test(name),
-  );
-  const ofFile = told.filter(({ error }) => error instanceof DatabaseMovedError);
+  const left = readdirSync(place).filter((name) => /\.panza-\d$/.test(name));
+  const ofFile = told.filter(({ error }) => error instanceof DamagedDatabaseError);
   const ofEntries = told
     .filter(({ context }) => context.kind === "damaged")
     .map(({ context }) => JSON.stringify([context.id, context.key]));
   const lines = `${what}: ${told.map(({ error }) => error.message).join("; ")}`;
-  assertEquals(ofFile.length, moved.length, lines);
-  assert(moved.length <= 1, lines);
-  assert(!wasNoticed || moved.length === 1, `${lines}: SQLite noticed it`);
+  assertEquals(ofFile.length, left.length, lines);
+  assert(left.length <= 1, lines);
+  assert(!wasNoticed || left.length === 1, `${lines}: SQLite noticed it`);
   // A page that breaks off in the middle cannot be read, which may be the fault of the disk alone.
   const unread = told.filter(
     ({ error, context }) => context.kind === "read" && error.message.includes("disk I/O error"),
@@ -315,11 +325,11 @@ function holdToOnce(
   assertEquals(ofFile.length + ofEntries.length + unread.length, told.length, lines);
   const unexpected = ofEntries.filter((entry) => !changed.has(entry) && !broken.has(entry));
   assertEquals(unexpected, [], `${lines}: they are as they were`);
-  if (moved.length === 0) {
+  if (left.length === 0) {
     const missing = [...changed].filter((entry) => !ofEntries.includes(entry));
     assertEquals(missing, [], `${lines}: these were not told`);
   }
-  return moved.length > 0;
+  return left.length > 0;
 }
 
 function edit(path: string, sql: string): void {

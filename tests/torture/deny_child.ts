@@ -129,8 +129,17 @@ async function modes(): Promise<void> {
       troubles.push(`${what}: something was lost`);
     }
     for (const cache of [first, second, third]) await cache.close();
-    const left = readdirSync(place).filter((name) => /damaged|orphaned/.test(name));
-    if (left.length > 0) troubles.push(`${what}: a file was moved: ${left}`);
+    // A closed database in a folder where nothing can be made, as on read-only media.
+    for (const mode of [0o555, 0o755]) {
+      chmodSync(place, mode);
+      const closed = open(path);
+      if ((await closed.use([1, 4, 6, 8], `${what}, closed`)) > 0) {
+        troubles.push(`${what}: it is not read in a folder of mode ${mode.toString(8)}`);
+      }
+      await closed.close();
+    }
+    const left = readdirSync(place).filter((name) => name.includes(".panza-"));
+    if (left.length > 0) troubles.push(`${what}: a healthy file was left: ${left}`);
   }
 }
 

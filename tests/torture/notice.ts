@@ -1,6 +1,6 @@
 /** What SQLite itself says of a file while a cache uses it. */
 
-import { isDamage } from "../../src/sqlite/driver.ts";
+import { isDamage } from "../../src/sqlite/errors.ts";
 import { aroundDriver } from "./driver.ts";
 
 /** Watches whether SQLite calls a file damaged. */

@@ -1,16 +1,16 @@
-/** Processes that meet one damaged database in the same moment: one moves it, and nobody loses. */
+/** Processes that meet one damaged database in the same moment: none touches it, and none loses. */
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals } from "@std/assert";
-import type { CachedFunction } from "../../src/core/cache.ts";
+import type { CachedFunction } from "../../src/core/wrapped.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { type Child, start } from "../support/child.ts";
 import {
   assertIntact,
-  assertKept,
+  assertUntouched,
   contents,
   copyDatabase,
   overwrite,
@@ -28,15 +28,14 @@ const APART_US = 20_000;
 const NOTICED_MS = 300;
 
 const PAGE_BYTES = 8192;
-const GARBAGE = "garbage ".repeat((5 * PAGE_BYTES) / 8);
 
 /** What the racers found. */
 interface Races {
   readonly rounds: number;
-  /** Databases that one of them called damaged. */
-  readonly damaged: number;
-  /** Logs whose database was gone or empty. */
-  readonly orphaned: number;
+  /** Databases that were left for the next one. */
+  readonly left: number;
+  /** How many of them got damaged while they were used. */
+  readonly inUse: number;
 }
 
 /** What a racer of a name stores. */
@@ -47,48 +46,41 @@ export function resultsOf(name: number): readonly number[] {
 /** What is wrong with a database whose last entries are in its log alone. */
 interface Spoiled {
   readonly what: string;
-  /** What they are told of it. */
-  readonly told: readonly string[];
+  /** Whether it is left for the next number; what is not there at all is made again. */
+  readonly isLeft: boolean;
   readonly spoil: (path: string) => void;
 }
 
-const MOVED = ["DatabaseMovedError"];
-
 const SPOILED: readonly Spoiled[] = [
   {
-    what: "garbage",
-    told: MOVED,
-    spoil: (path) => {
-      writeFileSync(path, GARBAGE);
-      rmSync(`${path}-wal`);
-    },
-  },
-  {
-    what: "garbage, and a log",
-    told: MOVED,
-    spoil: (path) => writeFileSync(path, GARBAGE),
-  },
-  {
-    what: "a header and garbage",
-    told: MOVED,
+    what: "garbage after the header",
+    isLeft: true,
     spoil: (path) => {
       writeFileSync(path, readFileSync(path).fill(0xa5, 100));
       rmSync(`${path}-wal`);
     },
   },
   {
+    what: "garbage in its tables",
+    isLeft: true,
+    spoil: (path) => {
+      rmSync(`${path}-wal`);
+      overwrite(path, PAGE_BYTES, 2 * PAGE_BYTES);
+    },
+  },
+  {
     what: "nothing but a log",
-    told: [],
+    isLeft: true,
     spoil: (path) => rmSync(path),
   },
   {
     what: "an empty file, and a log",
-    told: [],
+    isLeft: true,
     spoil: (path) => truncateSync(path),
   },
   {
     what: "an empty file",
-    told: [],
+    isLeft: false,
     spoil: (path) => {
       truncateSync(path);
       rmSync(`${path}-wal`);
@@ -96,16 +88,16 @@ const SPOILED: readonly Spoiled[] = [
   },
   {
     what: "no folder",
-    told: [],
+    isLeft: false,
     spoil: (path) => rmSync(dirname(path), { recursive: true }),
   },
 ];
 
 /**
  * Lets several processes open one database that is damaged, emptied or gone, and store results in
- * it: each of the results is there afterwards, the damage is told once, and what was there before
- * is still there under another name. Every eighth round the database is whole and gets damaged
- * while they use it: what they store once they have noticed is there all the same.
+ * it: each of the results is there afterwards, each process reports the damage once at most, and
+ * what was there before is there as it was. Every seventh round the database is whole and gets
+ * damaged while they use it: what they store once they have noticed is there all the same.
  */
 export async function race({ count, seed }: Extent): Promise<Races> {
   const random = new Random(seed);
@@ -114,8 +106,8 @@ export async function race({ count, seed }: Extent): Promise<Races> {
   await makeTemplate(template);
   const racers = Array.from({ length: RACERS }, () => start("torture/race_child.ts", []));
   await Promise.all(racers.map((racer) => racer.said("ready")));
-  let damaged = 0;
-  let orphaned = 0;
+  let left = 0;
+  let inUse = 0;
   for (let round = 0; round < count; round++) {
     const place = join(folder, `${round}`);
     const path = join(place, "cache.db");
@@ -129,35 +121,48 @@ export async function race({ count, seed }: Extent): Promise<Races> {
     if (spoiled === undefined) {
       const finished = run("keep");
       await delay(random.next() * 10);
-      overwrite(path, 100, GARBAGE.length);
+      overwrite(path, PAGE_BYTES, 6 * PAGE_BYTES);
       const reports = await finished;
-      reports.push(...(await use(path, () => Promise.resolve())));
+      reports.push(await use(path, () => Promise.resolve()));
       await delay(NOTICED_MS);
       reports.push(...(await run("close")));
-      const names = namesOf(reports);
-      assert(`${names}` === "" || `${names}` === `${MOVED}`, where + names);
+      if (isLeft(place)) inUse++;
+      assertReported(reports, where);
     } else {
       spoiled.spoil(path);
-      const before = contents(place);
+      const before = spoiled.isLeft ? contents(place) : new Map();
       const reports = await run("close");
-      assertEquals(namesOf(reports), spoiled.told, `${where}: ${reports}`);
-      assertKept(place, before, where);
+      assertReported(reports, where);
+      assertEquals(isLeft(place), spoiled.isLeft, where);
+      assertEquals(reports.flat().length > 0, spoiled.isLeft, where);
+      assertUntouched(before, where);
     }
     await assertUsable(
       path,
       racers.flatMap((_, n) => resultsOf(n)),
       where,
     );
-    const files = readdirSync(place).join();
-    if (files.includes(".damaged-")) damaged++;
-    if (files.includes(".orphaned-")) orphaned++;
+    if (isLeft(place)) left++;
+    assert(!readdirSync(place).includes("cache.db.panza-3"), `${where}: a sound file was left`);
     rmSync(place, { recursive: true });
   }
   for (const racer of racers) {
     racer.process.stdin?.end();
     await racer.ended();
   }
-  return { rounds: count, damaged, orphaned };
+  return { rounds: count, left, inUse };
+}
+
+function isLeft(place: string): boolean {
+  return readdirSync(place).includes("cache.db.panza-2");
+}
+
+/** Holds each process to one report of the damage, and to no other. */
+function assertReported(reports: readonly (readonly string[])[], where: string): void {
+  for (const each of reports) {
+    const names = each.map((report) => report.split(":")[0]).join();
+    assert(["", "DamagedDatabaseError"].includes(names), `${where}: ${each.join("; ")}`);
+  }
 }
 
 async function makeTemplate(path: string): Promise<void> {
@@ -173,24 +178,20 @@ async function makeTemplate(path: string): Promise<void> {
 
 let races = 0;
 
-/** One race of all; resolves with what was told to any of them. */
+/** One race of all; resolves with what each of them reported. */
 async function letRace(
   racers: readonly Child[],
   path: string,
   then: string,
   microseconds: () => number,
-): Promise<string[]> {
+): Promise<string[][]> {
   const number = races++;
   racers.forEach((racer, name) => {
     const line = `${number} ${path} ${name} ${microseconds()} ${then}`;
     racer.process.stdin?.write(`${line}\n`);
   });
   const said = await Promise.all(racers.map((racer) => racer.saidAfter(`done ${number} `)));
-  return said.flatMap((reports): string[] => JSON.parse(reports));
-}
-
-function namesOf(reports: readonly string[]): string[] {
-  return reports.map((report) => report.split(":")[0] ?? "");
+  return said.map((reports): string[] => JSON.parse(reports));
 }
 
 /** Looks for results, and whether the database can be used without a word. */
@@ -203,7 +204,7 @@ async function assertUsable(path: string, results: readonly number[], what: stri
     }
   });
   assertEquals(reports, [], what);
-  assertIntact(path, what);
+  assertIntact(isLeft(dirname(path)) ? `${path}.panza-2` : path, what);
 }
 
 type Raced = CachedFunction<(n: number) => Promise<unknown>>;

@@ -1,20 +1,14 @@
 /** Random numbers that come again with their seed. */
 
+import { randomNumbers } from "../../src/testing/random.ts";
+
 /** A generator: each of its numbers follows from the seed. */
 export class Random {
-  #state: number;
+  /** From 0 to 1, without 1. */
+  readonly next: () => number;
 
   constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** From 0 to 1, without 1 (mulberry32). */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    this.next = randomNumbers(seed);
   }
 
   /** A whole number from 0 to below `end`. */

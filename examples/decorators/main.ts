@@ -1,6 +1,6 @@
 /**
- * Methods that are cached and limited by decorators, in Bun, which compiles nothing beforehand:
- * `bun install && bun main.ts`.
+ * Methods that are cached and limited by decorators. Node needs them compiled: `npm install && npm
+ * start`. Bun compiles nothing beforehand: `bun install && bun main.ts`.
  */
 
 import { limitConcurrency, SQLiteCache } from "@panza/panza";
@@ -12,7 +12,7 @@ let runs = 0;
 class Translator {
   constructor(readonly language: string) {}
 
-  // What of the instance counts: translators of one language share their results.
+  // Translators of one language share their results.
   @cache.cache({
     id: "Translator.translate",
     this: (translator: Translator) => translator.language,

@@ -11,7 +11,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { limitConcurrency } from "../../concurrency.ts";
-import { QueueFullError } from "../../src/base/errors.ts";
+import { QueueFullError, ReentrantCallError } from "../../src/base/errors.ts";
 import { areCollected } from "../support/collected.ts";
 import { settle } from "../support/fake_time.ts";
 
@@ -515,6 +515,37 @@ test("limitConcurrency() runs each of 100 waiting calls in the async context of 
     results,
     Array.from({ length: 100 }, (_, n) => [n, n, n]),
   );
+});
+
+test("limitConcurrency() refuses a call that would wait for a permit of the functions that make it", async () => {
+  const cases: [n: number, deriveKey: ((n: number) => unknown) | undefined, isRefused: boolean][] =
+    [
+      [1, undefined, true],
+      [2, undefined, true],
+      [3, undefined, false],
+      [1, (n) => n, false],
+    ];
+  for (const [n, deriveKey, isRefused] of cases) {
+    const limit = limitConcurrency(n, deriveKey === undefined ? {} : { deriveKey });
+    const countdown: (n: number) => Promise<number> = limit((n: number) =>
+      n === 0 ? Promise.resolve(0) : countdown(n - 1)
+    );
+    if (isRefused) {
+      const error = await assertRejects(() => countdown(2), ReentrantCallError);
+      assert(error.message.includes("it would wait for a permit that its caller holds"));
+    } else assertEquals(await countdown(2), 0);
+    assertEquals([limit.activeCount, limit.pendingCount], [0, 0]);
+  }
+  // A call that is not made in the synchronous part may wait for others.
+  const limit = limitConcurrency(1);
+  const later: Promise<string>[] = [];
+  const limited: (name: string) => Promise<string> = limit(async (name: string) => {
+    await Promise.resolve();
+    if (name === "first") later.push(limited("later"));
+    return name;
+  });
+  assertEquals(await limited("first"), "first");
+  assertEquals(await later[0], "later");
 });
 
 test("limitConcurrency() forgets idle keys", async () => {

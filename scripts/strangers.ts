@@ -1,0 +1,200 @@
+/** Projects of strangers, who have the packed package and its README, and nothing of this checkout. */
+
+// deno-lint-ignore-file no-console -- it reports what it does
+
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import process from "node:process";
+import {
+  configuration,
+  emptyFolder,
+  expect,
+  install,
+  npm,
+  npmVersion,
+  placeBuilt,
+  ROOT,
+  run as runProcess,
+  runtime,
+  tsc,
+  VERSIONS,
+} from "./tools.ts";
+
+const { name, exports } = configuration();
+
+/** Entry points of the package: the name that users import. */
+const ENTRIES = Object.keys(exports).map((path) => name + path.slice(1));
+
+/** The optional SDK, and the types of Node that its declarations need. */
+export const SDK: readonly string[] = [
+  `@types/node@${VERSIONS["@types/node"]}`,
+  `@aws-sdk/client-s3@${npmVersion("@aws-sdk/client-s3")}`,
+];
+
+/** A module that imports everything that the package exports. */
+const ALL = ENTRIES.map((entry, index) => `export * as entry${index} from "${entry}";\n`).join("");
+
+/** Says what to install where the S3 SDK is missing. */
+const NO_SDK = `import { S3Cache } from "${name}";
+const cache = new S3Cache("bucket/prefix", { endpoint: "http://127.0.0.1:9", region: "x" });
+const error = await cache.get("key").then(() => "no error", (error) => error.message);
+if (!error.includes("npm install @aws-sdk/client-s3")) throw new Error(error);
+await cache.close();
+`;
+
+/** The pages whose blocks are programs. */
+function pages(): string[] {
+  const docs = existsSync(join(ROOT, "docs")) ? readdirSync(join(ROOT, "docs")) : [];
+  return [
+    "README.md",
+    ...docs.filter((file) => file.endsWith(".md")).map((file) => `docs/${file}`),
+  ];
+}
+
+/**
+ * The blocks of TypeScript in the README and the pages of docs/, by the name of their files.
+ *
+ * @param fence `ts` for programs that run as they stand, `ts ignore` for those that need more.
+ */
+export function blocks(fence = "ts"): Map<string, string> {
+  const found = new Map<string, string>();
+  const pattern = new RegExp(`^\`\`\`${fence}\\n([^]*?)^\`\`\`$`, "gm");
+  for (const page of pages()) {
+    const text = readFileSync(join(ROOT, page), "utf8");
+    for (const [index, match] of [...text.matchAll(pattern)].entries()) {
+      found.set(`${basename(page, ".md").toLowerCase()}_${index + 1}.ts`, match[1] ?? "");
+    }
+  }
+  return found;
+}
+
+/** Makes a project that has the package alone. */
+export function installed(tarball: string, manager: "npm" | "bun"): string {
+  const project = emptyFolder(`stranger-${manager}`);
+  writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
+  // Deno would look for a configuration further up, and find that of this checkout.
+  writeFileSync(join(project, "deno.json"), "{}");
+  if (manager === "npm") {
+    npm(["install", "--no-fund", "--no-audit", tarball], { cwd: project });
+  } else runProcess(runtime("bun"), ["add", tarball], { cwd: project });
+  const sdk = join(project, "node_modules", "@aws-sdk");
+  expect(!existsSync(sdk), `${manager} installed the optional SDK`);
+  for (const [file, source] of blocks()) writeFileSync(join(project, file), source);
+  writeFileSync(join(project, "all.ts"), ALL);
+  writeFileSync(join(project, "all.js"), ALL);
+  writeFileSync(join(project, "no_sdk.js"), NO_SDK);
+  return project;
+}
+
+/** Lowers decorators and \`using\`, as any compiler does. */
+function lower(tools: string, project: string, files: readonly string[]): string[] {
+  if (files.length === 0) return [];
+  const esbuild = join(tools, "node_modules", "esbuild", "bin", "esbuild");
+  runProcess(esbuild, [...files, "--target=es2022", "--format=esm", "--outdir=lowered"], {
+    cwd: project,
+  });
+  return files.map((file) => join("lowered", file.replace(/\.ts$/, ".js")));
+}
+
+/**
+ * Imports everything, then runs every block of the README and of docs/, twice: the second run meets
+ * what the first one stored. Node 24 and newer, Bun and Deno run the blocks as they stand, but for
+ * decorators, which no Node knows.
+ */
+export function run(tools: string, project: string, runtimes: readonly string[]): void {
+  const all = [...blocks().keys()];
+  const decorated = all.filter((file) => /^ *@\w+\.cache\(/m.test(blocks().get(file) ?? ""));
+  for (const each of runtimes) {
+    const old = each === "node-22.13";
+    const lowered = old ? all : each.startsWith("node") ? decorated : [];
+    const programs = [
+      "all.js",
+      ...(each === "deno" ? [] : ["no_sdk.js"]),
+      ...all.filter((file) => !lowered.includes(file)),
+      ...lower(tools, project, lowered),
+    ];
+    const [command, ...flags] = each === "deno"
+      ? [process.execPath, "run", "--quiet", "--no-lock", "--allow-all"]
+      : [runtime(each)];
+    for (const program of programs.flatMap((file) => [file, file])) {
+      runProcess(command ?? "", [...flags, program], { cwd: project, timeout: 60_000 });
+    }
+    expect(existsSync(join(project, ".cache")), "the blocks stored nothing");
+    rmSync(join(project, ".cache"), { recursive: true });
+    console.log(`${each}: ${all.length} blocks run, ${all.length - lowered.length} as they stand`);
+  }
+}
+
+/** Type-checks the recipes, whose SDKs need accounts to run. */
+export function typeCheckRecipes(tools: string): void {
+  const { openai, ai } = VERSIONS;
+  const project = install("recipes", {
+    "@ai-sdk/openai": VERSIONS["@ai-sdk/openai"],
+    "@anthropic-ai/sdk": VERSIONS["@anthropic-ai/sdk"],
+    "@types/node": VERSIONS["@types/node"],
+    ai,
+    openai,
+  });
+  placeBuilt(project);
+  const compilerOptions = {
+    target: "es2022",
+    lib: ["esnext", "dom"],
+    module: "nodenext",
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    types: ["node"],
+  };
+  const recipes = blocks("ts ignore");
+  for (const [file, source] of recipes) writeFileSync(join(project, file), source);
+  writeFileSync(
+    join(project, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: [...recipes.keys()] }),
+  );
+  tsc(tools, project);
+  console.log(`tsc: ${recipes.size} recipes: no errors`);
+}
+
+/** Type-checks the project, declarations of the package included, in both ways of resolving modules. */
+export function typeCheck(tools: string, project: string, types: readonly string[]): void {
+  const ways = [["nodenext", "nodenext"], ["esnext", "bundler"]] as const;
+  for (const [module, moduleResolution] of ways) {
+    const file = join(project, `tsconfig.${moduleResolution}.json`);
+    const compilerOptions = {
+      target: "es2022",
+      lib: ["esnext", "dom"],
+      module,
+      moduleResolution,
+      strict: true,
+      // The types of Node do not pass it themselves.
+      exactOptionalPropertyTypes: types.length === 0,
+      noEmit: true,
+      skipLibCheck: false,
+      types,
+    };
+    // A block that imports what is Node's needs its types.
+    const programs = [...blocks()].filter(([, text]) => types.length > 0 || !/"node:/.test(text));
+    const files = ["all.ts", ...programs.map(([file]) => file)];
+    writeFileSync(file, JSON.stringify({ compilerOptions, files }));
+    tsc(tools, file);
+    console.log(
+      `tsc: ${moduleResolution}, ${types.length > 0 ? "with" : "without"} the SDK: no errors`,
+    );
+  }
+}
+
+/** Compiles and runs the example with decorators: every result is new at first, then none is. */
+export function decorate(tools: string, project: string, runtimes: readonly string[]): void {
+  const folder = join(project, "decorators");
+  cpSync(join(ROOT, "examples", "decorators"), folder, { recursive: true });
+  if (!runtimes.includes("bun")) tsc(tools, join(folder, "tsconfig.json"));
+  for (const each of runtimes) {
+    for (const expected of ["5 runs", "0 runs"]) {
+      const program = each === "bun" ? "main.ts" : "main.js";
+      const output = runProcess(runtime(each), [program], { cwd: folder });
+      expect(output.trimEnd().endsWith(expected), `${each} prints ${output}`);
+    }
+    rmSync(join(folder, ".cache"), { recursive: true });
+    console.log(`decorators: cached on ${each}`);
+  }
+}

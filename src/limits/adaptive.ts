@@ -1,0 +1,243 @@
+/**
+ * A limit that finds out how many calls a server takes at once.
+ *
+ * The law was chosen among eleven in simulations of servers; the numbers in it are those of the
+ * best compromise between throughput, refusals and fairness among processes.
+ *
+ * @module
+ */
+
+import { check, count, fn, required } from "../base/check.ts";
+import { optionMessage } from "../base/errors.ts";
+import type { Passage } from "../base/passage.ts";
+import type { AsyncFunction } from "../base/wrap.ts";
+import type { LimitState } from "./line.ts";
+import { LIMITER_RULES, type LimiterOptions, Lines } from "./limiter.ts";
+import { type ConcurrencyLimiter, PermitLine, withActiveCount } from "./permits.ts";
+
+/** The options of {@linkcode limitAdaptive}. */
+export interface LimitAdaptiveOptions extends LimiterOptions {
+  /**
+   * Whether an error means that the server has too much to do: HTTP 429, 503 or 529, a timeout of
+   * an overloaded server; not every 5xx. If it throws or returns something else than `true`, the
+   * error counts as no overload.
+   */
+  readonly isOverload: (error: unknown) => boolean;
+  /** How many calls may run at once in the beginning, per key: 10 unless set, within the bounds. */
+  readonly start?: number;
+  /** The least limit, per key: a positive integer, 1 unless set. */
+  readonly min?: number;
+  /**
+   * The highest limit, per key: a positive integer or `Infinity`, 200 unless set. It is the only
+   * bound where a server gets slower and never refuses.
+   */
+  readonly max?: number;
+}
+
+/** What {@linkcode limitAdaptive} returns: functions wrapped by the same one share its permits. */
+export interface AdaptiveLimiter extends ConcurrencyLimiter {
+  /**
+   * How many calls may run at once now.
+   *
+   * @param key The key; left out in a limit without keys.
+   * @returns The limit of the key; that of the beginning for a key that is not in use.
+   */
+  limitOf(key?: unknown): number;
+}
+
+const ACTION = "limit adaptively";
+
+/**
+ * Limits how many calls of a function run at once, and finds the limit by itself: it grows while
+ * the server takes all that it allows, and shrinks when the server says that it is overloaded.
+ *
+ * It begins at `start` and doubles per round of calls until the first overload. From then on it
+ * goes back to just below what was too much, stays there for five rounds, and tries more. One wave
+ * of refusals lowers it once, by 15 %, or by half if nothing succeeded since the last time. If even
+ * `min` is refused, it pauses for 1 s, doubled up to 30 s. It looks at neither latency nor
+ * `Retry-After`. What a key has learned is kept until it was idle for 5 minutes.
+ *
+ * The limit has to be the innermost one, because what it counts must be at the server, and a retry
+ * has to be outside, because it must see every refusal:
+ * `cache.cache({ id })(retry()(limitRate(…)(limitAdaptive({ isOverload })(fn))))`.
+ *
+ * @param options See {@linkcode LimitAdaptiveOptions}.
+ * @returns A wrapper that is a decorator too, with the counts of the limit, `limitOf` and `pause`.
+ * @throws {TypeError} If an option is of the wrong type or does not exist.
+ * @throws {RangeError} If a number is out of range, or `min` is more than `max`.
+ *
+ * @example As many calls at once as the server takes
+ * ```ts
+ * import { limitAdaptive } from "@panza/panza/concurrency";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class HttpError extends Error {
+ *   constructor(readonly status: number) {
+ *     super(`HTTP ${status}`);
+ *   }
+ * }
+ *
+ * const limit = limitAdaptive({
+ *   isOverload: (error) => error instanceof HttpError && [429, 503, 529].includes(error.status),
+ * });
+ * const ask = limit(async (n: number) => await Promise.resolve(n * 2));
+ * assertEquals(await ask(21), 42);
+ * assertEquals(limit.limitOf(), 10);
+ * ```
+ */
+export function limitAdaptive(options: LimitAdaptiveOptions): AdaptiveLimiter {
+  const { min = 1, max = 200, start = 10 } = check(ACTION, options, {
+    isOverload: required(fn),
+    start: count(),
+    min: count(),
+    max: count({ infinity: true }),
+    ...LIMITER_RULES,
+  });
+  if (min > max) {
+    throw new RangeError(optionMessage(ACTION, "min", `at most max (${max})`, min));
+  }
+  const { isOverload } = options;
+  const law: Law = { isOverload, min, max, start: Math.min(max, Math.max(min, start)) };
+  const lines = new Lines({
+    action: ACTION,
+    options,
+    open: (state, key) => new AdaptiveLine(state, key, law),
+    // Measured: where the server's cap is one of concurrency, a pause as long as it says costs up
+    // to 98 % of the throughput.
+    mayCoolDown: false,
+  });
+  return Object.assign(withActiveCount(lines), {
+    limitOf: (key?: unknown): number => {
+      const line = lines.find(key);
+      return line instanceof AdaptiveLine ? line.limit : law.start;
+    },
+  });
+}
+
+/** The options in effect. */
+interface Law {
+  readonly isOverload: (error: unknown) => boolean;
+  readonly start: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** How many rounds of successes at the last good level come before more is tried. */
+const DWELL_ROUNDS = 5;
+/** What is left of the limit after an overload. More is faster and less fair among processes. */
+const CUT = 0.85;
+/** What is left of it if nothing succeeded since the last overload. */
+const CUT_IN_OUTAGE = 0.5;
+/** The bounds of the pause after a refusal at the least limit, in milliseconds. */
+const [SHORTEST_PAUSE, LONGEST_PAUSE] = [1_000, 30_000];
+/** How long a key keeps what it learned while it is not used, in milliseconds. */
+const MEMORY = 300_000;
+
+/** The calls of one key under a limit that adapts. */
+class AdaptiveLine extends PermitLine {
+  readonly #law: Law;
+  /** The limit, with the fraction by which it has grown towards the next. */
+  #level: number;
+  /** How often the limit was cut: what calls of an earlier generation meet says nothing new. */
+  #generation = 0;
+  /** The level below the last overload; 0 before the first one. */
+  #good = 0;
+  /** Successes since the last cut. */
+  #clean = 0;
+  /** The last pause at the least limit, in milliseconds; 0 when there is none. */
+  #pause = 0;
+  #pausedUntil = -Infinity;
+  #lastEnd = -Infinity;
+
+  constructor(state: LimitState, key: unknown, law: Law) {
+    super(state, key, law.start);
+    this.#law = law;
+    this.#level = law.start;
+  }
+
+  /** How many calls may run at once. */
+  get limit(): number {
+    return this.capacity;
+  }
+
+  override isIdle(): boolean {
+    const now = performance.now();
+    return this.active === 0 && this.size === 0 && now - this.#lastEnd >= MEMORY;
+  }
+
+  protected override take(): boolean {
+    return this.#pauseLeft() === 0 && super.take();
+  }
+
+  protected override delay(): number {
+    return Math.max(super.delay(), this.#pauseLeft());
+  }
+
+  #pauseLeft(): number {
+    return this.#pausedUntil === -Infinity ? 0 : Math.max(0, this.#pausedUntil - performance.now());
+  }
+
+  protected override run(
+    fn: AsyncFunction,
+    self: unknown,
+    args: unknown[],
+    _cost: number,
+    passage: Passage | undefined,
+  ): Promise<unknown> {
+    const generation = this.#generation;
+    return this.hold(fn, self, args, passage, (value) => {
+      if (generation === this.#generation) this.#succeed();
+      this.release();
+      return value;
+    }, (error) => {
+      if (generation === this.#generation && this.#isOverload(error)) this.#cut();
+      this.release();
+      throw error;
+    });
+  }
+
+  /** Keeps what it has learned. */
+  protected override rest(): void {
+    this.#lastEnd = performance.now();
+  }
+
+  #isOverload(error: unknown): boolean {
+    try {
+      return this.#law.isOverload(error) === true;
+    } catch {
+      return false;
+    }
+  }
+
+  #succeed(): void {
+    this.#clean++;
+    this.#pause = this.#pause > SHORTEST_PAUSE ? this.#pause / 2 : 0;
+    // A level that is not used is not known to be too low.
+    if (this.active < this.capacity) return;
+    const level = this.#level;
+    if (this.#good > 0 && level >= this.#good && this.#clean < DWELL_ROUNDS * level) return;
+    // At most doubled per round; faster the farther from the last overload, on either side.
+    const distance = Math.abs(level - this.#good);
+    const grown = level + Math.max(1, Math.min(level, distance)) / level;
+    this.#set(level < this.#good ? Math.min(this.#good, grown) : grown);
+  }
+
+  #cut(): void {
+    const { min } = this.#law;
+    if (this.#level < min + 1) {
+      this.#pause = Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, 2 * this.#pause));
+      this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + this.#pause);
+    }
+    const level = Math.min(this.#level, this.active);
+    // In an outage, when nothing succeeded since the last cut, what was good stays known.
+    if (this.#clean > 0 || this.#good === 0) this.#good = Math.max(min, Math.floor(level) - 1);
+    this.#set(Math.min(level - 2, level * (this.#clean > 0 ? CUT : CUT_IN_OUTAGE)));
+    this.#generation++;
+    this.#clean = 0;
+  }
+
+  #set(level: number): void {
+    this.#level = Math.min(this.#law.max, Math.max(this.#law.min, level));
+    this.capacity = Math.floor(this.#level);
+  }
+}

@@ -1,0 +1,278 @@
+/**
+ * The line in which the calls of one key wait: first come, first served.
+ *
+ * @module
+ */
+
+import { abortReason, listen, unlisten } from "../base/abort.ts";
+import { QueueFullError } from "../base/errors.ts";
+import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
+import { findSignals } from "../base/signals.ts";
+import type { AsyncFunction } from "../base/wrap.ts";
+import { reasonOfEnd } from "./end.ts";
+import { COME_BACK_MS, type Pauses } from "./pauses.ts";
+
+/** What the lines of one limit share. */
+export interface LimitState {
+  /** How many calls wait, over all keys. */
+  pendingCount: number;
+  /** How many calls hold a permit, over all keys. */
+  activeCount: number;
+  /** Whether a pause, or the time in which starts come back from it, may go on. */
+  isPaused: boolean;
+  readonly pauses: Pauses;
+  /** The lines of all keys that are in use; empty in a limit without keys. */
+  readonly lines: Map<unknown, Line>;
+  /** A line that was forgotten, for the next new key: making one costs more than a call. */
+  spare: Line | undefined;
+  /** How many calls may wait, per key. */
+  readonly maxQueue: number;
+  /** Ends the limit. */
+  readonly signal: AbortSignal | undefined;
+  /** What a retry around a call may pause; `undefined` where it must not. */
+  readonly pausable: Pausable | undefined;
+}
+
+/** One call that waits for its turn. */
+class WaitingCall {
+  previous: WaitingCall | undefined;
+  next: WaitingCall | undefined;
+
+  constructor(
+    readonly line: Line,
+    readonly fn: AsyncFunction,
+    readonly self: unknown,
+    readonly args: unknown[],
+    readonly cost: number,
+    readonly passage: Passage | undefined,
+    readonly signals: readonly AbortSignal[],
+    readonly admit: (call: WaitingCall) => void,
+    readonly refuse: (reason: unknown) => void,
+    /** Ends the wait in the passage. */
+    readonly ended: (() => void) | undefined,
+  ) {}
+
+  leave(reason: unknown): void {
+    this.line.abandon(this, reason);
+  }
+}
+
+// One executor for all promises saves a closure per waiting call: it runs synchronously, and its
+// caller takes both functions at once.
+let admit: (call: WaitingCall) => void;
+let refuse: (reason: unknown) => void;
+function capture(resolve: (call: WaitingCall) => void, reject: (reason: unknown) => void): void {
+  admit = resolve;
+  refuse = reject;
+}
+
+function begin(call: WaitingCall): Promise<unknown> {
+  return call.line.begin(call);
+}
+
+/** The longest delay that `setTimeout` understands, in milliseconds; more fires at once. */
+const LONGEST_DELAY = 2_147_483_647;
+
+/**
+ * The calls of one key. A kind of limit says when the next one may start, and runs it.
+ *
+ * The line is a linked list, so that a call leaves it from anywhere at once and nothing of it stays.
+ */
+export abstract class Line {
+  /** How many calls wait. */
+  size = 0;
+  #first: WaitingCall | undefined;
+  #last: WaitingCall | undefined;
+  #timer: { readonly at: number; readonly id: ReturnType<typeof setTimeout> } | undefined;
+  /** The end of the last pause, and what has started since. */
+  #comeBack: { readonly from: number; started: number } | undefined;
+
+  /**
+   * @param state What the lines of the limit share.
+   * @param key The key; `undefined` in a limit without keys.
+   */
+  constructor(protected readonly state: LimitState, public key: unknown) {}
+
+  /** How much may run, or start in a window, at most. */
+  protected abstract get capacity(): number;
+
+  /** Takes what a call needs to start, if it is free; the line does not matter. */
+  protected abstract take(cost: number): boolean;
+
+  /**
+   * How long the next call has to wait for what is not free, in milliseconds; `Infinity` until
+   * another call has begun or ended.
+   */
+  protected abstract delay(cost: number): number;
+
+  /** Runs a call that has what it needs to start; it never throws. */
+  protected abstract run(
+    fn: AsyncFunction,
+    self: unknown,
+    args: unknown[],
+    cost: number,
+    passage: Passage | undefined,
+  ): Promise<unknown>;
+
+  /** Refuses a call that would wait for ever, by an error. */
+  protected checkWait?(fn: AsyncFunction): void;
+
+  /** Whether a new line would be the same; lines without this method tell when they rest. */
+  isIdle?(): boolean;
+
+  /**
+   * Runs a call now or when its turn comes.
+   *
+   * @throws {QueueFullError} If too many calls wait.
+   */
+  call(fn: AsyncFunction, self: unknown, args: unknown[], cost: number): Promise<unknown> {
+    const passage = currentPassage();
+    return this.size === 0 && this.#mayStart(cost)
+      ? this.run(fn, self, args, cost, passage)
+      : this.#wait(fn, self, args, cost, passage);
+  }
+
+  /** Lets waiting calls start as long as they may, and sets the timer for the next one. */
+  pump(): void {
+    for (let first = this.#first; first !== undefined; first = this.#first) {
+      if (!this.#mayStart(first.cost)) return this.#arm(first.cost);
+      this.#leave(first);
+      first.admit(first);
+    }
+  }
+
+  #mayStart(cost: number): boolean {
+    if (!this.state.isPaused) return this.take(cost);
+    if (this.#pauseDelay() > 0 || !this.take(cost)) return false;
+    if (this.#comeBack !== undefined) this.#comeBack.started += cost;
+    return true;
+  }
+
+  /** Calls the wrapped function in the passage of its caller. */
+  protected invoke(
+    fn: AsyncFunction,
+    self: unknown,
+    args: unknown[],
+    passage: Passage,
+  ): Promise<unknown> {
+    if (this.state.pausable !== undefined) passage.pass(this.state.pausable, this.key);
+    return new Passage(passage).run(() => Reflect.apply(fn, self, args));
+  }
+
+  #wait(
+    fn: AsyncFunction,
+    self: unknown,
+    args: unknown[],
+    cost: number,
+    passage: Passage | undefined,
+  ): Promise<unknown> {
+    const { state } = this;
+    const signals = this.#signalsOf(args, passage);
+    for (const signal of signals) if (signal.aborted) throw abortReason(signal);
+    this.checkWait?.(fn);
+    if (this.size >= state.maxQueue) throw new QueueFullError(state.maxQueue);
+    const turn = new Promise<WaitingCall>(capture);
+    const ended = passage?.wait("turn");
+    const call = new WaitingCall(
+      this,
+      fn,
+      self,
+      args,
+      cost,
+      passage,
+      signals,
+      admit,
+      refuse,
+      ended,
+    );
+    call.previous = this.#last;
+    if (this.#last === undefined) this.#first = call;
+    else this.#last.next = call;
+    this.#last = call;
+    this.size++;
+    state.pendingCount++;
+    listen(call);
+    if (this.size === 1) this.pump();
+    // `then` keeps the async context of this caller: whoever admits the call only settles `turn`.
+    return turn.then(begin);
+  }
+
+  /** Runs a call whose turn has come. */
+  begin({ fn, self, args, cost, passage, ended }: WaitingCall): Promise<unknown> {
+    const result = this.run(fn, self, args, cost, passage);
+    // Not before, or the caller would seem to work between its wait and the function.
+    ended?.();
+    return result;
+  }
+
+  /** Takes a call out of the line whose signal has aborted. */
+  abandon(call: WaitingCall, reason: unknown): void {
+    const { signal } = this.state;
+    const isFirst = this.#first === call;
+    this.#leave(call);
+    call.ended?.();
+    call.refuse(signal?.aborted ? reasonOfEnd(signal) : reason);
+    // Later, because the next one may leave with the same signal.
+    if (isFirst && this.size > 0) queueMicrotask(() => this.pump());
+  }
+
+  #signalsOf(args: unknown[], passage: Passage | undefined): readonly AbortSignal[] {
+    const found = findSignals(args);
+    const { signal } = this.state;
+    if (signal === undefined && passage === undefined) return found;
+    return [...(signal === undefined ? [] : [signal]), ...passage?.signals ?? [], ...found];
+  }
+
+  #leave(call: WaitingCall): void {
+    if (call.previous === undefined) this.#first = call.next;
+    else call.previous.next = call.next;
+    if (call.next === undefined) this.#last = call.previous;
+    else call.next.previous = call.previous;
+    // One that has left must not keep its neighbours from being collected.
+    call.previous = call.next = undefined;
+    unlisten(call);
+    this.state.pendingCount--;
+    if (--this.size === 0 && this.#timer !== undefined) {
+      clearTimeout(this.#timer.id);
+      this.#timer = undefined;
+    }
+  }
+
+  /**
+   * How long a pause holds back the next start. In the second after its end, what has started stays
+   * below the part of the capacity that corresponds to the time.
+   */
+  #pauseDelay(): number {
+    const { pauses } = this.state;
+    const now = performance.now();
+    this.state.isPaused = pauses.mayHold(now);
+    const end = pauses.endOf(this.key, now);
+    if (end === -Infinity) return 0;
+    if (end !== this.#comeBack?.from) {
+      // Keys that were paused together come back at different times.
+      const ahead = this.key !== undefined && pauses.isOfAll(end) ? Math.random() : 0;
+      this.#comeBack = { from: end, started: ahead };
+    }
+    const { started } = this.#comeBack;
+    const whole = this.capacity === Infinity ? started + Math.max(1, this.size) : this.capacity;
+    return Math.max(0, end + started / whole * COME_BACK_MS - now);
+  }
+
+  #arm(cost: number): void {
+    const delay = Math.max(this.delay(cost), this.state.isPaused ? this.#pauseDelay() : 0);
+    if (delay === Infinity) return;
+    const at = performance.now() + delay;
+    if (this.#timer !== undefined) {
+      if (this.#timer.at <= at) return;
+      clearTimeout(this.#timer.id);
+    }
+    // Timers are late rather than early, by up to 1.3 ms: asking for a little less keeps a window
+    // of 5 ms within 10 % of its rate.
+    const asked = Math.max(1, Math.ceil(delay) - 1);
+    const id = setTimeout(() => {
+      this.#timer = undefined;
+      this.pump();
+    }, Math.min(asked, LONGEST_DELAY));
+    this.#timer = { at, id };
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * Pauses of a limit: until when new starts are held back, and how they come back afterwards.
+ *
+ * @module
+ */
+
+/**
+ * The time over which starts come back after a pause, in milliseconds: about the latency of a slow
+ * server. All at once they would be refused again.
+ */
+export const COME_BACK_MS = 1_000;
+
+/** The pauses of one limit, of single keys and of all. */
+export class Pauses {
+  #ofAll = -Infinity;
+  readonly #ofKeys = new Map<unknown, number>();
+  #last = -Infinity;
+
+  /** Whether any key may be held back, now or later. */
+  mayHold(now: number): boolean {
+    return !isOver(this.#last, now);
+  }
+
+  /** Pauses one key. An earlier pause that ends later stays. */
+  pauseKey(key: unknown, milliseconds: number): void {
+    const now = performance.now();
+    for (const [key, until] of this.#ofKeys) {
+      if (isOver(until, now)) this.#ofKeys.delete(key);
+    }
+    const until = Math.max(this.#ofKeys.get(key) ?? -Infinity, now + milliseconds);
+    this.#ofKeys.set(key, until);
+    this.#last = Math.max(this.#last, until);
+  }
+
+  /** Pauses all keys, later ones included. An earlier pause that ends later stays. */
+  pauseAll(milliseconds: number): void {
+    this.#ofAll = Math.max(this.#ofAll, performance.now() + milliseconds);
+    this.#last = Math.max(this.#last, this.#ofAll);
+  }
+
+  /**
+   * When the last pause of a key ends or ended.
+   *
+   * @param key The key.
+   * @param now The time, on the clock of `performance.now`.
+   * @returns The end, on the same clock; `-Infinity` when its aftermath is over too.
+   */
+  endOf(key: unknown, now: number): number {
+    const until = Math.max(this.#ofAll, this.#ofKeys.get(key) ?? -Infinity);
+    return isOver(until, now) ? -Infinity : until;
+  }
+
+  /** Whether the pause of a key that counts is one of all keys, which come back together. */
+  isOfAll(until: number): boolean {
+    return until === this.#ofAll;
+  }
+}
+
+function isOver(until: number, now: number): boolean {
+  return now - until >= COME_BACK_MS;
+}

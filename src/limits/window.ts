@@ -1,0 +1,266 @@
+/**
+ * A sliding window: how many calls of a function start in a span of time, or what they cost.
+ *
+ * @module
+ */
+
+import { check, checkValue, count as countRule, fn, required, type Rule } from "../base/check.ts";
+import { type Duration, finiteDuration } from "../base/duration.ts";
+import type { Passage } from "../base/passage.ts";
+import type { AsyncFunction } from "../base/wrap.ts";
+import { type LimitState, Line } from "./line.ts";
+import { type Limiter, LIMITER_RULES, type LimiterOptions, Lines } from "./limiter.ts";
+
+/** The options of {@linkcode limitRate}. */
+export interface LimitRateOptions extends LimiterOptions {
+  /**
+   * The length of the window: finite milliseconds from 5, or `"90s"`, `"10m"`, `"12h"`, `"7d"`.
+   * Timers could not keep to a shorter one: for 1,000 a second write `limitRate(5, { per: 5 })`.
+   */
+  readonly per: Duration;
+  /**
+   * What a call may cost, from its arguments: a number from 0 to `count`. Unset, each call costs 1.
+   * A call whose cost is something else, or cannot be told, rejects and does not count.
+   */
+  readonly cost?: (...args: never[]) => number;
+  /**
+   * What a call did cost, from its result: a number from 0. Unset, or where it throws or returns
+   * something else, and for a call that fails, what was reserved stays booked.
+   */
+  readonly actual?: (result: never) => number;
+}
+
+/** What {@linkcode limitRate} returns: functions wrapped by the same one share its window. */
+export interface RateLimiter extends Limiter {}
+
+const ACTION = "limit the rate";
+
+/**
+ * The shortest window, in milliseconds: timers are up to 1.3 ms late, and from 5 ms on that costs
+ * less than 10 % of the rate.
+ */
+const SHORTEST_WINDOW = 5;
+
+/**
+ * Limits how many calls of a function start in any window of time; the others wait, first come,
+ * first served.
+ *
+ * The window slides: between the start of a call and the start of the call `count` places later
+ * there is never less than `per`, so there is no burst where one window ends and the next begins.
+ * Time is measured on the clock that never steps (`performance.now`).
+ *
+ * With `cost` each call counts as much as it costs, such as the tokens of a request: what is
+ * reserved in a window is never more than `count`. With `actual` the result tells what it did cost:
+ * the rest is free again at once, and an overrun delays later calls.
+ *
+ * What counts is the start of what it wraps. Around a {@linkcode limitConcurrency}, calls that
+ * have passed the rate may have to wait for a permit, and those that waited may run close together
+ * when permits become free; inside of one, `limitConcurrency(n)(limitRate(…)(fn))`, the function
+ * itself keeps to the rate, and calls that wait for it hold a permit.
+ *
+ * One result used on several functions makes them share the limit. A waiting call leaves the line
+ * as {@linkcode limitConcurrency} says. A timer exists only while calls wait.
+ *
+ * @param count How many calls may start in a window, per key, or what they may cost together: a
+ * positive integer. A number is kept for each start in the window.
+ * @param options See {@linkcode LimitRateOptions}.
+ * @returns A wrapper that is a decorator too, with the count of waiting calls and `pause`.
+ * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
+ * @throws {RangeError} If `count`, `per` or `maxQueue` is out of range.
+ *
+ * @example At most two starts in 20 milliseconds
+ * ```ts
+ * import { limitRate } from "@panza/panza/concurrency";
+ * import { assert } from "@std/assert";
+ *
+ * const started = limitRate(2, { per: "20ms" })(async () => await Promise.resolve(performance.now()));
+ *
+ * const [first = 0, , third = 0] = await Promise.all([started(), started(), started()]);
+ * assert(third - first >= 20);
+ * ```
+ *
+ * @example 200,000 tokens a minute, estimated before and counted after each call
+ * ```ts
+ * import { limitRate } from "@panza/panza/concurrency";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const tokens = limitRate(200_000, {
+ *   per: "1m",
+ *   cost: (prompt: string) => prompt.length / 3 + 500,
+ *   actual: (answer: { usage: number }) => answer.usage,
+ * });
+ * const ask = tokens(async (prompt: string) => await Promise.resolve({ usage: prompt.length }));
+ * assertEquals(await ask("Why?"), { usage: 4 });
+ * ```
+ */
+export function limitRate(count: number, options: LimitRateOptions): RateLimiter {
+  checkValue(ACTION, "count", count, countRule());
+  const { per } = check(ACTION, options, {
+    per: required(finiteDuration),
+    cost: fn,
+    actual: fn,
+    ...LIMITER_RULES,
+  });
+  if (per < SHORTEST_WINDOW) {
+    const times = Math.ceil(SHORTEST_WINDOW / per);
+    throw new RangeError(
+      `Cannot ${ACTION}: per must be at least ${SHORTEST_WINDOW} ms, because timers are not ` +
+        `finer, received ${per}; write limitRate(${count * times}, { per: ${per * times} })`,
+    );
+  }
+  const { cost, actual } = options;
+  const costRule = costUpTo(count);
+  const lines = new Lines({
+    action: ACTION,
+    options,
+    open: (state, key) => new WindowLine(state, key, count, per, actual),
+    ...(cost === undefined ? {} : {
+      cost: (args) => checkValue(ACTION, "cost", Reflect.apply(cost, undefined, args), costRule),
+    }),
+    mayCoolDown: true,
+  });
+  return lines.limiter;
+}
+
+/** The rule for what a call may cost. */
+function costUpTo(count: number): Rule<number> {
+  return {
+    must: `a number from 0 to ${count}, the whole of a window (raise count, or split the call)`,
+    read: (value) => typeof value === "number" ? value : undefined,
+    isInRange: (value) => value >= 0 && value <= count,
+  };
+}
+
+/** The calls of one key that share a sliding window. */
+class WindowLine extends Line {
+  readonly #per: number;
+  readonly #actual: LimitRateOptions["actual"];
+  /** When the calls of the window started, oldest first, and what they cost, from `#oldest` on. */
+  readonly #starts: number[] = [];
+  readonly #costs: number[] = [];
+  #oldest = 0;
+  /** How many bookings were dropped: the number of a booking is its place plus this. */
+  #dropped = 0;
+  /** What the bookings from `#oldest` on cost together. */
+  #booked = 0;
+  /** The calls that may start and have not: each begins in a microtask of its own. */
+  #admitted = 0;
+  /** What they cost together. */
+  #reserved = 0;
+
+  constructor(
+    state: LimitState,
+    key: unknown,
+    protected readonly capacity: number,
+    per: number,
+    actual: LimitRateOptions["actual"],
+  ) {
+    super(state, key);
+    this.#per = per;
+    this.#actual = actual;
+  }
+
+  override isIdle(): boolean {
+    if (this.size > 0 || this.#admitted > 0) return false;
+    this.#drop(performance.now());
+    return this.#oldest === this.#starts.length;
+  }
+
+  protected take(cost: number): boolean {
+    if (!this.#fits(cost)) {
+      this.#drop(performance.now());
+      if (!this.#fits(cost)) return false;
+    }
+    this.#admitted++;
+    this.#reserved += cost;
+    return true;
+  }
+
+  protected delay(cost: number): number {
+    if (this.#fits(cost)) return 0;
+    const now = performance.now();
+    // Calls that have been admitted begin first, and look again then.
+    if (this.#admitted > 0) return Infinity;
+    let missing = this.#booked + cost - this.capacity;
+    let place = this.#oldest;
+    for (; place < this.#starts.length - 1; place++) {
+      missing -= this.#costs[place] ?? 0;
+      if (missing <= 0) break;
+    }
+    return Math.max(0, (this.#starts[place] ?? now) + this.#per - now);
+  }
+
+  protected run(
+    fn: AsyncFunction,
+    self: unknown,
+    args: unknown[],
+    cost: number,
+    passage: Passage | undefined,
+  ): Promise<unknown> {
+    // The window counts from here and not from the admission: work of others may lie between.
+    const number = this.#book(performance.now(), cost);
+    // Sums of fractions drift; where nothing is left they are known.
+    this.#reserved = --this.#admitted === 0 ? 0 : this.#reserved - cost;
+    if (this.size > 0) this.pump();
+    try {
+      const result = passage === undefined
+        ? Promise.resolve(Reflect.apply(fn, self, args))
+        : this.invoke(fn, self, args, passage);
+      return this.#actual === undefined ? result : this.#settled(result, number, cost);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #fits(cost: number): boolean {
+    return this.#booked + this.#reserved + cost <= this.capacity;
+  }
+
+  /** Books what a call costs, and gives the number of the booking. */
+  #book(now: number, cost: number): number {
+    this.#booked += cost;
+    this.#starts.push(now);
+    return this.#costs.push(cost) + this.#dropped - 1;
+  }
+
+  /** Passes a result on, and books what it did cost in the place of what was reserved. */
+  async #settled(result: Promise<unknown>, number: number, reserved: number): Promise<unknown> {
+    const value = await result;
+    const cost = this.#costOf(value);
+    if (cost === undefined || cost === reserved) return value;
+    const place = number - this.#dropped;
+    if (cost > reserved) this.#book(performance.now(), cost - reserved);
+    else if (place >= this.#oldest) {
+      this.#booked += cost - reserved;
+      this.#costs[place] = cost;
+    }
+    this.pump();
+    return value;
+  }
+
+  #costOf(value: unknown): number | undefined {
+    try {
+      const cost: unknown = this.#actual && Reflect.apply(this.#actual, undefined, [value]);
+      return Number.isFinite(cost) && Number(cost) >= 0 ? Number(cost) : undefined;
+    } catch {
+      // The result is paid for: a mistake in the accounting must not lose it.
+      return undefined;
+    }
+  }
+
+  /** Drops the bookings that have left the window. */
+  #drop(now: number): void {
+    const { length } = this.#starts;
+    while (this.#oldest < length && now - (this.#starts[this.#oldest] ?? 0) >= this.#per) {
+      this.#booked -= this.#costs[this.#oldest++] ?? 0;
+    }
+    if (this.#oldest === length) this.#booked = 0;
+    // Dropping in large steps keeps each start cheap; `shift` would move the rest every time.
+    if (this.#oldest > 0 && this.#oldest * 2 >= length) {
+      this.#starts.splice(0, this.#oldest);
+      this.#costs.splice(0, this.#oldest);
+      this.#dropped += this.#oldest;
+      this.#oldest = 0;
+    }
+  }
+}
