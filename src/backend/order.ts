@@ -28,6 +28,8 @@ export class Place implements Epochs {
   tail: Promise<unknown> | undefined;
   /** A copy between tiers on its way: changes wait for it, lookups do not. */
   repair: Promise<unknown> | undefined;
+  /** What a cache keeps with it: a lookup and a run that equal calls share. */
+  shared: object | undefined;
   /** How many hold this place; it is dropped with the last one. */
   users = 0;
   /** When a transfer of this key last moved, by `patienceNow()`. */
@@ -58,6 +60,9 @@ export class Scope implements Epochs {
 
   constructor(name: string) {
     this.name = name;
+    // No key is empty. A Map that empties makes itself a new table each time, which costs more than
+    // all else that a place does.
+    this.places.set("", new Place(this, ""));
   }
 }
 
