@@ -60,6 +60,8 @@ export class BatchRun<Input, Value> {
   readonly #queued = new Map<string, Task<Input>[]>();
   /** The keys that have a place. */
   readonly #active = new Set<string>();
+  /** The keys whose stale results wait to be refreshed, or are. */
+  readonly #refreshing = new Set<string>();
   /** Places that are taken. */
   #places = 0;
   /** Calls that wait for their next attempt and have given their place back. */
@@ -343,8 +345,13 @@ export class BatchRun<Input, Value> {
 
   /** Refreshes a stale result that was given out, in a place. */
   #refresh(call: KeyedCall): void {
+    if (this.#refreshing.has(call.key)) return;
     this.#calls.keys.own(call);
-    this.#waiting.push(async () => void await this.#calls.refresh(call));
+    this.#refreshing.add(call.key);
+    this.#waiting.push(async () => {
+      await this.#calls.refresh(call);
+      this.#refreshing.delete(call.key);
+    });
   }
 
   #give({ index, input }: Task<Input>, detail: CallDetail<unknown>): void {
