@@ -10,7 +10,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import type { EntryInfo } from "../../src/backend/contract.ts";
-import { Cache, type CachedFunction } from "../../src/core/cache.ts";
+import { Cache } from "../../src/core/cache.ts";
+import type { CachedFunction } from "../../src/core/wrapped.ts";
 import {
   BackendError,
   CacheClosedError,
