@@ -195,7 +195,7 @@ export class ChangeOrder {
     work: () => Promise<Result>,
     after?: () => void,
   ): Promise<Result> {
-    const done = before === undefined ? work() : before.then(work);
+    const done = before === undefined ? begin(work) : before.then(work);
     const end = (): void => {
       if (last.tail === tail) last.tail = undefined;
       after?.();
@@ -203,6 +203,15 @@ export class ChangeOrder {
     const tail: Promise<unknown> = done.then(end, end);
     last.tail = tail;
     return done;
+  }
+}
+
+/** Begins some work; a backend may throw at once. */
+function begin<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return work();
+  } catch (error) {
+    return Promise.reject(error);
   }
 }
 
