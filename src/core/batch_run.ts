@@ -361,6 +361,9 @@ export class BatchRun<Input, Value> {
   }
 
   #fail({ index, input }: Task<Input>, error: unknown): void {
+    // A call that the batch's own signal has ended: the batch ends with its reason.
+    const { signal } = this.#options;
+    if (signal?.aborted === true && error === signal.reason) return;
     this.#finish({ index, input, ok: false, error, status: "failed" });
   }
 
@@ -406,7 +409,7 @@ export class BatchRun<Input, Value> {
         throw new TypeError("Cannot count a value: count(value) must be a number");
       }
       const name = isSpent ? "spent" : "saved";
-      this.#counted[name] = toThousandths(this.#counted[name] + count);
+      this.#counted[name] += count;
     });
   }
 

@@ -222,11 +222,13 @@ export class Calls {
     mayRun: boolean,
   ): Promise<CallDetail<unknown> | undefined> {
     const { order, switches } = this.state;
+    // Equal inputs of a batch run once, whatever other calls do.
+    const isShared = this.#isShared || !mayRun;
     let found: Found | undefined;
     // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
     // changes all the time must not keep a call for ever.
     for (let round = 0; round < 2; round++) {
-      const running = this.#joinable(flight);
+      const running = this.#joinable(flight, isShared);
       if (running !== undefined && !running.isRefresh) return await this.#follow(call, running);
       const born = order.now();
       const known = round === 0 ? looked : undefined;
@@ -243,7 +245,7 @@ export class Calls {
       looked = undefined;
     }
     if (switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
-    const running = this.#joinable(flight);
+    const running = this.#joinable(flight, isShared);
     if (running !== undefined) return await this.#follow(call, running);
     if (found !== undefined && this.own.pause.isOn && this.reader.isFallback(found)) {
       return this.detail(call, "stale", found.entry, await found.owned.take());
@@ -252,9 +254,9 @@ export class Calls {
   }
 
   /** The run of a flight that a call may join. */
-  #joinable(flight: Flight): Run | undefined {
+  #joinable(flight: Flight, isShared: boolean = this.#isShared): Run | undefined {
     const { run } = flight;
-    if (run === undefined || run.isAborted || !this.#isShared) return undefined;
+    if (run === undefined || run.isAborted || !isShared) return undefined;
     return this.state.order.isCurrent(flight.place, run.born) ? run : undefined;
   }
 
