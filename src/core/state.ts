@@ -13,7 +13,7 @@ import {
   DamagedEntryError,
   PanzaError,
 } from "../base/errors.ts";
-import { NoProgressError, PATIENCE, patienceNow, patiently } from "../base/patience.ts";
+import { PATIENCE, patienceNow, patiently } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
 import type { Backend } from "../backend/contract.ts";
 import { ChangeOrder, type Place, type Scope } from "../backend/order.ts";

@@ -4,7 +4,7 @@ import { after, test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { Cache } from "../../src/core/cache.ts";
-import { BatchError, CacheMissError, CacheOnlyError } from "../../src/base/errors.ts";
+import { type BatchError, CacheMissError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { ErrorContext, FunctionOptions } from "../../src/core/options.ts";
 import { FaultyBackend } from "../support/faulty.ts";
