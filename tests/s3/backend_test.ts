@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { ChangeOrder } from "../../src/backend/order.ts";
 import { CacheClosedError, DamagedEntryError } from "../../src/base/errors.ts";
