@@ -18,7 +18,7 @@
 
 export type { Duration } from "./src/base/duration.ts";
 export type { SchemaResult, StandardSchema } from "./src/base/schema.ts";
-export type { AsyncFunction, FunctionWrapper } from "./src/base/wrap.ts";
+export type { AnyFunction, AsyncFunction, FunctionWrapper, PlainCall } from "./src/base/wrap.ts";
 export {
   type AdaptiveLimiter,
   limitAdaptive,

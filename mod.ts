@@ -40,7 +40,16 @@
  * @module
  */
 
-export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
+export type {
+  Backend,
+  EntryInfo,
+  Maybe,
+  Pruned,
+  PruneRule,
+  Report,
+  StoreLink,
+} from "./src/backend/contract.ts";
+export type { ChangeOrder, Place, Scope } from "./src/backend/order.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
 export { Batch } from "./src/core/batch.ts";
 export type { MapOptions, MapResult } from "./src/core/map_options.ts";
@@ -139,4 +148,4 @@ export {
   type TieredCacheOptions,
   type TieredOptions,
 } from "./tiered.ts";
-export type { AnyFunction, AsyncFunction } from "./src/base/wrap.ts";
+export type { AnyFunction, AsyncFunction, PlainCall } from "./src/base/wrap.ts";

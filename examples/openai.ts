@@ -109,8 +109,8 @@ export function openChat(
   return cache.cache({ id: "chat", version: baseUrl })(
     retry({
       attempts: 4,
-      when: isTransient,
-      after: (error) => (error instanceof ChatError ? error.retryAfterMs : undefined),
+      shouldRetry: isTransient,
+      retryAfter: (error) => (error instanceof ChatError ? error.retryAfterMs : undefined),
       signal: stop,
     })(limitRate(REQUESTS_PER_MINUTE, { per: "1m" })(limitConcurrency(CONCURRENCY)(chat))),
   );

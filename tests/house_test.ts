@@ -96,7 +96,7 @@ test("Every room under src/ has its floor", () => {
 test("Importing the package loads neither a database nor an SDK: they load on first use", () => {
   const outside = FILES.flatMap((file) => importsOf(file, "at once"))
     .filter((specifier) => !specifier.startsWith("."));
-  assert(outside.includes("@std/crypto/aes-gcm") && outside.includes("@std/async/retry"));
+  assert(outside.includes("@std/crypto/aes-gcm") && outside.includes("@std/async/delay"));
   assertEquals(outside.filter((each) => !/^@std\/(assert|async|crypto)\//.test(each)), []);
   const later = FILES.flatMap((file) => importsOf(file));
   assert(later.includes("@aws-sdk/client-s3"));

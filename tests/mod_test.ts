@@ -31,9 +31,11 @@ const VALUES: readonly string[] = [
   "UnhashableArgumentError",
   "canonicalize",
   "hashKey",
+  "limitAdaptive",
   "limitConcurrency",
   "limitRate",
   "methodsOf",
+  "readRetryAfter",
   "retry",
 ];
 

@@ -1,12 +1,16 @@
 /** The types of cached functions: checked when the tests are type-checked. */
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import type { Batch, MapResult } from "../src/core/batch.ts";
-import type { Cache, CachedFunction } from "../src/core/cache.ts";
-import type { CacheRead, CallDetail, CallStatus } from "../src/core/call.ts";
+import type { Batch } from "../src/core/batch.ts";
+import type { MapResult } from "../src/core/map_options.ts";
+import type { Cache } from "../src/core/cache.ts";
+import type { CallStatus } from "../src/core/stats.ts";
+import type { CachedFunction } from "../src/core/wrapped.ts";
+import type { CacheRead, CallDetail } from "../src/core/call.ts";
 import { limitConcurrency } from "../concurrency.ts";
 import { MemoryCache } from "../memory.ts";
-import type { FunctionOptions, Schema } from "../src/core/options.ts";
+import type { StandardSchema } from "../src/base/schema.ts";
+import type { FunctionOptions } from "../src/core/options.ts";
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true
   : false;
@@ -235,8 +239,8 @@ test("A helper around the cache may be generic over arguments and value", async 
 
 test("Options that are typed for other arguments, values or instances are refused", () => {
   const fn = async (text: string): Promise<string> => await Promise.resolve(text);
-  const schema = <Value>(): Schema<Value> => ({
-    "~standard": { version: 1, vendor: "test", validate: () => ({}) },
+  const schema = <Value>(value: Value): StandardSchema<Value> => ({
+    "~standard": { version: 1, vendor: "test", validate: () => ({ value }) },
   });
   compiled(() => [
     cache.cache({ hashFunc: (text: string) => text })(fn)("a"),
@@ -247,7 +251,6 @@ test("Options that are typed for other arguments, values or instances are refuse
       shouldCache: (value: string, text: string) => value !== text,
     })(fn)("a"),
     cache.cache({ shouldCache: (value: unknown) => value !== "" })(fn)("a"),
-    cache.cache({ schema: schema<string>() })(fn)("a"),
     // @ts-expect-error the function takes a text
     cache.cache({ hashFunc: (n: number) => n })(fn)("a"),
     // @ts-expect-error the function takes one argument
@@ -256,8 +259,9 @@ test("Options that are typed for other arguments, values or instances are refuse
     cache.cache({ shouldCache: (value: number) => value > 0 })(fn)("a"),
     // @ts-expect-error the function takes a text
     cache.cache({ shouldCache: (_: string, text: number) => text > 0 })(fn)("a"),
-    // @ts-expect-error the function gives a text
-    cache.cache({ schema: schema<number>() })(fn)("a"),
+    cache.cache({ schema: schema(1) })(fn)("a").then((value: number) => value),
+    // @ts-expect-error what the schema gives is no text
+    cache.cache({ schema: schema(1) })(fn)("a").then((value: string) => value),
   ]);
   compiled(() => [
     // @ts-expect-error no such option
@@ -267,12 +271,10 @@ test("Options that are typed for other arguments, values or instances are refuse
     cache.cache({ ttl: "10m", staleIfError: 5 }),
     // @ts-expect-error an id is a text
     cache.cache({ id: 1 }),
-    // @ts-expect-error a promise is always true
     cache.cache({ shouldCache: async () => await Promise.resolve(false) }),
     // @ts-expect-error neither "ignore" nor a function
     cache.cache({ this: "include" }),
-    // @ts-expect-error a function that returns no promise
-    cache.cache({ id: "sync" })((n: number) => n),
+    cache.cache({ id: "sync" })((n: number) => n)(1).then((value: number) => value),
     // @ts-expect-error the options of a cache
     new MemoryCache({ onErrors: () => {} }),
   ]);

@@ -14,7 +14,8 @@
  * 4. Ids and keys are any well-formed strings without NUL, up to 1,000 characters at least: two
  *    different pairs never reach each other's entry, whatever separators, wildcards or letter case
  *    they hold. The id may be empty, the key is not.
- * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included.
+ * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included; for an entry
+ *    that `get` rejects as damaged it may answer `undefined`.
  * 6. `delete` removes one entry; deleting an absent one succeeds.
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.

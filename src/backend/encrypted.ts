@@ -106,9 +106,8 @@ export class EncryptedBackend implements Backend {
   }
 
   /**
-   * Reads and decrypts several entries of one id.
-   *
-   * @throws {DamagedEntryError} If one of them is not encrypted, or not with one of the keys.
+   * Reads and decrypts several entries of one id; `undefined` for one that is not encrypted, or not
+   * with one of the keys: one entry says nothing of the others.
    */
   async getMany(
     id: string,
@@ -120,7 +119,7 @@ export class EncryptedBackend implements Backend {
     return await Promise.all(
       keys.map((key, index) => {
         const entry = entries[index];
-        return entry === undefined ? undefined : this.#open(id, key, entry);
+        return entry === undefined ? undefined : this.#open(id, key, entry).catch(orUndefined);
       }),
     );
   }
@@ -227,6 +226,11 @@ export class EncryptedBackend implements Backend {
     }
     throw new DamagedEntryError("none of the given keys decrypts it", id, key, { cause });
   }
+}
+
+/** One damaged entry of many is not found; `get` says why. */
+function orUndefined(error: unknown): undefined {
+  if (!(error instanceof DamagedEntryError)) throw error;
 }
 
 /** What is authenticated beside the value: where the entry belongs and what it tells of itself. */

@@ -20,19 +20,32 @@ interface Epochs {
 }
 
 /** A key while something goes on with it. */
-export class Place implements Epochs {
+export class Place {
+  /** The id that it belongs to. */
   readonly scope: Scope;
+  /** The key, as backends know it. */
   readonly key: string;
+  /** The last bust, by the order's clock. */
   busted: number;
+  /** The last change or bust, by the order's clock. */
   changed: number;
+  /** Settles when the last change that was asked for has settled. */
   tail: Promise<unknown> | undefined;
   /** A copy between tiers on its way: changes wait for it, lookups do not. */
   repair: Promise<unknown> | undefined;
+  /** What a cache keeps with it: a lookup and a run that equal calls share. */
+  shared: object | undefined;
   /** How many hold this place; it is dropped with the last one. */
   users = 0;
   /** When a transfer of this key last moved, by `patienceNow()`. */
   progressAt = 0;
 
+  /**
+   * Begins where the dropped places of its id have left off.
+   *
+   * @param scope The id that it belongs to.
+   * @param key The key, as backends know it.
+   */
   constructor(scope: Scope, key: string) {
     this.scope = scope;
     this.key = key;
@@ -43,11 +56,16 @@ export class Place implements Epochs {
 }
 
 /** What goes on with the entries of one id. */
-export class Scope implements Epochs {
+export class Scope {
+  /** The id, as backends know it. */
   readonly name: string;
+  /** The keys with something under way, and an empty one that stays. */
   readonly places: Map<string, Place> = new Map();
+  /** The last bust of all its keys, by the order's clock. */
   busted = 0;
+  /** The last change of all its keys, by the order's clock. */
   changed = 0;
+  /** Settles when the last change of all its keys has settled. */
   tail: Promise<unknown> | undefined;
   /** The last bust of any key whose place was dropped. */
   droppedBust = 0;
@@ -56,8 +74,16 @@ export class Scope implements Epochs {
   /** When a transfer of any of its keys last moved. */
   progressAt = 0;
 
+  /**
+   * Begins without any change.
+   *
+   * @param name The id, as backends know it.
+   */
   constructor(name: string) {
     this.name = name;
+    // No key is empty. A Map that empties makes itself a new table each time, which costs more than
+    // all else that a place does.
+    this.places.set("", new Place(this, ""));
   }
 }
 
@@ -190,7 +216,7 @@ export class ChangeOrder {
     work: () => Promise<Result>,
     after?: () => void,
   ): Promise<Result> {
-    const done = before === undefined ? work() : before.then(work);
+    const done = before === undefined ? begin(work) : before.then(work);
     const end = (): void => {
       if (last.tail === tail) last.tail = undefined;
       after?.();
@@ -198,6 +224,15 @@ export class ChangeOrder {
     const tail: Promise<unknown> = done.then(end, end);
     last.tail = tail;
     return done;
+  }
+}
+
+/** Begins some work; a backend may throw at once. */
+function begin<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return work();
+  } catch (error) {
+    return Promise.reject(error);
   }
 }
 

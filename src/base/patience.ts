@@ -35,9 +35,12 @@ interface Wait {
   readonly limitMs: number;
   readonly progress: Progress | undefined;
   readonly giveUp: () => void;
+  /** Is called once, after `PATIENCE.callMs` without progress, while the wait goes on. */
+  late: (() => void) | undefined;
 }
 
-const waits = new Set<Wait>();
+/** With one member that never ends: a Set that empties makes itself a new table each time. */
+const waits = new Set<Wait | undefined>([undefined]);
 
 /** One timer for all waits: making one for each costs more than a read of SQLite. */
 let timer: { ref?(): unknown; unref?(): unknown } | undefined;
@@ -51,6 +54,7 @@ let timer: { ref?(): unknown; unref?(): unknown } | undefined;
  * @param promise What the store was asked.
  * @param limitMs How long to wait without progress.
  * @param progress Where its progress is written down, where it is.
+ * @param late Is called once if that takes longer than a call waits.
  * @returns What the store answers.
  * @throws {Error} When the time is up; `isImpatient` tells it.
  */
@@ -58,6 +62,7 @@ export function patiently<Result>(
   promise: Promise<Result>,
   limitMs: number,
   progress?: Progress,
+  late?: () => void,
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
     const wait: Wait = {
@@ -65,6 +70,7 @@ export function patiently<Result>(
       limitMs,
       progress,
       giveUp: () => reject(new NoProgressError(limitMs)),
+      late,
     };
     add(wait);
     promise.then((result) => {
@@ -91,12 +97,12 @@ export class NoProgressError extends Error {
 function add(wait: Wait): void {
   waits.add(wait);
   if (timer === undefined) arm();
-  else if (waits.size === 1) timer.ref?.();
+  else if (waits.size === 2) timer.ref?.();
 }
 
 function remove(wait: Wait): void {
   // A process that waits for nothing else ends at once.
-  if (waits.delete(wait) && waits.size === 0) timer?.unref?.();
+  if (waits.delete(wait) && waits.size === 1) timer?.unref?.();
 }
 
 function arm(): void {
@@ -111,11 +117,17 @@ function look(): void {
   timer = undefined;
   const now = clock();
   for (const wait of waits) {
-    if (now - Math.max(wait.since, wait.progress?.progressAt ?? 0) < wait.limitMs) continue;
+    if (wait === undefined) continue;
+    const idleMs = now - Math.max(wait.since, wait.progress?.progressAt ?? 0);
+    if (idleMs >= PATIENCE.callMs && wait.late !== undefined) {
+      void nextTurn().then(wait.late);
+      wait.late = undefined;
+    }
+    if (idleMs < wait.limitMs) continue;
     void nextTurn().then(() => {
       if (waits.has(wait)) wait.giveUp();
       remove(wait);
     });
   }
-  if (waits.size > 0) arm();
+  if (waits.size > 1) arm();
 }

@@ -8,7 +8,12 @@
  * The runtime's own timers, taken when this module loads: what the library needs to make progress
  * must go on under the fake timers of a test.
  */
-const { setImmediate: immediate, setTimeout: timeout } = globalThis;
+const { setImmediate: immediate, setTimeout: timeout, queueMicrotask: microtask } = globalThis;
+
+/** Does something at the end of this turn. */
+export function soon(work: () => void): void {
+  microtask(work);
+}
 
 /** Lets everything else that is due have its turn. */
 export function nextTurn(): Promise<void> {

@@ -10,6 +10,17 @@ import { optionMessage } from "./errors.ts";
 /** Any function, whatever its arguments, its `this` and its result. */
 export type AnyFunction = (this: never, ...args: never) => unknown;
 
+/**
+ * What a wrapper makes of a function: its very type where it returns a plain promise, else its
+ * parameters and a promise of its result. (Promises with members of their own, as SDKs have them,
+ * come back as plain ones; a generic function whose result depends on its arguments stays itself.)
+ */
+export type PlainCall<F extends AnyFunction> = 0 extends 1 & ReturnType<F> ? F
+  : [ReturnType<F>, keyof ReturnType<F>] extends [Promise<unknown>, keyof Promise<unknown>] ? F
+  :
+    & ((this: ThisParameterType<F>, ...args: Parameters<F>) => Promise<Awaited<ReturnType<F>>>)
+    & Pick<F, keyof F>;
+
 /** Any function that returns a promise, whatever its arguments and its `this`. */
 export type AsyncFunction = (this: never, ...args: never) => Promise<unknown>;
 
@@ -30,7 +41,7 @@ export interface FunctionWrapper {
   <Wrapped extends AsyncFunction>(
     fn: Wrapped,
     context?: ClassMethodDecoratorContext<never>,
-  ): Wrapped;
+  ): PlainCall<Wrapped>;
 }
 
 /** What a decorator is told of the method it decorates; `undefined` for a plain function. */
@@ -110,7 +121,7 @@ export function wrapperOf(
   function wrap<Wrapped extends AsyncFunction>(
     fn: Wrapped,
     context?: ClassMethodDecoratorContext<never>,
-  ): Wrapped;
+  ): PlainCall<Wrapped>;
   function wrap(fn: AsyncFunction, context?: unknown): AsyncFunction {
     methodContext(action, fn, context);
     const wrapped = impersonate(function (this: unknown, ...args: unknown[]) {

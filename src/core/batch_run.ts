@@ -60,6 +60,8 @@ export class BatchRun<Input, Value> {
   readonly #queued = new Map<string, Task<Input>[]>();
   /** The keys that have a place. */
   readonly #active = new Set<string>();
+  /** The keys whose stale results wait to be refreshed, or are. */
+  readonly #refreshing = new Set<string>();
   /** Places that are taken. */
   #places = 0;
   /** Calls that wait for their next attempt and have given their place back. */
@@ -343,8 +345,13 @@ export class BatchRun<Input, Value> {
 
   /** Refreshes a stale result that was given out, in a place. */
   #refresh(call: KeyedCall): void {
+    if (this.#refreshing.has(call.key)) return;
     this.#calls.keys.own(call);
-    this.#waiting.push(async () => void await this.#calls.refresh(call));
+    this.#refreshing.add(call.key);
+    this.#waiting.push(async () => {
+      await this.#calls.refresh(call);
+      this.#refreshing.delete(call.key);
+    });
   }
 
   #give({ index, input }: Task<Input>, detail: CallDetail<unknown>): void {
@@ -354,6 +361,9 @@ export class BatchRun<Input, Value> {
   }
 
   #fail({ index, input }: Task<Input>, error: unknown): void {
+    // A call that the batch's own signal has ended: the batch ends with its reason.
+    const { signal } = this.#options;
+    if (signal?.aborted === true && error === signal.reason) return;
     this.#finish({ index, input, ok: false, error, status: "failed" });
   }
 
@@ -399,7 +409,7 @@ export class BatchRun<Input, Value> {
         throw new TypeError("Cannot count a value: count(value) must be a number");
       }
       const name = isSpent ? "spent" : "saved";
-      this.#counted[name] = toThousandths(this.#counted[name] + count);
+      this.#counted[name] += count;
     });
   }
 

@@ -134,8 +134,24 @@ export class Cache implements AsyncDisposable {
     Args extends readonly unknown[] = readonly unknown[],
     Value = unknown,
     Self = unknown,
-    Output = never,
   >(
+    options?: FunctionOptions<Args, Value, Self, never> & { readonly schema?: undefined },
+  ): CacheDecorator<Args, Value>;
+  /**
+   * The same with a `schema`: callers get what it makes of a result.
+   *
+   * @param options With a Standard Schema.
+   * @returns A function that takes the function, or decorates the method.
+   */
+  cache<
+    Output,
+    Args extends readonly unknown[] = readonly unknown[],
+    Value = unknown,
+    Self = unknown,
+  >(
+    options: FunctionOptions<Args, Value, Self, Output>,
+  ): CacheDecorator<Args, Value, Output>;
+  cache<Args extends readonly unknown[], Value, Self, Output>(
     options: FunctionOptions<Args, Value, Self, Output> = {},
   ): CacheDecorator<Args, Value, Output> {
     const checked = checkFunctionOptions(options);

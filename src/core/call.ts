@@ -111,12 +111,38 @@ export class Calls {
     if (!order.isQuiet(this.own.scope, call.key)) return give(await this.fly(call));
     const born = order.now();
     const found = this.reader.find(call.key, born);
-    if (
-      !(found instanceof Promise) && found !== undefined && this.reader.statusOf(found) === "hit"
-    ) {
+    if (found instanceof Promise) {
+      if (call.signals.length > 0) return give(await this.fly(call, { born, found }));
+      return give(await this.#flyAfter(call, born, found));
+    }
+    if (found !== undefined && this.reader.statusOf(found) === "hit") {
       return give(this.detail(call, "hit", found.entry, found.owned.take()));
     }
     return give(await this.fly(call, { born, found }));
+  }
+
+  /** Brings a call to its value after the first lookup of its key, in as few steps as it takes. */
+  async #flyAfter(
+    call: KeyedCall,
+    born: number,
+    pending: Promise<Found | undefined>,
+  ): Promise<CallDetail<unknown>> {
+    this.keys.own(call);
+    const flight = this.#enter(call.key);
+    const lookup = flight.lookup = { born, found: pending };
+    try {
+      const found = await pending;
+      if (flight.lookup === lookup) flight.lookup = undefined;
+      const isCurrent = this.state.order.isUnchanged(flight.place, born);
+      if (isCurrent && found !== undefined && this.reader.statusOf(found) === "hit") {
+        return this.detail(call, "hit", found.entry, await found.owned.take());
+      }
+      const looked = isCurrent ? { born, found } : undefined;
+      return await this.#settle(call, flight, looked, true) ??
+        await this.#lead(call, flight, undefined);
+    } finally {
+      this.#leave(flight);
+    }
   }
 
   /** Looks without running. */
@@ -181,7 +207,7 @@ export class Calls {
 
   /** Whether an equal call is running that others can join. */
   isRunning(key: string): boolean {
-    const flight = this.own.flights.get(key);
+    const flight = Flight.of(this.own.scope.places.get(key));
     return flight !== undefined && this.#joinable(flight) !== undefined;
   }
 
@@ -196,14 +222,20 @@ export class Calls {
     mayRun: boolean,
   ): Promise<CallDetail<unknown> | undefined> {
     const { order, switches } = this.state;
+    // Equal inputs of a batch run once, whatever other calls do.
+    const isShared = this.#isShared || !mayRun;
     let found: Found | undefined;
     // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
     // changes all the time must not keep a call for ever.
     for (let round = 0; round < 2; round++) {
-      const running = this.#joinable(flight);
+      const running = this.#joinable(flight, isShared);
       if (running !== undefined && !running.isRefresh) return await this.#follow(call, running);
       const born = order.now();
-      found = await this.#look(call, flight, round === 0 ? looked : undefined);
+      const known = round === 0 ? looked : undefined;
+      // What is known at once needs no wait, and nothing can have changed.
+      found = known !== undefined && !(known.found instanceof Promise)
+        ? known.found
+        : await this.#look(call, flight, known);
       const status = found && this.reader.statusOf(found);
       if (found !== undefined && status !== undefined) {
         if (status === "stale") void this.refresh(call);
@@ -213,7 +245,7 @@ export class Calls {
       looked = undefined;
     }
     if (switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
-    const running = this.#joinable(flight);
+    const running = this.#joinable(flight, isShared);
     if (running !== undefined) return await this.#follow(call, running);
     if (found !== undefined && this.own.pause.isOn && this.reader.isFallback(found)) {
       return this.detail(call, "stale", found.entry, await found.owned.take());
@@ -222,9 +254,9 @@ export class Calls {
   }
 
   /** The run of a flight that a call may join. */
-  #joinable(flight: Flight): Run | undefined {
+  #joinable(flight: Flight, isShared: boolean = this.#isShared): Run | undefined {
     const { run } = flight;
-    if (run === undefined || run.isAborted || !this.#isShared) return undefined;
+    if (run === undefined || run.isAborted || !isShared) return undefined;
     return this.state.order.isCurrent(flight.place, run.born) ? run : undefined;
   }
 
@@ -236,7 +268,6 @@ export class Calls {
   ): Promise<Found | undefined> {
     const { order } = this.state;
     const { place } = flight;
-    if (looked !== undefined && !(looked.found instanceof Promise)) return looked.found;
     if (flight.lookup === undefined || !order.isUnchanged(place, flight.lookup.born)) {
       const lookup = {
         born: looked?.born ?? order.now(),
@@ -326,18 +357,10 @@ export class Calls {
     call.controller = undefined;
     const run = new Run(this.own.id, order.now(), isRefresh, controller, () => this.state.isClosed);
     runs.add(run);
-    flight.users++;
+    flight.place.users++;
     // A run that others may still join keeps its place.
     if (flight.run === undefined || this.#joinable(flight) === undefined) flight.run = run;
-    run.begin(async () => {
-      try {
-        return await this.#run(call, run, flight, fallback);
-      } finally {
-        runs.delete(run);
-        if (flight.run === run) flight.run = undefined;
-        this.#leave(flight);
-      }
-    });
+    run.begin(() => this.#run(call, run, flight, fallback));
     return run;
   }
 
@@ -370,24 +393,22 @@ export class Calls {
       if (!isStandIn) throw error;
       const { storedAt, durationMs } = fallback.entry;
       return { owned: fallback.owned, status: "stale", storedAt, durationMs };
+    } finally {
+      this.state.runs.delete(run);
+      if (flight.run === run) flight.run = undefined;
+      this.#leave(flight);
     }
   }
 
   /** Takes hold of a key; `#leave` gives it back. */
   #enter(key: string): Flight {
-    const { flights, scope } = this.own;
-    let flight = flights.get(key);
-    if (flight === undefined) {
-      flight = new Flight(this.state.order.enter(scope, key));
-      flights.set(key, flight);
-    }
-    flight.users++;
+    const place = this.state.order.enter(this.own.scope, key);
+    const flight = Flight.of(place) ?? new Flight(place);
+    place.shared = flight;
     return flight;
   }
 
   #leave(flight: Flight): void {
-    if (--flight.users > 0) return;
-    this.own.flights.delete(flight.place.key);
     this.state.order.leave(flight.place);
   }
 

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { optionMessage } from "../base/errors.ts";
 import { findSignals, replaceSignals } from "../base/signals.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { canonicalArguments, canonicalValue } from "../encoding/canonical.ts";
@@ -155,10 +154,6 @@ export class Keys {
   /** The text of what `hashFunc` makes: a string is hashed as it is, all else so that it is none. */
   #customText(self: unknown, args: readonly unknown[]): string {
     const identity: unknown = Reflect.apply(this.#hashFunc!, self, args);
-    if (identity === undefined || isPromiseLike(identity)) {
-      const rule = "a string or a value that can be hashed, at once";
-      throw this.#refusal("hashFunc(…)", rule, identity);
-    }
     const isBare = this.#version === undefined && this.#identify === undefined;
     if (
       typeof identity === "string" && isBare && identity.isWellFormed() &&
@@ -171,15 +166,7 @@ export class Keys {
   #selfText(self: unknown): string | undefined {
     if (this.#identify === undefined) return undefined;
     if (self === undefined) throw missingInstance(this.#id);
-    const identity = this.#identify(self);
-    if (identity === undefined) {
-      throw this.#refusal("this(…)", "a value that can be hashed", identity);
-    }
-    return canonicalValue(identity, "this(…)");
-  }
-
-  #refusal(name: string, rule: string, received: unknown): TypeError {
-    return new TypeError(optionMessage(`find the key of ${this.#id}`, name, rule, received));
+    return canonicalValue(this.#identify(self), "this(…)");
   }
 }
 
@@ -189,9 +176,4 @@ export function missingInstance(id: string): TypeError {
     `Cannot use the methods of ${id} without its instance: call methodsOf(instance, "name").map(…), ` +
       "or fn.map.call(instance, …), and likewise for the other methods",
   );
-}
-
-function isPromiseLike(value: unknown): boolean {
-  return typeof value === "object" && value !== null && "then" in value &&
-    typeof value.then === "function";
 }

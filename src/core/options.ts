@@ -35,7 +35,7 @@ export interface FunctionOptions<
   Args extends readonly unknown[] = readonly unknown[],
   Value = unknown,
   Self = unknown,
-  Output = unknown,
+  Output = never,
 > {
   /**
    * Names the function in the store, across runs and machines: any non-empty string. Bundlers

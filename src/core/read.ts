@@ -10,7 +10,7 @@ import { builtin } from "../base/runtime.ts";
 import type { StandardSchema } from "../base/schema.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
-import { ENCRYPTED, open, type StoredEntry } from "../encoding/entry.ts";
+import { open, originOf, type StoredEntry } from "../encoding/entry.ts";
 import type { CheckedOptions } from "./options.ts";
 import { type Found, Owned } from "./owned.ts";
 import type { CacheState, FunctionState } from "./state.ts";
@@ -66,11 +66,12 @@ export class Reader {
   ): Maybe<readonly Maybe<Found | undefined>[]> {
     if (keys.length === 0 || this.#state.readPause.isOn) return [];
     const accept = (entries: readonly (StoredEntry | undefined)[]) =>
-      keys.map((key, index) => this.accept(key, entries[index], born));
+      keys.map((key, index) => this.accept(key, entries[index], born, true));
     // Nobody asks any more after an abort, which is not an error of the store. Damage is one
-    // entry's: each of the others is found by the call that looks again.
+    // entry's, and reported by the call that looks again.
     const fail = (error: unknown): readonly undefined[] => {
-      if (signal?.aborted !== true) this.#missed(undefined, error);
+      const isReported = signal?.aborted !== true && !(error instanceof DamagedEntryError);
+      if (isReported) this.#missed(undefined, error);
       return [];
     };
     try {
@@ -90,8 +91,17 @@ export class Reader {
     this.#state.report(known, isDamage ? "damaged" : "read", this.#own, key);
   }
 
-  /** Checks and decodes an entry; `undefined` when it does not count. */
-  accept(key: string, entry: StoredEntry | undefined, born: number): Maybe<Found | undefined> {
+  /**
+   * Checks and decodes an entry; `undefined` when it does not count.
+   *
+   * @param isSilent Whether damage is left to be reported by a call that looks again.
+   */
+  accept(
+    key: string,
+    entry: StoredEntry | undefined,
+    born: number,
+    isSilent = false,
+  ): Maybe<Found | undefined> {
     if (entry === undefined) return undefined;
     const own = this.#own;
     let value: unknown;
@@ -101,8 +111,8 @@ export class Reader {
       const error = cause instanceof DamagedEntryError
         ? cause
         : new DamagedEntryError("it is not an entry", own.id, key, { cause });
-      if (isForeign(entry)) own.kept.add(key);
-      this.#state.report(error, "damaged", own, key);
+      if (mustStay(entry)) own.kept.add(key);
+      if (!isSilent) this.#state.report(error, "damaged", own, key);
       return undefined;
     }
     if (own.kept.size > 0) own.kept.delete(key);
@@ -167,12 +177,15 @@ async function guarded(schema: StandardSchema, value: unknown): Promise<unknown>
   return result.issues === undefined ? result.value : value;
 }
 
-/** Formats of this version and of the entries that other versions may have written. */
-const KNOWN_FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
-
-/** Whether an entry is whole and of a format that this cache must not replace. */
-function isForeign(entry: StoredEntry): boolean {
-  return entry.format === ENCRYPTED || !KNOWN_FORMATS.has(entry.format);
+/** Whether an entry is encrypted or of a newer version: nothing lesser may replace it. */
+function mustStay(entry: StoredEntry): boolean {
+  try {
+    const origin = originOf(entry);
+    return origin === "encrypted" || origin === "newer";
+  } catch {
+    // A backend that answers with something else than an entry.
+    return false;
+  }
 }
 
 let byteLength: ((text: string) => number) | undefined;

@@ -37,11 +37,14 @@ export class Flight {
   readonly place: Place;
   lookup: Lookup | undefined;
   run: Run | undefined;
-  /** Calls that hold it. */
-  users = 0;
 
   constructor(place: Place) {
     this.place = place;
+  }
+
+  /** That of a place, where there is one. */
+  static of(place: Place | undefined): Flight | undefined {
+    return place?.shared instanceof Flight ? place.shared : undefined;
   }
 }
 

@@ -13,7 +13,7 @@ import {
   DamagedEntryError,
   PanzaError,
 } from "../base/errors.ts";
-import { NoProgressError, PATIENCE, patienceNow, patiently } from "../base/patience.ts";
+import { PATIENCE, patienceNow, patiently } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
 import type { Backend } from "../backend/contract.ts";
 import { ChangeOrder, type Place, type Scope } from "../backend/order.ts";
@@ -22,7 +22,7 @@ import { IdRegistry } from "./ids.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 import { Reporter } from "./report.ts";
-import type { Flight, Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { addCounters, type CacheStats, type Counters, newCounters } from "./stats.ts";
 import { readSwitches, type Switches } from "./switches.ts";
 
@@ -33,8 +33,6 @@ export class FunctionState {
   /** The id as backends know it. */
   readonly name: string;
   readonly scope: Scope;
-  /** Keys with a lookup or a run that equal calls share. */
-  readonly flights: Map<string, Flight> = new Map();
   readonly counters: Counters = newCounters();
   /** No refresh is tried in it. */
   readonly pause: Pause = new Pause();
@@ -170,36 +168,44 @@ export class CacheState {
    * @param settled Is called once it is known whether the store has it.
    * @returns Whether the store has it; `undefined` when nobody waits for that any more.
    */
-  async store(
+  store(
     state: FunctionState,
     place: Place,
     entry: StoredEntry,
     settled: (error?: unknown) => void,
   ): Promise<boolean | undefined> {
-    const work = () =>
-      this.#bounded("write", this.backend.set(state.name, place.key, entry), place);
-    let isLate = false;
-    const end = (isStored: boolean, error?: unknown): boolean => {
-      if (isLate) this.#lateWrites--;
-      if (isStored && (state.isDistrusted || state.distrusted.size > 0)) {
-        state.trusted.add(place.key);
-      }
-      settled(error);
-      return isStored;
-    };
-    const storing = this.order.change(place, work)
-      .then(() => end(true), (error) => end(false, error));
-    // While one write is late, later ones are not waited for: the store is not there.
-    if (this.#lateWrites === 0) {
-      try {
-        return await patiently(storing, PATIENCE.callMs, place);
-      } catch (error) {
-        if (!(error instanceof NoProgressError)) throw error;
-      }
-    }
-    isLate = true;
-    this.#lateWrites++;
-    return undefined;
+    return new Promise((resolve) => {
+      let isLate = false;
+      const late = (): void => {
+        if (isLate) return;
+        isLate = true;
+        this.#lateWrites++;
+        resolve(undefined);
+      };
+      const end = (error?: unknown): void => {
+        if (isLate) this.#lateWrites--;
+        if (error === undefined && (state.isDistrusted || state.distrusted.size > 0)) {
+          state.trusted.add(place.key);
+        }
+        settled(error);
+        resolve(error === undefined);
+      };
+      // While one store is late, later ones are not waited for: the backend is not there.
+      const isFirst = this.#lateWrites === 0;
+      const isBehind = this.order.before(state.scope, place) !== undefined;
+      const work = () =>
+        patiently(
+          this.backend.set(state.name, place.key, entry),
+          PATIENCE.changeMs,
+          place,
+          late,
+        );
+      const storing = this.order.change(place, work);
+      storing.then(() => end(), (error) => end(this.wrap("write", error)));
+      if (!isFirst) late();
+      // The time in which it waits for others counts too.
+      else if (isBehind) patiently(storing, Infinity, place, late).catch(() => {});
+    });
   }
 
   /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AnyFunction, impersonate } from "../base/wrap.ts";
+import { type AnyFunction, impersonate, type PlainCall } from "../base/wrap.ts";
 import { Batch } from "./batch.ts";
 import type { MapOptions } from "./map_options.ts";
 import type { CacheRead, CallDetail, Calls } from "./call.ts";
@@ -73,18 +73,9 @@ export type RestArguments<Args extends readonly unknown[]> = Args extends
 export type MapOptionsOf<Rest extends readonly unknown[]> = [] extends Rest ? MapOptions<Rest>
   : MapOptions<Rest> & { readonly args: Rest };
 
-/** Whether a type is a plain promise: what comes back is one, whatever the function returns. */
-type IsPlainPromise<Result> = Result extends Promise<infer Value>
-  ? Promise<Value> extends Result ? true : false
-  : false;
-
-/**
- * The function as it can be called: with its very type where it returns a plain promise, else with
- * its parameters and a promise of its result, or of what the schema makes of it.
- */
+/** The function as it can be called: like itself, or with what the schema makes of its result. */
 export type CachedCall<F extends AnyFunction, Output = never> = [Output] extends [never]
-  ? IsPlainPromise<ReturnType<F>> extends true ? F
-  : (this: ThisParameterType<F>, ...args: Parameters<F>) => Promise<Awaited<ReturnType<F>>>
+  ? PlainCall<F>
   : (this: ThisParameterType<F>, ...args: Parameters<F>) => Promise<Output>;
 
 /** A cached function: call it like the function, or use the methods of {@linkcode CachedMethods}. */

@@ -8,6 +8,7 @@ import { abortReason, listen, unlisten } from "../base/abort.ts";
 import { QueueFullError } from "../base/errors.ts";
 import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
 import { findSignals } from "../base/signals.ts";
+import { soon } from "../base/turn.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
 import { reasonOfEnd } from "./end.ts";
 import { COME_BACK_MS, type Pauses } from "./pauses.ts";
@@ -213,7 +214,7 @@ export abstract class Line {
     call.ended?.();
     call.refuse(signal?.aborted ? reasonOfEnd(signal) : reason);
     // Later, because the next one may leave with the same signal.
-    if (isFirst && this.size > 0) queueMicrotask(() => this.pump());
+    if (isFirst && this.size > 0) soon(() => this.pump());
   }
 
   #signalsOf(args: unknown[], passage: Passage | undefined): readonly AbortSignal[] {

@@ -128,7 +128,6 @@ export class S3Backend implements Backend {
       const read = limitConcurrency(READS_AT_ONCE, { signal: end.signal })((key: string) =>
         this.#fetchEntry(id, key, signals).catch((error: unknown) => {
           if (!(error instanceof DamagedEntryError)) throw error;
-          for (const report of this.#reports) report(error);
           return undefined;
         })
       );

@@ -6,7 +6,7 @@
 
 import type { Maybe } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
-import { nextTurn } from "../base/turn.ts";
+import { nextTurn, soon } from "../base/turn.ts";
 import type { Connection } from "./connection.ts";
 import { readMany, readOne } from "./rows.ts";
 
@@ -92,7 +92,7 @@ export class Reads {
   #expectMore(): void {
     if (this.#hasRead) return;
     this.#hasRead = true;
-    queueMicrotask(this.flush);
+    soon(this.flush);
   }
 
   /** Answers the reads that wait, those of one id together. */

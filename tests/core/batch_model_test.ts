@@ -80,7 +80,7 @@ const scenario = fc.record({
   /** After how many results something ends the batch early, and what. */
   end: fc.option(fc.record({ after: fc.nat(40), how: fc.constantFrom("break", "abort") })),
   failsAt: fc.option(fc.nat(200), { freq: 3 }),
-  singleFlight: fc.boolean(),
+  singleFlight: fc.constantFrom("process" as const, false as const),
 });
 
 test("fn.map() comes to what a plain loop comes to, whatever happens", async () => {
@@ -146,9 +146,8 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
       await quiet();
       assertEquals(state.runs, ran);
       assertEquals(reported, []);
-      // Looked at again is only what changed since: keys that came more than once.
-      const rereads = backend.calls("get") - stored.size;
-      assert(rereads <= inputs.length - new Set(inputs).size, `${rereads}`);
+      // One more lookup for an input that was not found in bulk.
+      assert(backend.calls("get") - stored.size <= inputs.length);
 
       // Each input comes out once, in order where asked.
       assertEquals(new Set(indexes).size, indexes.length);

@@ -10,7 +10,9 @@ import {
   assertThrows,
 } from "@std/assert";
 import type { EntryInfo } from "../../src/backend/contract.ts";
-import { Cache, type CachedFunction } from "../../src/core/cache.ts";
+import type { StoredEntry } from "../../src/encoding/entry.ts";
+import { Cache } from "../../src/core/cache.ts";
+import type { CachedFunction } from "../../src/core/wrapped.ts";
 import {
   BackendError,
   CacheClosedError,
@@ -18,6 +20,7 @@ import {
   UncacheableValueError,
   UnhashableArgumentError,
 } from "../../src/base/errors.ts";
+import { limitConcurrency, retry } from "../../concurrency.ts";
 import { hashKey } from "../../hash.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { escapeName, unescapeName } from "../../src/core/names.ts";
@@ -504,18 +507,52 @@ test("Cache.close() can be called twice, and every later call rejects with Cache
   assertEquals(await fn.key("a"), await hashKey(["a"]));
 });
 
-test("Cache.close() while a call runs leaves the call its result", async () => {
+test("Cache.close() waits for the calls that run and stores what they give; a refused call runs nothing", async () => {
   const errors: unknown[] = [];
-  const cache = new MemoryCache({ onError: (error) => errors.push(error) });
+  const backend = new MemoryBackend();
+  const cache = new Cache(backend, { onError: (error) => errors.push(error) });
   const hand = new ByHand<[string], string>();
   const fn = cache.cache({ id: "f" })(hand.fn);
   const calls = [fn("a"), fn("a")];
   await quiet();
-  await cache.close();
+  const entry = Promise.withResolvers<StoredEntry>();
+  const set = backend.set.bind(backend);
+  backend.set = (id, key, stored) => {
+    entry.resolve(stored);
+    return set(id, key, stored);
+  };
+  const closing = cache.close();
+  await assertRejects(() => fn("b"), CacheClosedError);
+  assertEquals(await stateOf(closing), "pending");
   hand.run(0).resolve("A");
   assertEquals(await Promise.all(calls), ["A", "A"]);
-  assertEquals(errors.length, 1);
-  assert(errors[0] instanceof CacheClosedError);
+  await closing;
+  assertEquals((await entry.promise).data, '"A"');
+  assertEquals([hand.runs.length, errors], [1, []]);
+});
+
+test("Cache.close() rejects calls that a limit, a rate or a retry still holds back, and calls nothing", async () => {
+  const cache = new MemoryCache();
+  const hand = new ByHand<[string], string>();
+  const limited = cache.cache({ id: "limited" })(limitConcurrency(1)(hand.fn));
+  const running = limited("a");
+  const waiting = limited("b");
+  let attempts = 0;
+  const again = cache.cache({ id: "again" })(
+    retry({ attempts: 3, backoff: { min: "1h", max: "1h" } })(async (): Promise<number> => {
+      attempts++;
+      return await Promise.reject(new Error("down"));
+    }),
+  );
+  const retrying = again();
+  await quiet();
+  const closing = cache.close();
+  await assertRejects(() => waiting, CacheClosedError);
+  await assertRejects(() => retrying, CacheClosedError);
+  hand.run(0).resolve("A");
+  assertEquals(await running, "A");
+  await closing;
+  assertEquals([hand.runs.length, attempts], [1, 1]);
 });
 
 test("Cache.close() waits for a refresh in the background, and for those that it starts", async () => {
@@ -600,40 +637,47 @@ test("Cache.cache() refuses a function with neither a name nor an id, when it is
   assertThrows(() => cache.cache({ id: "" }), TypeError, "id");
 });
 
-test("Cache.cache() refuses a second function that would serve the first one's results", () => {
-  const cache = new MemoryCache();
-  const make = (source: string): (n: number) => Promise<number> =>
-    source === "double"
-      ? async function twin(n: number): Promise<number> {
-        return await Promise.resolve(n * 2);
-      }
-      : async function twin(n: number): Promise<number> {
-        return await Promise.resolve(n * 3);
-      };
-  const double = cache.cache()(make("double"));
-  assertEquals(double.id, "twin");
-  const error = assertThrows(() => cache.cache()(make("triple")), TypeError);
+test("Cache.cache() lets one function object alone use its name, in all caches over one store", async () => {
+  const make = () =>
+    async function twin(n: number): Promise<number> {
+      return await Promise.resolve(n);
+    };
+  const backend = new MemoryBackend();
+  const cache = new Cache(backend);
+  const twin = make();
+  assertEquals(cache.cache()(twin).id, "twin");
+  assertEquals(cache.cache()(twin).id, "twin", "the same object, again");
+  const error = assertThrows(() => cache.cache()(make()), TypeError);
   assert(error.message.includes('"twin"') && error.message.includes("id"));
-  // The same source again is the same function: a module or a notebook cell that is run again.
-  assertEquals(cache.cache()(make("double")).id, "twin");
-  // Ids that are given are the caller's to answer for.
-  assertEquals(cache.cache({ id: "twin" })(make("triple")).id, "twin");
-  assertEquals(cache.cache({ id: "twin" })(make("triple")).id, "twin");
-  // Another cache is another matter.
-  assertEquals(new MemoryCache().cache()(make("triple")).id, "twin");
+  assertThrows(() => new Cache(backend).cache()(make()), TypeError, '"twin"');
+  // Another store is another matter, and so is an id that is given.
+  assertEquals(new MemoryCache().cache()(make()).id, "twin");
+  assertEquals(cache.cache({ id: "given" })(make()).id, "given");
+  await cache.close();
+  assertEquals(new Cache(backend).cache()(make()).id, "twin", "the name is free again");
 });
 
-test("Cache.cache() refuses a second bound or native function of one name: its source is invisible", () => {
+test("Cache.cache() reports once that one given id is used for functions with different sources", async () => {
+  const told: unknown[] = [];
+  const cache = new MemoryCache({ onError: (_, { kind, id }) => told.push([kind, id]) });
+  const wrap = cache.cache({ id: "given" });
+  await wrap((n: number) => Promise.resolve(n))(1);
+  assertEquals(told, []);
+  wrap((n: number) => Promise.resolve(n * 2));
+  wrap((n: number) => Promise.resolve(n * 3));
+  assertEquals(told[0], ["id", "given"]);
+});
+
+test("Cache.cache() refuses bound and native functions without an id: their source is invisible", () => {
   const cache = new MemoryCache();
   const object = {
     async ask(): Promise<number> {
       return await Promise.resolve(1);
     },
   };
-  const bound = object.ask.bind(object);
-  assertEquals(cache.cache()(bound).id, "bound ask");
-  assertEquals(cache.cache()(bound).id, "bound ask");
-  assertThrows(() => cache.cache()(object.ask.bind({})), TypeError, "bound ask");
+  for (const fn of [object.ask.bind(object), Math.abs]) {
+    assertThrows(() => cache.cache()(fn), TypeError, "bound or native");
+  }
   assertEquals(cache.cache({ id: "other" })(object.ask.bind({})).id, "other");
 });
 
@@ -757,7 +801,6 @@ test("The hashFunc option never takes a string for a value that is written like 
     "true",
     null,
     "null",
-    undefined,
     '{"$":"undefined"}',
     [1],
     "[1]",
@@ -809,42 +852,6 @@ test("The shouldCache option sees the value and the arguments, and false stores 
     ["run 2", "bad", 2],
     ["run 3", "bad", 2],
   ]);
-});
-
-test("The schema option keeps what fails it from being stored and from being a hit", async () => {
-  const backend = new MemoryBackend();
-  const told: string[] = [];
-  const cache = new Cache(backend, {
-    onError: (_, { kind }) => told.push(kind),
-  });
-  const texts = (fits: (value: unknown) => boolean, late: boolean) => ({
-    "~standard": {
-      version: 1 as const,
-      vendor: "test",
-      validate: (value: unknown) => {
-        const result = fits(value) ? {} : { issues: [{ message: "no" }] };
-        return late ? Promise.resolve(result) : result;
-      },
-    },
-  });
-  for (const late of [false, true]) {
-    await cache.bustAll();
-    told.length = 0;
-    const loose = echo(cache, { id: "f" });
-    await loose.fn("a");
-    const strict = echo(cache, {
-      id: "f",
-      schema: texts((value) => value !== "run 1", late),
-    });
-    assertEquals(await strict.fn.readCache("a"), { hit: false });
-    // Its own first run fails the schema: returned, reported, not stored.
-    const first = await strict.fn.detail("a");
-    assertEquals([first.value, first.status, first.storedAt], ["run 1", "miss", null]);
-    assertEquals(told, ["refused"]);
-    assertEquals((await strict.fn.detail("a")).value, "run 2");
-    assertEquals((await strict.fn.detail("a")).status, "hit");
-    assertEquals(strict.runs.length, 2);
-  }
 });
 
 test("The debug option prints each call with its arguments to stderr, and nothing does without", async () => {

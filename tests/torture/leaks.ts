@@ -1,5 +1,6 @@
 /** Many calls: what they took is given back, and no rejection goes unhandled. */
 
+import { BatchError } from "../../mod.ts";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import process from "node:process";
@@ -77,7 +78,7 @@ async function work(
           else assertEquals((await fn(n)).n, n);
         } catch (error) {
           const isExpected = error === failure ||
-            (error instanceof AggregateError && error.errors.every((one) => one === failure));
+            (error instanceof BatchError && error.failures.every((one) => one.error === failure));
           if (!isExpected) throw error;
         }
       }

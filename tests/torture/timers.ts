@@ -74,8 +74,8 @@ async function disorderly(
   const again = retry({
     attempts: ATTEMPTS,
     backoff: { min: 10, max: 40 },
-    when: (error) => error === failure,
-    after: () => (random.below(3) === 0 ? random.below(30) : undefined),
+    shouldRetry: (error) => error === failure,
+    retryAfter: () => (random.below(3) === 0 ? random.below(30) : undefined),
   });
   const fn = cache.cache({
     id: "work",
