@@ -92,6 +92,12 @@ export class ChangeOrder {
   readonly #scopes = new Map<string, Scope>();
   readonly #all: Epochs = { busted: 0, changed: 0, tail: undefined };
   #clock = 0;
+  #pendingChanges = 0;
+
+  /** Whether a change is under way. */
+  get isChanging(): boolean {
+    return this.#pendingChanges > 0;
+  }
 
   /** The number of this moment: what happens later has a higher one. */
   now(): number {
@@ -217,7 +223,9 @@ export class ChangeOrder {
     after?: () => void,
   ): Promise<Result> {
     const done = before === undefined ? begin(work) : before.then(work);
+    this.#pendingChanges++;
     const end = (): void => {
+      this.#pendingChanges--;
       if (last.tail === tail) last.tail = undefined;
       after?.();
     };

@@ -116,7 +116,10 @@ export class Calls {
       return give(await this.#flyAfter(call, born, found));
     }
     if (found !== undefined && this.reader.statusOf(found) === "hit") {
-      return give(this.detail(call, "hit", found.entry, found.owned.take()));
+      const detail = this.detail(call, "hit", found.entry, found.owned.take());
+      // A loop of such hits would keep the store from its changes.
+      if (order.isChanging) await this.state.pacer.pace();
+      return give(detail);
     }
     return give(await this.fly(call, { born, found }));
   }

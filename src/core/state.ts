@@ -15,6 +15,7 @@ import {
 } from "../base/errors.ts";
 import { PATIENCE, patienceNow, patiently } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
+import { Pacer } from "../base/turn.ts";
 import type { Backend } from "../backend/contract.ts";
 import { ChangeOrder, type Place, type Scope } from "../backend/order.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
@@ -76,6 +77,8 @@ export class CacheState {
   readonly closing: Set<() => void> = new Set();
   /** Batches that were made and not run yet, by id. */
   readonly unusedBatches: Map<string, number> = new Map();
+  /** Lets changes go on beside a loop of hits that are answered at once. */
+  readonly pacer: Pacer = new Pacer();
   /** Lookups are left out in it: the store did not answer. */
   readonly readPause: Pause = new Pause();
   readonly #reporter: Reporter;
