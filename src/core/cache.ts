@@ -229,6 +229,7 @@ export class Cache implements AsyncDisposable {
     const direct = this.#direct;
     const place = order.enter(direct.scope, name);
     try {
+      if (order.isChanging) await this.#state.pacer.pace();
       const before = order.before(direct.scope, place);
       if (before !== undefined) await patiently(before, PATIENCE.callMs, place);
       const found = this.backend.get(DIRECT, name);
