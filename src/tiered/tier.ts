@@ -69,6 +69,12 @@ export class Tier implements Progress {
     return this.#outages.write.error === undefined;
   }
 
+  /** Whether it failed to write long enough ago to be brought what it missed. */
+  get #mayTakeWrites(): boolean {
+    const { error, pause } = this.#outages.write;
+    return error !== undefined && !pause.isOn;
+  }
+
   /** Reads entries of one id: one answer for each key, in their order. Rejects after an abort. */
   read(
     id: string,
@@ -153,6 +159,7 @@ export class Tier implements Progress {
     }
     const succeed = (value: Value): Value => {
       if (during !== undefined) this.#end(outage, during);
+      else if (direction === "read" && this.#mayTakeWrites) this.#listener.recovered(this);
       return value;
     };
     const fail = (cause: unknown): Maybe<Error> => {

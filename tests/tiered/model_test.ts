@@ -322,7 +322,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
         // After the storm every tier holds what it should, or nothing, and all goes on.
         for (const faults of faulty) faults.heal();
         await time.tick(30_000);
-        for (const { id, key } of ALL) await finish([tiers.get(id, key)]);
+        for (const { id, key } of ALL) await finish([Promise.resolve(tiers.get(id, key))]);
         await time.tick(1_000);
         const settled = model.copy();
         for (const [index, place] of ALL.entries()) {
@@ -331,7 +331,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
           if (index % 2 === 0) {
             await batch([{ kind: "set", place, ttl: null }]);
             const expected = model.of(name);
-            const [found] = await finish([tiers.get(id, key)]);
+            const [found] = await finish([Promise.resolve(tiers.get(id, key))]);
             assert(found?.status === "fulfilled" && found.value !== undefined);
             assertEquals(new Set([valueOf(id, key, found.value)]), expected);
             for (const store of stores) {
@@ -339,7 +339,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
               assert(entry !== undefined);
             }
           } else {
-            const [found] = await finish([tiers.get(id, key)]);
+            const [found] = await finish([Promise.resolve(tiers.get(id, key))]);
             assert(found?.status === "fulfilled");
             if (found.value !== undefined && settled.of(name).size === 0) {
               throw new Error(`${name} came back`);
