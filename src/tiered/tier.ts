@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BackendError, DamagedEntryError } from "../base/errors.ts";
+import { BackendError, type DamagedEntryError } from "../base/errors.ts";
 import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
 import type { Backend, Maybe } from "../backend/contract.ts";

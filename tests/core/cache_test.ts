@@ -644,9 +644,10 @@ test("Cache.cache() lets one function object alone use its name, in all caches o
     };
   const backend = new MemoryBackend();
   const cache = new Cache(backend);
-  const twin = make();
-  assertEquals(cache.cache()(twin).id, "twin");
-  assertEquals(cache.cache()(twin).id, "twin", "the same object, again");
+  // Not named like the function: a transpiler would rename one of them.
+  const first = make();
+  assertEquals(cache.cache()(first).id, "twin");
+  assertEquals(cache.cache()(first).id, "twin", "the same object, again");
   const error = assertThrows(() => cache.cache()(make()), TypeError);
   assert(error.message.includes('"twin"') && error.message.includes("id"));
   assertThrows(() => new Cache(backend).cache()(make()), TypeError, '"twin"');
