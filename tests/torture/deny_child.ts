@@ -75,6 +75,10 @@ function skip(): void {
   });
 }
 
+/** Node before 22.15 opens no URI, so its SQLite needs to make a log beside a file that it reads. */
+const READS_MEDIA = "Deno" in globalThis || "Bun" in globalThis ||
+  !/^22\.1[34]\./.test(process.versions.node);
+
 /** Files and folders whose modes are changed, and to what. */
 const MODES: Readonly<Record<string, readonly (readonly [suffix: string, mode: number])[]>> = {
   "a file to read": [["/cache.db", 0o444]],
@@ -130,7 +134,7 @@ async function modes(): Promise<void> {
     }
     for (const cache of [first, second, third]) await cache.close();
     // A closed database in a folder where nothing can be made, as on read-only media.
-    for (const mode of [0o555, 0o755]) {
+    for (const mode of READS_MEDIA ? [0o555, 0o755] : [0o755]) {
       chmodSync(place, mode);
       const closed = open(path);
       if ((await closed.use([1, 4, 6, 8], `${what}, closed`)) > 0) {
