@@ -7,7 +7,7 @@
 import type { Backend, EntryInfo, Pruned, PruneRule } from "./contract.ts";
 import { type Duration, parseDuration } from "../base/duration.ts";
 import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
-import { nextTurn } from "../base/turn.ts";
+import { Pacer } from "../base/turn.ts";
 
 /** Options of `cache.prune`: at least one; what any of them names goes. */
 export interface PruneOptions {
@@ -70,9 +70,6 @@ export function pruneRule(options: PruneOptions, now: number): PruneRule {
   }
 }
 
-/** How long this may go on without a turn of the event loop, in milliseconds. */
-const STEP_MS = 8;
-
 /** Deletions that are under way at a time: a store across a network answers each in its time. */
 const AT_ONCE = 16;
 
@@ -124,12 +121,11 @@ export async function pruneListed<Info extends EntryInfo>(
   let keptBytes = 0;
   /** The newest entry that did not fit: what is older does not fit either. */
   let cut: Info | undefined;
-  let doomed: Info[] = [];
-  let lastTurn = performance.now();
+  const doomed: Info[] = [];
+  const pacer = new Pacer();
 
   async function remove(): Promise<void> {
-    const entries = doomed;
-    doomed = [];
+    const entries = doomed.splice(0, source.atOnce);
     await source.remove(entries);
     for (const { size } of entries) {
       freed.entries++;
@@ -154,13 +150,14 @@ export async function pruneListed<Info extends EntryInfo>(
         doomed.push(cut);
       }
     }
-    while (doomed.length >= source.atOnce) await remove();
-    if (performance.now() - lastTurn > STEP_MS) {
-      await nextTurn();
-      lastTurn = performance.now();
+    // One large entry may push out thousands.
+    while (doomed.length >= source.atOnce) {
+      await remove();
+      await pacer.pace();
     }
+    await pacer.pace();
   }
-  await remove();
+  if (doomed.length > 0) await remove();
   return freed;
 }
 

@@ -41,7 +41,6 @@ export function currentPassage(): Passage | undefined {
 export class Passage {
   readonly #parent: Passage | undefined;
   readonly #root: Passage;
-  #depth = 0;
   readonly #onChange: (() => void) | undefined;
   readonly #onPass: PassageOptions["onPass"];
   /** The signals that end a wait in here, outermost first. */
@@ -98,18 +97,16 @@ export class Passage {
   enter<Result>(call: () => Result): Result {
     const outer = current;
     current = this;
-    this.#root.#depth++;
     try {
       return call();
     } finally {
-      this.#root.#depth--;
       current = outer;
     }
   }
 
-  /** Whether the synchronous part of a call in it is going on: whoever asks was called by it. */
-  get isOnStack(): boolean {
-    return this.#root.#depth > 0;
+  /** Whether whoever asks was called in the synchronous part of a call in it, and by nobody between. */
+  get isCurrent(): boolean {
+    return current !== undefined && current.#root === this.#root;
   }
 
   /**

@@ -184,8 +184,8 @@ export class BatchRun<Input, Value> {
     if (free > 0 && this.#waiting.length > 0) {
       for (const work of this.#waiting.splice(0, free)) void this.#occupy(work);
     }
-    const held = this.#ready.length + this.#early.size + this.#waiting.length;
-    const underWay = held + this.#places + this.#aside + this.#followers;
+    const held = this.#ready.length + this.#early.size + this.#waiting.length + this.#followers;
+    const underWay = held + this.#places + this.#aside;
     if (
       !this.#hasEnded && this.#reading === "nothing" && held < WINDOW && underWay < MAX_HELD &&
       this.#ready.length < CHUNK

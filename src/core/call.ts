@@ -306,7 +306,7 @@ export class Calls {
     run: Run,
     status?: "miss",
   ): Promise<CallDetail<unknown> | undefined> {
-    if (run.passage.isOnStack) throw new ReentrantCallError(this.own.id, call.key);
+    if (run.passage.isCurrent) throw new ReentrantCallError(this.own.id, call.key);
     assertNotAborted(call);
     if (call.watch !== undefined) run.watchers.add(call.watch);
     try {

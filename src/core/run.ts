@@ -106,9 +106,12 @@ export class Run {
 
   /** Sets the work that ends with the outcome. */
   begin(work: () => Promise<Outcome>): void {
-    this.#ended = work();
+    // Made first: calls in the synchronous part of another run may join this one already.
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    this.#ended = promise;
     // Each caller hears of a failure; a run without callers has reported it.
-    this.#ended.catch(() => {});
+    promise.catch(() => {});
+    resolve(work());
   }
 
   /** The function has returned: from now on no abort changes anything. */

@@ -8,7 +8,7 @@ import { encode } from "../../src/encoding/codec.ts";
 import { seal } from "../../src/encoding/entry.ts";
 import { BackendError, CacheClosedError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
-import type { PruneOptions } from "../../src/backend/prune.ts";
+import { prune, type PruneOptions } from "../../src/backend/prune.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { FaultyBackend } from "../support/faulty.ts";
 import { heldUp, leastHeldUp } from "../support/event_loop.ts";
@@ -303,4 +303,24 @@ test("Cache.prune() of 50,000 entries never holds the event loop up for long", a
     );
     assert(held < 75, `the loop was held up for ${held} ms`);
   }
+});
+
+test("prune() deletes at most 16 entries at a time, also when one large entry pushes out thousands", async () => {
+  const inner = new MemoryBackend();
+  const item = (key: string, storedAt: number, size: number): Item => {
+    return { id: "f", key, storedAt, staleUntil: null, size };
+  };
+  await store(inner, Array.from({ length: 500 }, (_, n) => item(`${n}`, n, 1)));
+  await store(inner, [item("large", 1_000, 600)]);
+  let deleting = 0;
+  let most = 0;
+  const remove = inner.delete.bind(inner);
+  inner.delete = async (id, key) => {
+    most = Math.max(most, ++deleting);
+    await Promise.resolve();
+    await remove(id, key);
+    deleting--;
+  };
+  await prune(inner, { maxBytes: 600 });
+  assert(most <= 16, `${most} at a time`);
 });

@@ -495,8 +495,7 @@ test("fn.map() over 1,000,000 inputs keeps a bounded number in memory", async ()
     }
   }
   assertEquals(done, 1_000_000);
-  // The window, and the inputs that wait for an equal one.
-  assert(ahead <= 24 * CHUNK, `${ahead} inputs read ahead`);
+  assert(ahead <= 16 * CHUNK, `${ahead} inputs read ahead`);
   // A million results take more than 100 MB.
   assert(most - before < 15e6, `${(most - before) / 1e6} MB`);
 });
