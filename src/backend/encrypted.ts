@@ -10,7 +10,7 @@
 
 import { decryptAesGcm, encryptAesGcm } from "@std/crypto/aes-gcm";
 import type { StoredEntry } from "../encoding/entry.ts";
-import type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./contract.ts";
+import type { Backend, EntryInfo, Pruned, PruneRule, Report, StoreLink } from "./contract.ts";
 import { ENCRYPTED, type EntryTimes, isIntact, seal } from "../encoding/entry.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 
@@ -65,11 +65,8 @@ export class EncryptedBackend implements Backend {
   readonly #inner: Backend;
   readonly #keys: readonly CryptoKey[];
   readonly #first: CryptoKey;
-  /**
-   * Settles when every change that was accepted was handed on: they reach the other backend in the
-   * order in which they came, however long each took to encrypt.
-   */
-  #handedOn: Promise<void> = Promise.resolve();
+  /** Stores that were accepted and have not settled. */
+  readonly #writes = new Set<Promise<void>>();
   #closing: Promise<void> | undefined;
 
   /**
@@ -85,13 +82,21 @@ export class EncryptedBackend implements Backend {
     this.description = inner.description;
     const prune = inner.prune?.bind(inner);
     if (prune !== undefined) {
-      this.prune = (rule) => this.#inOrder(Promise.resolve(), () => prune(rule));
+      this.prune = async (rule) => {
+        this.#assertOpen();
+        return await prune(rule);
+      };
     }
   }
 
-  /** The other backend has the trouble to tell of. */
-  connect(report: Report): void {
-    this.#inner.connect(report);
+  /** Where the other backend keeps its entries. */
+  get location(): string | undefined {
+    return this.#inner.location;
+  }
+
+  /** Connects the other backend, which reports and is told of the order. */
+  connect(report: Report, link?: StoreLink): void {
+    this.#inner.connect(report, link);
   }
 
   /**
@@ -126,6 +131,8 @@ export class EncryptedBackend implements Backend {
 
   /** Encrypts and stores an entry. */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
+    if (this.#closing !== undefined) return Promise.reject(new CacheClosedError());
+    const forget = (): void => void this.#writes.delete(settled);
     // In this turn: the caller may change its bytes afterwards.
     let plaintext: Uint8Array<ArrayBuffer>;
     try {
@@ -133,25 +140,29 @@ export class EncryptedBackend implements Backend {
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.#inOrder(
-      this.#encrypt(id, key, entry, plaintext),
-      (encrypted) => this.#inner.set(id, key, encrypted),
-    );
+    const done = this.#encrypt(id, key, entry, plaintext)
+      .then((encrypted) => this.#inner.set(id, key, encrypted));
+    const settled: Promise<void> = done.then(forget, forget);
+    this.#writes.add(settled);
+    return done;
   }
 
   /** Removes one entry. */
-  delete(id: string, key: string): Promise<void> {
-    return this.#inOrder(Promise.resolve(), () => this.#inner.delete(id, key));
+  async delete(id: string, key: string): Promise<void> {
+    this.#assertOpen();
+    await this.#inner.delete(id, key);
   }
 
   /** Removes every entry of one id. */
-  deleteId(id: string): Promise<void> {
-    return this.#inOrder(Promise.resolve(), () => this.#inner.deleteId(id));
+  async deleteId(id: string): Promise<void> {
+    this.#assertOpen();
+    await this.#inner.deleteId(id);
   }
 
   /** Removes every entry. */
-  clear(): Promise<void> {
-    return this.#inOrder(Promise.resolve(), () => this.#inner.clear());
+  async clear(): Promise<void> {
+    this.#assertOpen();
+    await this.#inner.clear();
   }
 
   /** Lists entries; their sizes are those of the ciphertexts. */
@@ -162,31 +173,11 @@ export class EncryptedBackend implements Backend {
 
   /** Waits until what was accepted is encrypted and stored. */
   close(): Promise<void> {
-    return (this.#closing ??= this.#handedOn.then(() => this.#inner.close()));
+    return (this.#closing ??= Promise.all(this.#writes).then(() => this.#inner.close()));
   }
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw new CacheClosedError();
-  }
-
-  /** Hands a change on when it is ready and those before it were handed on. */
-  async #inOrder<Ready, Result>(
-    ready: Promise<Ready>,
-    change: (ready: Ready) => Promise<Result>,
-  ): Promise<Result> {
-    this.#assertOpen();
-    const before = this.#handedOn;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#handedOn = promise;
-    let result: Promise<Result>;
-    try {
-      const [prepared] = await Promise.allSettled([ready, before]);
-      if (prepared.status === "rejected") throw prepared.reason;
-      result = change(prepared.value);
-    } finally {
-      resolve();
-    }
-    return await result;
   }
 
   async #encrypt(

@@ -355,30 +355,45 @@ test("EncryptedBackend.get() finds every flipped bit, whatever the checksum says
 });
 
 // Tries to store an old value over a new one, by a large one that takes longer to encrypt.
-test("EncryptedBackend hands changes on in the order in which they came", async () => {
-  const inner = new MemoryBackend();
-  const backend = new EncryptedBackend(inner, [await newKey()]);
-  const entry = (data: string): StoredEntry => ({
-    data,
-    format: "json-1",
-    checksum: 0,
-    storedAt: 1,
-    expiresAt: null,
-    staleUntil: null,
-    durationMs: 0,
-  });
+test("An encrypted cache makes changes in the order in which they came, however long each takes to encrypt", async () => {
+  await using cache = new MemoryCache({ encrypt: await newKey() });
   const bytes = new Uint8Array([1, 2, 3]);
   await Promise.all([
-    backend.set("i", "k", entry("x".repeat(4_000_000))),
-    backend.set("i", "k", entry("new")),
-    backend.set("i", "gone", entry("x".repeat(4_000_000))),
-    backend.delete("i", "gone"),
-    backend.set("i", "bytes", { ...entry(""), data: bytes }),
+    cache.set("k", "x".repeat(4_000_000)),
+    cache.set("k", "new"),
+    cache.set("gone", "x".repeat(4_000_000)),
+    cache.delete("gone"),
+    cache.set("bytes", bytes),
     Promise.resolve(bytes.fill(9)),
   ]);
-  assertEquals((await backend.get("i", "k"))?.data, "new");
-  assertEquals(await backend.get("i", "gone"), undefined);
+  assertEquals(await cache.get("k"), "new");
+  assertEquals((await cache.read("gone")).hit, false);
+  assertEquals(await cache.get("bytes"), new Uint8Array([1, 2, 3]));
+});
+
+test("EncryptedBackend keeps the bytes it was given, and close() waits for what is being encrypted", async () => {
+  const inner = new MemoryBackend();
+  const kept: string[] = [];
+  const set = inner.set.bind(inner);
+  inner.set = async (id, key, entry) => {
+    await set(id, key, entry);
+    kept.push(key);
+  };
+  const backend = new EncryptedBackend(inner, [await newKey()]);
+  const bytes = new Uint8Array([1, 2, 3]);
+  const entry = { format: "packed-1", checksum: 0, storedAt: 1, durationMs: 0 };
+  const times = { expiresAt: null, staleUntil: null };
+  const stored = backend.set("i", "bytes", { ...entry, ...times, data: bytes });
+  bytes.fill(9);
+  await stored;
   assertEquals((await backend.get("i", "bytes"))?.data, new Uint8Array([1, 2, 3]));
+  void backend.set("i", "late", { ...entry, ...times, data: "x".repeat(1_000_000) });
+  await backend.close();
+  assertEquals(kept, ["bytes", "late"]);
+  await assertRejects(
+    () => backend.set("i", "k", { ...entry, ...times, data: "" }),
+    CacheClosedError,
+  );
 });
 
 // Tries to lose a write that was accepted before close().
