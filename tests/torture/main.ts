@@ -11,6 +11,7 @@ import { killMakers } from "./births.ts";
 import { crowdS3, crowdSQLite } from "./crowds.ts";
 import { damageS3 } from "./damage_s3.ts";
 import { damageSQLite } from "./damage_sqlite.ts";
+import { fuzz } from "./fuzz.ts";
 import { hostile } from "./hostile.ts";
 import { refuse } from "./machine.ts";
 import { leakLong } from "./leaks.ts";
@@ -24,6 +25,7 @@ const SCENARIOS: Record<
   string,
   readonly [count: number, run: (extent: Extent) => Promise<unknown>]
 > = {
+  fuzz: [100_000, fuzz],
   kills: [400, killWriters],
   births: [100, killMakers],
   races: [3_000, race],
