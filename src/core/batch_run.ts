@@ -34,6 +34,13 @@ interface Task<Input> {
   readonly call: KeyedCall;
 }
 
+/** An input that was taken, and the call that it is, or why it is none. */
+interface Taken<Input> {
+  readonly index: number;
+  readonly input: Input;
+  readonly asked: Maybe<KeyedCall> | { readonly error: unknown };
+}
+
 /** A result, and how its call got it. */
 interface Finished<Input, Value> {
   readonly result: MapResult<Input, Value>;
@@ -208,14 +215,17 @@ export class BatchRun<Input, Value> {
       this.#reading = "source";
       // A store that answers at once would keep timers, signals and the terminal waiting.
       await this.#pacer.pace();
-      const inputs = this.#hasEnded ? [] : await this.#source.take(CHUNK);
+      const chunk: Taken<Input>[] = [];
+      // Key and copy are made as an input is taken: the source may use its object again.
+      const visit = (input: Input): void => void chunk.push(this.#take(input));
+      if (!this.#hasEnded) await this.#source.take(CHUNK, visit);
       // Stopped in the meantime: what comes now is not wanted any more.
       if (this.#isStopped) return;
       this.#reading = "store";
-      if (inputs.length === 0) {
+      if (chunk.length === 0) {
         this.#hasEnded = true;
         this.#progress.total = this.#nextIndex;
-      } else await this.#lookUp(inputs);
+      } else await this.#lookUp(chunk);
     } catch (error) {
       this.#failure ??= { error };
       this.#hasEnded = true;
@@ -225,32 +235,41 @@ export class BatchRun<Input, Value> {
     this.#wake?.();
   }
 
+  /** Takes an input: finds out which call it is, and copies its arguments. */
+  #take(input: Input): Taken<Input> {
+    const index = this.#nextIndex++;
+    const { keys } = this.#calls;
+    try {
+      const asked = keys.ask(this.#self, [input, ...this.#args], this.#options.signal);
+      if (!(asked instanceof Promise)) keys.own(asked);
+      return { index, input, asked };
+    } catch (error) {
+      return { index, input, asked: { error } };
+    }
+  }
+
   /** Looks a chunk up, gives out what is stored and queues the rest. */
-  async #lookUp(inputs: readonly Input[]): Promise<void> {
-    const { keys, reader, state, own } = this.#calls;
+  async #lookUp(chunk: readonly Taken<Input>[]): Promise<void> {
+    const { reader, state, own } = this.#calls;
     const { order } = state;
     const tasks: Task<Input>[] = [];
     const sought: string[] = [];
-    for (const input of inputs) {
-      const index = this.#nextIndex++;
-      try {
-        const asked = keys.ask(this.#self, [input, ...this.#args], this.#options.signal);
-        const call = asked instanceof Promise ? await asked : asked;
-        tasks.push({ index, input, call });
-        // With a key that somebody works on, nothing is certain: an ordinary call looks.
-        if (order.isQuiet(own.scope, call.key)) sought.push(call.key);
-      } catch (error) {
+    for (const { index, input, asked } of chunk) {
+      const call = asked instanceof Promise ? await asked : asked;
+      if ("error" in call) {
         // An input without a key fails alone.
-        this.#finish({ index, input, ok: false, error, status: "failed" });
+        this.#finish({ index, input, ok: false, error: call.error, status: "failed" });
+        continue;
       }
+      tasks.push({ index, input, call });
+      // With a key that somebody works on, nothing is certain: an ordinary call looks.
+      if (order.isQuiet(own.scope, call.key)) sought.push(call.key);
     }
     const born = order.now();
     const looked = reader.findMany(sought, born, this.#options.signal);
-    let found: readonly Maybe<Found | undefined>[];
-    if (looked instanceof Promise) {
-      for (const { call } of tasks) keys.own(call);
-      found = await looked;
-    } else found = looked;
+    const found: readonly Maybe<Found | undefined>[] = looked instanceof Promise
+      ? await looked
+      : looked;
     let next = 0;
     for (const task of tasks) {
       const { call } = task;
@@ -260,8 +279,6 @@ export class BatchRun<Input, Value> {
         this.#enqueue(task);
         continue;
       }
-      // The store has it, but its own check may take a while.
-      if (hit instanceof Promise) keys.own(call);
       const certain = hit instanceof Promise ? await hit : hit;
       const status = certain && reader.statusOf(certain);
       if (this.#isStopped) return;
@@ -282,7 +299,6 @@ export class BatchRun<Input, Value> {
   #enqueue(task: Task<Input>): void {
     if (this.#isStopped) return;
     const { call } = task;
-    this.#calls.keys.own(call);
     const queued = this.#queued.get(call.key);
     if (queued !== undefined) queued.push(task);
     else if (this.#active.has(call.key) || this.#calls.isRunning(call.key)) void this.#join(task);
@@ -346,7 +362,6 @@ export class BatchRun<Input, Value> {
   /** Refreshes a stale result that was given out, in a place. */
   #refresh(call: KeyedCall): void {
     if (this.#refreshing.has(call.key)) return;
-    this.#calls.keys.own(call);
     this.#refreshing.add(call.key);
     this.#waiting.push(async () => {
       await this.#calls.refresh(call);

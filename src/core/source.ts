@@ -7,6 +7,17 @@
 import { quote } from "../base/errors.ts";
 import { nextTurn } from "../base/turn.ts";
 
+/** The inputs that are being taken. */
+interface Taken<Input> {
+  count: number;
+  readonly visit: (input: Input) => void;
+}
+
+function take<Input>(taken: Taken<Input>, input: Input): void {
+  taken.count++;
+  taken.visit(input);
+}
+
 /** Inputs, in chunks, from whatever they come. */
 export class Source<Input> {
   readonly #inputs: Iterable<Input> | AsyncIterable<Input>;
@@ -23,12 +34,15 @@ export class Source<Input> {
   }
 
   /**
-   * The next inputs, at most `count`; none when they have ended.
+   * Takes the next inputs, at most `count`.
+   *
+   * @param visit Is called with each as it is taken, before the source goes on.
+   * @returns How many were taken; 0 when they have ended.
    *
    * @throws {unknown} What the source threw, after the inputs that came before it.
    */
-  async take(count: number): Promise<Input[]> {
-    const inputs: Input[] = [];
+  async take(count: number, visit: (input: Input) => void): Promise<number> {
+    const inputs: Taken<Input> = { count: 0, visit };
     try {
       if (Symbol.asyncIterator in this.#inputs) {
         this.#iterator ??= this.#inputs[Symbol.asyncIterator]();
@@ -41,34 +55,38 @@ export class Source<Input> {
       this.#over = true;
       this.#failure = { error };
     }
-    if (inputs.length === 0 && this.#failure !== undefined) {
+    if (inputs.count === 0 && this.#failure !== undefined) {
       throw this.#failure.error;
     }
-    return inputs;
+    return inputs.count;
   }
 
-  #takeSync(iterator: Iterator<Input>, inputs: Input[], count: number): void {
-    while (inputs.length < count && !this.#over) {
+  #takeSync(iterator: Iterator<Input>, inputs: Taken<Input>, count: number): void {
+    while (inputs.count < count && !this.#over) {
       const next = iterator.next();
       // Left in the middle of its own step, when it could not take notice.
       if (this.#leaving !== undefined) iterator.return?.();
       else if (next.done === true) this.#over = true;
-      else inputs.push(next.value);
+      else take(inputs, next.value);
     }
   }
 
   /** Waits for the first input, and goes on with what there is when the next one is not there. */
-  async #takeAsync(iterator: AsyncIterator<Input>, inputs: Input[], count: number): Promise<void> {
+  async #takeAsync(
+    iterator: AsyncIterator<Input>,
+    inputs: Taken<Input>,
+    count: number,
+  ): Promise<void> {
     let end: Promise<undefined> | undefined;
-    while (inputs.length < count && !this.#over) {
+    while (inputs.count < count && !this.#over) {
       const pending = (this.#pending ??= iterator.next());
-      const next = inputs.length === 0
+      const next = inputs.count === 0
         ? await pending
         : await Promise.race([pending, end ??= soon()]);
       if (next === undefined) return;
       this.#pending = undefined;
       if (next.done === true) this.#over = true;
-      else inputs.push(next.value);
+      else take(inputs, next.value);
     }
   }
 

@@ -10,6 +10,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { Cache } from "../../src/core/cache.ts";
+import { FakeTime } from "../support/fake_time.ts";
 import { ReentrantCallError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import {
@@ -935,4 +936,54 @@ test("A flight ends though nobody can be told: no rejection is left unhandled", 
   hand.run(0).reject("no");
   assertEquals(await call, "no");
   await quiet();
+});
+
+test("A lookup that a bust has overtaken gives nothing, not even to calls from before the bust", async () => {
+  const { backend, hand, fn } = handCache();
+  const first = fn("a");
+  await quiet();
+  hand.run(0).resolve("old");
+  await first;
+  backend.holding.add("get");
+  const call = fn("a");
+  await quiet();
+  const read = backend.next();
+  backend.holding.delete("get");
+  await fn.bustCache("a");
+  read.go();
+  await quiet();
+  hand.run(1).resolve("new");
+  assertEquals(await call, "new");
+});
+
+test("A result that was busted is not served as stale when the run fails", async () => {
+  using time = new FakeTime();
+  const cache = new MemoryCache({ onError: () => {} });
+  const hand = new ByHand<[string], string>();
+  const fn = cache.cache({ id: "f", ttl: 10, staleIfError: Infinity })(hand.fn);
+  const first = fn("a");
+  await quiet();
+  hand.run(0).resolve("old");
+  await first;
+  await time.tick(10);
+  const call = fn("a");
+  await quiet();
+  await fn.bustCache("a");
+  const failure = new Error("503");
+  hand.run(1).reject(failure);
+  assertStrictEquals(await reasonOf(call), failure);
+});
+
+test("Once the function has returned, no abort changes anything: the result is stored and given", async () => {
+  const { backend, hand, fn } = handCache();
+  backend.holding.add("set");
+  const controllers = [new AbortController(), new AbortController()];
+  const calls = controllers.map(({ signal }) => fn("a", { signal }));
+  await quiet();
+  hand.run(0).resolve("A");
+  await quiet();
+  for (const controller of controllers) controller.abort();
+  backend.next().go();
+  assertEquals(await Promise.all(calls), ["A", "A"]);
+  assertEquals([(await fn.detail("a", {})).status, hand.runs.length], ["hit", 1]);
 });
