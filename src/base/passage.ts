@@ -19,9 +19,9 @@ export interface PassageOptions {
   /** Ends the waits inside it: that of a run, or of an attempt. */
   readonly signal?: AbortSignal;
   /** Is called whenever `isWorking` or `isBetweenAttempts` may have changed. */
-  readonly onChange?: () => void;
+  onChange?(): void;
   /** Is told of each limit that calls inside it pass, and of the key that they have there. */
-  readonly onPass?: (limit: Pausable, key: unknown) => void;
+  onPass?(limit: Pausable, key: unknown): void;
 }
 
 let current: Passage | undefined;
@@ -41,10 +41,7 @@ export function currentPassage(): Passage | undefined {
 export class Passage {
   readonly #parent: Passage | undefined;
   readonly #root: Passage;
-  readonly #onChange: (() => void) | undefined;
-  readonly #onPass: PassageOptions["onPass"];
-  /** The signals that end a wait in here, outermost first. */
-  readonly signals: readonly AbortSignal[];
+  readonly #options: PassageOptions;
   /** Waits and functions of wrappers in here that have not ended. */
   #live = 0;
   /** Functions of wrappers in here that work. */
@@ -64,12 +61,16 @@ export class Passage {
   constructor(parent: Passage | undefined, options: PassageOptions = {}) {
     this.#parent = parent;
     this.#root = parent === undefined ? this : parent.#root;
-    this.#onChange = options.onChange;
-    this.#onPass = options.onPass;
-    const outer = parent?.signals ?? [];
-    this.signals = options.signal === undefined ? outer : [...outer, options.signal];
+    this.#options = options;
     this.#workingSince = performance.now();
     if (parent !== undefined) parent.#change(1, 1);
+  }
+
+  /** The signals that end a wait in here, outermost first. */
+  get signals(): readonly AbortSignal[] {
+    const outer = this.#parent?.signals ?? [];
+    const { signal } = this.#options;
+    return signal === undefined ? outer : [...outer, signal];
   }
 
   /** Whether the function works: it does not merely wait in a wrapper. */
@@ -140,7 +141,7 @@ export class Passage {
 
   /** Tells that a call passes a limit, which a retry around it may pause. */
   pass(limit: Pausable, key: unknown): void {
-    this.#onPass?.(limit, key);
+    this.#options.onPass?.(limit, key);
     this.#parent?.pass(limit, key);
   }
 
@@ -183,6 +184,6 @@ export class Passage {
     if (this.#parent !== undefined && (step !== 0 || betweenAttempts !== 0)) {
       this.#parent.#change(0, step, betweenAttempts);
     }
-    this.#onChange?.();
+    this.#options.onChange?.();
   }
 }

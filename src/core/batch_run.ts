@@ -57,8 +57,10 @@ export class BatchRun<Input, Value> {
   readonly #args: readonly unknown[];
   readonly #source: Source<Input>;
   readonly #pacer = new Pacer();
-  /** Results that nobody has taken yet. */
+  /** Results that wait to be given out. */
   #ready: Finished<Input, Value>[] = [];
+  /** Results that are being given out, and have not been taken yet. */
+  #untaken = 0;
   /** Results that wait for an earlier one, by index: only in order. */
   readonly #early = new Map<number, Finished<Input, Value>>();
   /** Work that waits for a place. */
@@ -140,7 +142,9 @@ export class BatchRun<Input, Value> {
         if (this.#ready.length > 0) {
           const ready = this.#ready;
           this.#ready = [];
+          this.#untaken = ready.length;
           for (const { result, detail } of ready) {
+            this.#untaken--;
             // Counted when it comes out, so that what a consumer sees and counts agree.
             this.#count(result, detail);
             this.#moment("beforeResult");
@@ -191,7 +195,8 @@ export class BatchRun<Input, Value> {
     if (free > 0 && this.#waiting.length > 0) {
       for (const work of this.#waiting.splice(0, free)) void this.#occupy(work);
     }
-    const held = this.#ready.length + this.#early.size + this.#waiting.length + this.#followers;
+    const done = this.#ready.length + this.#untaken + this.#early.size;
+    const held = done + this.#waiting.length + this.#followers;
     const underWay = held + this.#places + this.#aside;
     if (
       !this.#hasEnded && this.#reading === "nothing" && held < WINDOW && underWay < MAX_HELD &&

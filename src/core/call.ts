@@ -13,9 +13,9 @@ import type { Maybe } from "../backend/contract.ts";
 import { canonicalArguments } from "../encoding/canonical.ts";
 import { type KeyedCall, Keys } from "./key.ts";
 import type { CheckedOptions } from "./options.ts";
-import type { Found } from "./owned.ts";
+import type { Found, Owned } from "./owned.ts";
 import { Reader } from "./read.ts";
-import { Flight, type Outcome, Run } from "./run.ts";
+import { type Failure, Flight, type Lookup, type Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
 import { type CallStatus, countCall, type Unstored } from "./stats.ts";
 import { finiteOrNull, Writer } from "./write.ts";
@@ -56,11 +56,8 @@ export type CacheRead<Value> =
     readonly hit: false;
   };
 
-/** A lookup that began in this turn. */
-interface Looked {
-  readonly born: number;
-  readonly found: Maybe<Found | undefined>;
-}
+/** When a result was stored, and what it had cost. */
+type Cost = Pick<CallDetail<unknown>, "storedAt" | "durationMs">;
 
 /** A debug line stays a line: longer arguments are cut. */
 const MAX_SHOWN = 500;
@@ -108,44 +105,20 @@ export class Calls {
     const asked = this.keys.ask(self, args);
     const call = asked instanceof Promise ? await asked : asked;
     const { order } = this.state;
-    if (!order.isQuiet(this.own.scope, call.key)) return give(await this.fly(call));
-    const born = order.now();
-    const found = this.reader.find(call.key, born);
-    if (found instanceof Promise) {
-      if (call.signals.length > 0) return give(await this.fly(call, { born, found }));
-      return give(await this.#flyAfter(call, born, found));
-    }
-    if (found !== undefined && this.reader.statusOf(found) === "hit") {
-      const detail = this.detail(call, "hit", found.entry, found.owned.take());
-      // A loop of such hits would keep the store from its changes.
-      if (order.isChanging) await this.state.pacer.pace();
-      return give(detail);
-    }
-    return give(await this.fly(call, { born, found }));
-  }
-
-  /** Brings a call to its value after the first lookup of its key, in as few steps as it takes. */
-  async #flyAfter(
-    call: KeyedCall,
-    born: number,
-    pending: Promise<Found | undefined>,
-  ): Promise<CallDetail<unknown>> {
-    this.keys.own(call);
-    const flight = this.#enter(call.key);
-    const lookup = flight.lookup = { born, found: pending };
-    try {
-      const found = await pending;
-      if (flight.lookup === lookup) flight.lookup = undefined;
-      const isCurrent = this.state.order.isUnchanged(flight.place, born);
-      if (isCurrent && found !== undefined && this.reader.statusOf(found) === "hit") {
-        return this.detail(call, "hit", found.entry, await found.owned.take());
+    let looked: Lookup | undefined;
+    if (order.isQuiet(this.own.scope, call.key)) {
+      const born = order.now();
+      const found = this.reader.find(call.key, born);
+      if (!(found instanceof Promise) && found && this.reader.statusOf(found) === "hit") {
+        const detail = this.detail(call, "hit", found.entry, found.owned.take());
+        // A loop of such hits would keep the store from its changes.
+        if (order.isChanging) await this.state.pacer.pace();
+        return give(detail);
       }
-      const looked = isCurrent ? { born, found } : undefined;
-      return await this.#settle(call, flight, looked, true) ??
-        await this.#lead(call, flight, undefined);
-    } finally {
-      this.#leave(flight);
+      looked = { born, found };
     }
+    this.keys.own(call);
+    return give(await this.#settle(call, looked, true));
   }
 
   /** Looks without running. */
@@ -154,8 +127,10 @@ export class Calls {
     const call = await this.keys.ask(self, args);
     const flight = this.#enter(call.key);
     try {
-      const found = await this.#look(call, flight, undefined);
-      if (found === undefined || this.reader.statusOf(found) !== "hit") return { hit: false };
+      const lookup = this.#look(flight, undefined);
+      const found = await unlessAborted(lookup.found, call.signals);
+      const isCounted = found !== undefined && this.#end(flight, lookup);
+      if (!isCounted || this.reader.statusOf(found) !== "hit") return { hit: false };
       const expiresAt = finiteOrNull(this.reader.freshUntil(found.entry));
       const value = await found.owned.take();
       return { hit: true, value, storedAt: found.entry.storedAt, expiresAt };
@@ -178,20 +153,10 @@ export class Calls {
     await this.state.change({ state: own, key }, "delete", () => backend.delete(own.name, key));
   }
 
-  /**
-   * Brings a call to its value.
-   *
-   * @param looked A lookup that began in this turn.
-   */
-  async fly(call: KeyedCall, looked?: Looked): Promise<CallDetail<unknown>> {
+  /** Brings a call to its value. */
+  fly(call: KeyedCall): Promise<CallDetail<unknown>> {
     this.keys.own(call);
-    const flight = this.#enter(call.key);
-    try {
-      return await this.#settle(call, flight, looked, true) ??
-        await this.#lead(call, flight, undefined);
-    } finally {
-      this.#leave(flight);
-    }
+    return this.#settle(call, undefined, true);
   }
 
   /**
@@ -199,13 +164,8 @@ export class Calls {
    *
    * @returns `undefined` when only a run of its own is left.
    */
-  async join(call: KeyedCall): Promise<CallDetail<unknown> | undefined> {
-    const flight = this.#enter(call.key);
-    try {
-      return await this.#settle(call, flight, undefined, false);
-    } finally {
-      this.#leave(flight);
-    }
+  join(call: KeyedCall): Promise<CallDetail<unknown> | undefined> {
+    return this.#settle(call, undefined, false);
   }
 
   /** Whether an equal call is running that others can join. */
@@ -215,45 +175,75 @@ export class Calls {
   }
 
   /**
-   * The way of a call to its value; `undefined` if only a run of its own is left: because it may not
-   * begin one here, or the result that it waited for cannot be copied.
+   * The way of a call to its value, in one async function: each further one costs as much as a
+   * lookup in memory.
+   *
+   * @param looked A lookup that began in this turn.
+   * @param mayRun Whether the call may begin a run.
+   * @returns `undefined` if only a run of its own is left and it may not begin one.
    */
+  #settle(
+    call: KeyedCall,
+    looked: Lookup | undefined,
+    mayRun: true,
+  ): Promise<CallDetail<unknown>>;
+  #settle(
+    call: KeyedCall,
+    looked: Lookup | undefined,
+    mayRun: false,
+  ): Promise<CallDetail<unknown> | undefined>;
   async #settle(
     call: KeyedCall,
-    flight: Flight,
-    looked: Looked | undefined,
+    looked: Lookup | undefined,
     mayRun: boolean,
   ): Promise<CallDetail<unknown> | undefined> {
     const { order, switches } = this.state;
     // Equal inputs of a batch run once, whatever other calls do.
     const isShared = this.#isShared || !mayRun;
-    let found: Found | undefined;
-    // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
-    // changes all the time must not keep a call for ever.
-    for (let round = 0; round < 2; round++) {
-      const running = this.#joinable(flight, isShared);
-      if (running !== undefined && !running.isRefresh) return await this.#follow(call, running);
-      const born = order.now();
-      const known = round === 0 ? looked : undefined;
-      // What is known at once needs no wait, and nothing can have changed.
-      found = known !== undefined && !(known.found instanceof Promise)
-        ? known.found
-        : await this.#look(call, flight, known);
-      const status = found && this.reader.statusOf(found);
-      if (found !== undefined && status !== undefined) {
-        if (status === "stale") void this.refresh(call);
-        return this.detail(call, status, found.entry, await found.owned.take());
+    const flight = this.#enter(call.key);
+    try {
+      let found: Found | undefined;
+      let run: Run | undefined;
+      // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
+      // changes all the time must not keep a call for ever.
+      for (let round = 0; round < 2; round++) {
+        run = this.#joinable(flight, isShared);
+        if (run !== undefined && !run.isRefresh) break;
+        const lookup = this.#look(flight, looked);
+        looked = undefined;
+        found = lookup.found instanceof Promise
+          ? await unlessAborted(lookup.found, call.signals)
+          : lookup.found;
+        if (!this.#end(flight, lookup)) found = undefined;
+        const status = found && this.reader.statusOf(found);
+        if (found !== undefined && status !== undefined) {
+          if (status === "stale") void this.refresh(call);
+          return await this.#take(call, status, found.entry, found.owned);
+        }
+        run = this.#joinable(flight, isShared);
+        if (order.isUnchanged(flight.place, lookup.born)) break;
       }
-      if (order.isUnchanged(flight.place, looked?.born ?? born)) break;
-      looked = undefined;
+      if (switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
+      if (run === undefined && found && this.own.pause.isOn && this.reader.isFallback(found)) {
+        return await this.#take(call, "stale", found.entry, found.owned);
+      }
+      for (let how: "shared" | "miss" = "shared";; run = undefined) {
+        if (run === undefined) {
+          if (!mayRun) return undefined;
+          run = this.#lead(call, flight, found);
+          how = "miss";
+          found = undefined;
+        }
+        const outcome = await this.#outcome(call, run);
+        if ("error" in outcome) throw outcome.error;
+        // What cannot be copied, and somebody else has, is run again.
+        if (!outcome.owned.isLeft) continue;
+        const status = outcome.status === "miss" ? how : outcome.status;
+        return await this.#take(call, status, outcome, outcome.owned, outcome.unstored);
+      }
+    } finally {
+      this.#leave(flight);
     }
-    if (switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
-    const running = this.#joinable(flight, isShared);
-    if (running !== undefined) return await this.#follow(call, running);
-    if (found !== undefined && this.own.pause.isOn && this.reader.isFallback(found)) {
-      return this.detail(call, "stale", found.entry, await found.owned.take());
-    }
-    return mayRun ? await this.#lead(call, flight, found) : undefined;
   }
 
   /** The run of a flight that a call may join. */
@@ -263,25 +253,20 @@ export class Calls {
     return this.state.order.isCurrent(flight.place, run.born) ? run : undefined;
   }
 
-  /** Looks, together with equal calls; `undefined` for what a bust has reached since. */
-  async #look(
-    call: KeyedCall,
-    flight: Flight,
-    looked: Looked | undefined,
-  ): Promise<Found | undefined> {
+  /** The lookup that equal calls share, or that of this turn, or a new one. */
+  #look(flight: Flight, looked: Lookup | undefined): Lookup {
     const { order } = this.state;
-    const { place } = flight;
-    if (flight.lookup === undefined || !order.isUnchanged(place, flight.lookup.born)) {
-      const lookup = {
-        born: looked?.born ?? order.now(),
-        found: looked?.found ?? this.#lookAfterChanges(flight),
-      };
-      flight.lookup = { born: lookup.born, found: Promise.resolve(lookup.found) };
-    }
     const { lookup } = flight;
-    const found = await unlessAborted(lookup.found, call.signals);
+    if (lookup !== undefined && order.isUnchanged(flight.place, lookup.born)) return lookup;
+    const own = looked ?? { born: order.now(), found: this.#lookAfterChanges(flight) };
+    if (own.found instanceof Promise) flight.lookup = own;
+    return own;
+  }
+
+  /** Ends a lookup. Returns whether what it found counts: no bust has reached it since. */
+  #end(flight: Flight, lookup: Lookup): boolean {
     if (flight.lookup === lookup) flight.lookup = undefined;
-    return order.isCurrent(place, lookup.born) ? found : undefined;
+    return this.state.order.isCurrent(flight.place, lookup.born);
   }
 
   /** Looks once the changes that were asked for before are done. */
@@ -300,37 +285,22 @@ export class Calls {
     return await this.reader.find(place.key, born, place);
   }
 
-  /** Waits for a run; `undefined` when its result cannot be copied and somebody else has it. */
-  async #follow(
-    call: KeyedCall,
-    run: Run,
-    status?: "miss",
-  ): Promise<CallDetail<unknown> | undefined> {
+  /** Waits for a run. */
+  #outcome(call: KeyedCall, run: Run): Promise<Outcome | Failure> {
     if (run.passage.isCurrent) throw new ReentrantCallError(this.own.id, call.key);
     assertNotAborted(call);
-    if (call.watch !== undefined) run.watchers.add(call.watch);
-    try {
-      const outcome = await run.wait(call.signals);
-      if (!outcome.owned.isLeft) return undefined;
-      const value = await outcome.owned.take();
-      const how = outcome.status === "miss" ? status ?? "shared" : outcome.status;
-      return this.detail(call, how, outcome, value, outcome.unstored);
-    } finally {
-      if (call.watch !== undefined) run.watchers.delete(call.watch);
-    }
+    const { watch } = call;
+    if (watch === undefined) return run.wait(call.signals);
+    run.watchers.add(watch);
+    return run.wait(call.signals).finally(() => run.watchers.delete(watch));
   }
 
-  /** Begins a run and waits for it. */
-  async #lead(
-    call: KeyedCall,
-    flight: Flight,
-    fallback: Found | undefined,
-  ): Promise<CallDetail<unknown>> {
+  /** Begins a run for a call that waits for it. */
+  #lead(call: KeyedCall, flight: Flight, fallback: Found | undefined): Run {
     if (this.state.isClosed) throw new CacheClosedError();
     assertNotAborted(call);
     if (this.state.switches.printMisses) warn(`panza: miss ${this.own.id} ${call.key}`);
-    const run = this.#begin(call, flight, false, fallback);
-    return await this.#follow(call, run, "miss") ?? await this.#lead(call, flight, undefined);
+    return this.#begin(call, flight, false, fallback);
   }
 
   /**
@@ -347,7 +317,7 @@ export class Calls {
         if (isClosed || switches.cacheOnly || this.own.pause.isOn) return Promise.resolve();
         run = this.#begin(call, flight, true, undefined);
       }
-      return run.settled.catch(() => {});
+      return run.ended;
     } finally {
       this.#leave(flight);
     }
@@ -355,11 +325,9 @@ export class Calls {
 
   #begin(call: KeyedCall, flight: Flight, isRefresh: boolean, fallback: Found | undefined): Run {
     const { runs, order } = this.state;
-    const controller = call.controller ?? new AbortController();
+    const run = new Run(this.own.id, order.now(), isRefresh, call.controller, runs);
     // One run, one signal: whoever leads another one with this call gives it its own.
     call.controller = undefined;
-    const run = new Run(this.own.id, order.now(), isRefresh, controller, () => this.state.isClosed);
-    runs.add(run);
     flight.place.users++;
     // A run that others may still join keeps its place.
     if (flight.run === undefined || this.#joinable(flight) === undefined) flight.run = run;
@@ -367,25 +335,23 @@ export class Calls {
     return run;
   }
 
+  /** Calls the function and keeps its result. Never rejects: a refresh has no callers to hear of it. */
   async #run(
     call: KeyedCall,
     run: Run,
     flight: Flight,
     fallback: Found | undefined,
-  ): Promise<Outcome> {
+  ): Promise<Outcome | Failure> {
     try {
-      let result: unknown;
-      try {
-        result = await run.passage.enter(() => Reflect.apply(this.#fn, call.self, call.args));
-      } catch (error) {
-        run.returned(false);
-        throw error;
-      }
+      const result: unknown = await run.passage.enter(() =>
+        Reflect.apply(this.#fn, call.self, call.args)
+      );
       run.returned(true);
       const outcome = await this.#writer.keep(call, run, flight.place, result);
       this.own.pause.end();
       return outcome;
     } catch (error) {
+      run.returned(false);
       this.own.counters.failed++;
       const isStandIn = fallback !== undefined && !run.isAborted &&
         this.state.order.isCurrent(flight.place, fallback.born) && this.reader.isFallback(fallback);
@@ -393,11 +359,11 @@ export class Calls {
         this.own.pause.begin();
         this.state.report(error, "refresh", this.own, call.key);
       }
-      if (!isStandIn) throw error;
+      if (!isStandIn) return { error };
       const { storedAt, durationMs } = fallback.entry;
       return { owned: fallback.owned, status: "stale", storedAt, durationMs };
     } finally {
-      this.state.runs.delete(run);
+      run.end();
       if (flight.run === run) flight.run = undefined;
       this.#leave(flight);
     }
@@ -415,11 +381,25 @@ export class Calls {
     this.state.order.leave(flight.place);
   }
 
+  /** Takes the value of a call, which a schema may have to make first. */
+  #take(
+    call: KeyedCall,
+    status: CallStatus,
+    cost: Cost,
+    owned: Owned,
+    unstored?: Unstored,
+  ): Maybe<CallDetail<unknown>> {
+    const taken = owned.take();
+    return taken instanceof Promise
+      ? taken.then((value) => this.detail(call, status, cost, value, unstored))
+      : this.detail(call, status, cost, taken, unstored);
+  }
+
   /** Counts how a call got its value, prints it if asked to, and puts it together. */
   detail(
     call: KeyedCall,
     status: CallStatus,
-    { storedAt, durationMs }: { readonly storedAt: number | null; readonly durationMs: number },
+    { storedAt, durationMs }: Cost,
     value: unknown,
     unstored?: Unstored,
   ): CallDetail<unknown> {

@@ -7,7 +7,8 @@
 
 import { whenAborted } from "../base/abort.ts";
 import { CacheClosedError } from "../base/errors.ts";
-import { Passage } from "../base/passage.ts";
+import { Passage, type PassageOptions } from "../base/passage.ts";
+import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
 import type { Found, Owned } from "./owned.ts";
 import { toThousandths, type Unstored } from "./stats.ts";
@@ -25,11 +26,16 @@ export interface Outcome {
   readonly durationMs: number;
 }
 
-/** A lookup that equal calls share. */
+/** The error of a run. */
+export interface Failure {
+  readonly error: unknown;
+}
+
+/** A lookup; equal calls share one that takes time. */
 export interface Lookup {
   /** When it began, by the order's clock. */
   readonly born: number;
-  readonly found: Promise<Found | undefined>;
+  readonly found: Maybe<Found | undefined>;
 }
 
 /** A key with a lookup or a run under way. */
@@ -49,7 +55,7 @@ export class Flight {
 }
 
 /** A running call. */
-export class Run {
+export class Run implements PassageOptions {
   readonly id: string;
   /** When it began, by the order's clock: a bust after that is not for its result. */
   readonly born: number;
@@ -58,30 +64,34 @@ export class Run {
   readonly passage: Passage;
   /** Is called when the run begins or ends to wait for its next attempt. */
   readonly watchers: Set<(isBetweenAttempts: boolean) => void> = new Set();
-  readonly #controller: AbortController;
-  readonly #isClosing: () => boolean;
+  readonly #runs: Runs;
+  #controller: AbortController | undefined;
   #callers = 0;
   #isAborted = false;
   #hasReturned = false;
-  #ended: Promise<Outcome> | undefined;
+  #ended: Promise<Outcome | Failure> | undefined;
+  #begun: ((ended: Promise<Outcome | Failure>) => void) | undefined;
   #wasBetweenAttempts = false;
 
   constructor(
     id: string,
     born: number,
     isRefresh: boolean,
-    controller: AbortController,
-    isClosing: () => boolean,
+    controller: AbortController | undefined,
+    runs: Runs,
   ) {
     this.id = id;
     this.born = born;
     this.isRefresh = isRefresh;
     this.#controller = controller;
-    this.#isClosing = isClosing;
-    this.passage = new Passage(undefined, {
-      signal: controller.signal,
-      onChange: () => this.#changed(),
-    });
+    this.#runs = runs;
+    runs.add(this);
+    this.passage = new Passage(undefined, this);
+  }
+
+  /** Aborts with the run. Made when somebody asks for it: most functions do not. */
+  get signal(): AbortSignal {
+    return (this.#controller ??= new AbortController()).signal;
   }
 
   /** Whether it was told to abort: nobody joins it any more. */
@@ -99,19 +109,17 @@ export class Run {
     return toThousandths(this.passage.workedMs);
   }
 
-  /** Settles when it has ended, well or badly. */
-  get settled(): Promise<unknown> {
-    return Promise.resolve(this.#ended);
+  /** Resolves when it has ended, well or badly. */
+  get ended(): Promise<Outcome | Failure> {
+    // Calls in the synchronous part of another run may join this one before its work is known.
+    return (this.#ended ??= new Promise((resolve) => (this.#begun = resolve)));
   }
 
   /** Sets the work that ends with the outcome. */
-  begin(work: () => Promise<Outcome>): void {
-    // Made first: calls in the synchronous part of another run may join this one already.
-    const { promise, resolve } = Promise.withResolvers<Outcome>();
-    this.#ended = promise;
-    // Each caller hears of a failure; a run without callers has reported it.
-    promise.catch(() => {});
-    resolve(work());
+  begin(work: () => Promise<Outcome | Failure>): void {
+    const ended = work();
+    if (this.#begun === undefined) this.#ended = ended;
+    else this.#begun(ended);
   }
 
   /** The function has returned: from now on no abort changes anything. */
@@ -120,14 +128,19 @@ export class Run {
     this.passage.end(hasSucceeded);
   }
 
+  /** It has ended, and its result is stored or never will be. */
+  end(): void {
+    this.#runs.delete(this);
+  }
+
   /**
    * Waits for the outcome.
    *
    * @param signals When one aborts, the caller leaves at once. The abort of the last caller is
    * passed to the run, and that caller gets what comes of it.
    */
-  wait(signals: readonly AbortSignal[]): Promise<Outcome> {
-    const ended = this.#ended!;
+  wait(signals: readonly AbortSignal[]): Promise<Outcome | Failure> {
+    const { ended } = this;
     this.#callers++;
     if (signals.length === 0) return ended;
     return new Promise((resolve, reject) => {
@@ -137,7 +150,10 @@ export class Run {
         if (this.#callers > 0 || this.isRefresh) reject(reason);
         else this.#abort(reason);
       });
-      ended.then(resolve, reject).finally(stop);
+      void ended.then((outcome) => {
+        stop();
+        resolve(outcome);
+      });
     });
   }
 
@@ -148,14 +164,46 @@ export class Run {
 
   #abort(reason: unknown): void {
     this.#isAborted = true;
-    this.#controller.abort(reason);
+    (this.#controller ??= new AbortController()).abort(reason);
   }
 
-  #changed(): void {
-    if (this.#isClosing()) this.endUnlessStarted();
+  /** It may have begun or ended to wait. */
+  onChange(): void {
+    if (this.#runs.isClosing) this.endUnlessStarted();
     const { isBetweenAttempts } = this.passage;
     if (isBetweenAttempts === this.#wasBetweenAttempts) return;
     this.#wasBetweenAttempts = isBetweenAttempts;
     for (const watch of this.watchers) watch(isBetweenAttempts);
+  }
+}
+
+/** The runs of a cache that have not ended. */
+export class Runs {
+  /** With one member that never ends: a Set that empties makes itself a new table each time. */
+  readonly #running = new Set<Run | undefined>([undefined]);
+  #isClosing = false;
+
+  /** Whether those that have not started are ended. */
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
+  add(run: Run): void {
+    this.#running.add(run);
+  }
+
+  delete(run: Run): void {
+    this.#running.delete(run);
+  }
+
+  /** Those that have not ended. */
+  get running(): readonly Run[] {
+    return [...this.#running].filter((run) => run !== undefined);
+  }
+
+  /** Ends those that have not started, now and from now on. */
+  close(): void {
+    this.#isClosing = true;
+    for (const run of this.running) run.endUnlessStarted();
   }
 }

@@ -23,7 +23,7 @@ import { IdRegistry } from "./ids.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 import { Reporter } from "./report.ts";
-import type { Run } from "./run.ts";
+import { Runs } from "./run.ts";
 import { addCounters, type CacheStats, type Counters, newCounters } from "./stats.ts";
 import { readSwitches, type Switches } from "./switches.ts";
 
@@ -72,7 +72,7 @@ export class CacheState {
   readonly order: ChangeOrder = new ChangeOrder();
   readonly ids: IdRegistry;
   /** Runs of functions under way. */
-  readonly runs: Set<Run> = new Set();
+  readonly runs: Runs = new Runs();
   /** Are called when the cache begins to close. */
   readonly closing: Set<() => void> = new Set();
   /** Batches that were made and not run yet, by id. */
@@ -282,7 +282,7 @@ export class CacheState {
     await undefined;
     this.#reportUnused();
     for (const stop of this.closing) stop();
-    for (const run of this.runs) run.endUnlessStarted();
+    this.runs.close();
     await this.#runsEnded();
     await this.order.settled();
     this.ids.release();
@@ -295,12 +295,12 @@ export class CacheState {
 
   /** Waits for the runs; names those that take long, for one may wait for itself. */
   async #runsEnded(): Promise<void> {
-    while (this.runs.size > 0) {
-      const ended = Promise.allSettled([...this.runs].map((run) => run.settled));
+    for (let { running } = this.runs; running.length > 0; { running } = this.runs) {
+      const ended = Promise.all(running.map((run) => run.ended));
       try {
         await patiently(ended, PATIENCE.callMs);
       } catch {
-        const ids = [...new Set([...this.runs].map((run) => run.id))].join(", ");
+        const ids = [...new Set(running.map((run) => run.id))].join(", ");
         warn(`panza: close() waits for running calls of ${ids}`);
         await ended;
       }
