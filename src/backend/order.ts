@@ -126,6 +126,8 @@ export class ChangeOrder {
     scope.droppedBust = Math.max(scope.droppedBust, place.busted);
     scope.droppedChange = Math.max(scope.droppedChange, place.changed);
     scope.places.delete(place.key);
+    // An old table of the Map may hold it for long.
+    place.shared = place.tail = undefined;
   }
 
   /** Whether nothing goes on with a key, its id and the store. */

@@ -5,6 +5,7 @@
  */
 
 import { builtin } from "./runtime.ts";
+import { Link, Ring } from "./ring.ts";
 import { nextTurn } from "./turn.ts";
 
 /** How long to wait without progress, in milliseconds. An object, so that tests can shorten it. */
@@ -30,17 +31,41 @@ export interface Progress {
 }
 
 /** One wait. */
-interface Wait {
-  readonly since: number;
+class Wait extends Link {
+  readonly since = clock();
   readonly limitMs: number;
   readonly progress: Progress | undefined;
-  readonly giveUp: () => void;
+  readonly giveUp: (error: NoProgressError) => void;
   /** Is called once, after `PATIENCE.callMs` without progress, while the wait goes on. */
   late: (() => void) | undefined;
+  hasEnded = false;
+
+  constructor(
+    limitMs: number,
+    progress: Progress | undefined,
+    giveUp: (error: NoProgressError) => void,
+    late: (() => void) | undefined,
+  ) {
+    super();
+    this.limitMs = limitMs;
+    this.progress = progress;
+    this.giveUp = giveUp;
+    this.late = late;
+    if (waits.first === undefined) timer?.ref?.();
+    waits.add(this);
+    if (timer === undefined) arm();
+  }
+
+  end(): void {
+    if (this.hasEnded) return;
+    this.hasEnded = true;
+    this.leave();
+    // A process that waits for nothing else ends at once.
+    if (waits.first === undefined) timer?.unref?.();
+  }
 }
 
-/** With one member that never ends: a Set that empties makes itself a new table each time. */
-const waits = new Set<Wait | undefined>([undefined]);
+const waits = new Ring<Wait>();
 
 /** One timer for all waits: making one for each costs more than a read of SQLite. */
 let timer: { ref?(): unknown; unref?(): unknown } | undefined;
@@ -65,19 +90,12 @@ export function patiently<Result>(
   late?: () => void,
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const wait: Wait = {
-      since: clock(),
-      limitMs,
-      progress,
-      giveUp: () => reject(new NoProgressError(limitMs)),
-      late,
-    };
-    add(wait);
+    const wait = new Wait(limitMs, progress, reject, late);
     promise.then((result) => {
-      remove(wait);
+      wait.end();
       resolve(result);
     }, (error) => {
-      remove(wait);
+      wait.end();
       reject(error);
     });
   });
@@ -94,17 +112,6 @@ export class NoProgressError extends Error {
   }
 }
 
-function add(wait: Wait): void {
-  waits.add(wait);
-  if (timer === undefined) arm();
-  else if (waits.size === 2) timer.ref?.();
-}
-
-function remove(wait: Wait): void {
-  // A process that waits for nothing else ends at once.
-  if (waits.delete(wait) && waits.size === 1) timer?.unref?.();
-}
-
 function arm(): void {
   // Of node:timers, because Deno's global one gives a number, which cannot be let go of.
   const timers: { setTimeout(fn: () => void, ms: number): unknown } = builtin("node:timers") ??
@@ -117,7 +124,6 @@ function look(): void {
   timer = undefined;
   const now = clock();
   for (const wait of waits) {
-    if (wait === undefined) continue;
     const idleMs = now - Math.max(wait.since, wait.progress?.progressAt ?? 0);
     if (idleMs >= PATIENCE.callMs && wait.late !== undefined) {
       void nextTurn().then(wait.late);
@@ -125,9 +131,9 @@ function look(): void {
     }
     if (idleMs < wait.limitMs) continue;
     void nextTurn().then(() => {
-      if (waits.has(wait)) wait.giveUp();
-      remove(wait);
+      if (!wait.hasEnded) wait.giveUp(new NoProgressError(wait.limitMs));
+      wait.end();
     });
   }
-  if (waits.size > 1) arm();
+  if (waits.first !== undefined) arm();
 }

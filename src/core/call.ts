@@ -128,7 +128,7 @@ export class Calls {
     const flight = this.#enter(call.key);
     try {
       const lookup = this.#look(flight, undefined);
-      const found = await unlessAborted(lookup.found, call.signals);
+      const found = await unlessAborted(Promise.resolve(lookup.found), call.signals);
       const isCounted = found !== undefined && this.#end(flight, lookup);
       if (!isCounted || this.reader.statusOf(found) !== "hit") return { hit: false };
       const expiresAt = finiteOrNull(this.reader.freshUntil(found.entry));
@@ -201,9 +201,9 @@ export class Calls {
     // Equal inputs of a batch run once, whatever other calls do.
     const isShared = this.#isShared || !mayRun;
     const flight = this.#enter(call.key);
+    let run: Run | undefined;
     try {
       let found: Found | undefined;
-      let run: Run | undefined;
       // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
       // changes all the time must not keep a call for ever.
       for (let round = 0; round < 2; round++) {
@@ -242,6 +242,7 @@ export class Calls {
         return await this.#take(call, status, outcome, outcome.owned, outcome.unstored);
       }
     } finally {
+      if (call.watch !== undefined) run?.watchers.delete(call.watch);
       this.#leave(flight);
     }
   }
@@ -289,10 +290,8 @@ export class Calls {
   #outcome(call: KeyedCall, run: Run): Promise<Outcome | Failure> {
     if (run.passage.isCurrent) throw new ReentrantCallError(this.own.id, call.key);
     assertNotAborted(call);
-    const { watch } = call;
-    if (watch === undefined) return run.wait(call.signals);
-    run.watchers.add(watch);
-    return run.wait(call.signals).finally(() => run.watchers.delete(watch));
+    if (call.watch !== undefined) run.watchers.add(call.watch);
+    return run.wait(call.signals);
   }
 
   /** Begins a run for a call that waits for it. */
@@ -363,7 +362,7 @@ export class Calls {
       const { storedAt, durationMs } = fallback.entry;
       return { owned: fallback.owned, status: "stale", storedAt, durationMs };
     } finally {
-      run.end();
+      run.leave();
       if (flight.run === run) flight.run = undefined;
       this.#leave(flight);
     }

@@ -8,6 +8,7 @@
 import { whenAborted } from "../base/abort.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { Passage, type PassageOptions } from "../base/passage.ts";
+import { Link, Ring } from "../base/ring.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
 import type { Found, Owned } from "./owned.ts";
@@ -55,7 +56,7 @@ export class Flight {
 }
 
 /** A running call. */
-export class Run implements PassageOptions {
+export class Run extends Link implements PassageOptions {
   readonly id: string;
   /** When it began, by the order's clock: a bust after that is not for its result. */
   readonly born: number;
@@ -80,6 +81,7 @@ export class Run implements PassageOptions {
     controller: AbortController | undefined,
     runs: Runs,
   ) {
+    super();
     this.id = id;
     this.born = born;
     this.isRefresh = isRefresh;
@@ -128,11 +130,6 @@ export class Run implements PassageOptions {
     this.passage.end(hasSucceeded);
   }
 
-  /** It has ended, and its result is stored or never will be. */
-  end(): void {
-    this.#runs.delete(this);
-  }
-
   /**
    * Waits for the outcome.
    *
@@ -177,10 +174,8 @@ export class Run implements PassageOptions {
   }
 }
 
-/** The runs of a cache that have not ended. */
-export class Runs {
-  /** With one member that never ends: a Set that empties makes itself a new table each time. */
-  readonly #running = new Set<Run | undefined>([undefined]);
+/** The runs of a cache that have not ended; one that ends leaves. */
+export class Runs extends Ring<Run> {
   #isClosing = false;
 
   /** Whether those that have not started are ended. */
@@ -188,22 +183,9 @@ export class Runs {
     return this.#isClosing;
   }
 
-  add(run: Run): void {
-    this.#running.add(run);
-  }
-
-  delete(run: Run): void {
-    this.#running.delete(run);
-  }
-
-  /** Those that have not ended. */
-  get running(): readonly Run[] {
-    return [...this.#running].filter((run) => run !== undefined);
-  }
-
   /** Ends those that have not started, now and from now on. */
   close(): void {
     this.#isClosing = true;
-    for (const run of this.running) run.endUnlessStarted();
+    for (const run of this) run.endUnlessStarted();
   }
 }

@@ -295,7 +295,8 @@ export class CacheState {
 
   /** Waits for the runs; names those that take long, for one may wait for itself. */
   async #runsEnded(): Promise<void> {
-    for (let { running } = this.runs; running.length > 0; { running } = this.runs) {
+    while (this.runs.first !== undefined) {
+      const running = [...this.runs];
       const ended = Promise.all(running.map((run) => run.ended));
       try {
         await patiently(ended, PATIENCE.callMs);

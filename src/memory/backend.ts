@@ -8,6 +8,7 @@ import type { Backend, EntryInfo, Maybe } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { check, count } from "../base/check.ts";
 import { CacheClosedError } from "../base/errors.ts";
+import { Link, Ring } from "../base/ring.ts";
 
 /** Options of {@linkcode MemoryBackend}. */
 export interface MemoryBackendOptions {
@@ -29,31 +30,23 @@ const DEFAULT_MAX_BYTES = 256 * 1024 * 1024;
 const OVERHEAD_BYTES = 512;
 
 /**
- * The place of an entry, and its neighbours in the order of use. The slots make a ring, closed by
- * one without an entry: the slot after it was used least recently, the slot before it last.
+ * The place of an entry in the order of use.
  *
  * Not `lru-cache`: the first npm package that a process imports costs 13 ms of start-up on Deno,
  * and `@panza/panza` would be that for everybody.
  */
-class Slot {
+class Slot extends Link {
   readonly id: string;
   readonly key: string;
   /** `undefined` once the entry is dropped. */
   entry: StoredEntry | undefined;
   /** The bytes that the entry takes of the bound. */
   bytes = 0;
-  older: Slot = this;
-  newer: Slot = this;
 
   constructor(id: string, key: string) {
+    super();
     this.id = id;
     this.key = key;
-  }
-
-  /** Takes this slot out of the ring. */
-  leave(): void {
-    this.older.newer = this.newer;
-    this.newer.older = this.older;
   }
 }
 
@@ -74,8 +67,8 @@ export class MemoryBackend implements Backend {
   /** The name of this backend in messages. */
   readonly description = "memory";
   readonly #maxBytes: number;
-  /** The slot that closes the ring. */
-  readonly #end = new Slot("", "");
+  /** All slots, the least recently used first. */
+  readonly #used = new Ring<Slot>();
   readonly #slots = new Map<string, Map<string, Slot>>();
   #bytes = 0;
   #closed = false;
@@ -142,8 +135,8 @@ export class MemoryBackend implements Backend {
       slot.entry = Object.freeze(copy(entry));
       this.#bytes += bytes - slot.bytes;
       slot.bytes = bytes;
-      this.#use(slot);
-      while (this.#bytes > this.#maxBytes) this.#drop(this.#end.newer);
+      this.#used.add(slot);
+      while (this.#bytes > this.#maxBytes) this.#drop(this.#used.first);
     });
   }
 
@@ -225,7 +218,7 @@ export class MemoryBackend implements Backend {
   #read(slots: Map<string, Slot> | undefined, key: string): StoredEntry | undefined {
     const slot = slots?.get(key);
     if (slot === undefined) return undefined;
-    this.#use(slot);
+    this.#used.add(slot);
     const { entry } = slot;
     return entry === undefined || typeof entry.data === "string" ? entry : copy(entry);
   }
@@ -236,14 +229,6 @@ export class MemoryBackend implements Backend {
     if (slots === undefined) this.#slots.set(id, new Map([[key, slot]]));
     else slots.set(key, slot);
     return slot;
-  }
-
-  /** Moves a slot to the end of the order of use. */
-  #use(slot: Slot): void {
-    slot.leave();
-    slot.older = this.#end.older;
-    slot.newer = this.#end;
-    slot.older.newer = this.#end.older = slot;
   }
 
   #drop(slot: Slot | undefined): void {
@@ -258,9 +243,11 @@ export class MemoryBackend implements Backend {
 
   #dropAll(): void {
     // A listing that is being read may hold these slots.
-    for (let slot = this.#end.newer; slot !== this.#end; slot = slot.newer) slot.entry = undefined;
+    for (const slot of this.#used) {
+      slot.entry = undefined;
+      slot.leave();
+    }
     this.#slots.clear();
-    this.#end.older = this.#end.newer = this.#end;
     this.#bytes = 0;
   }
 }
