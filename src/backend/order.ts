@@ -132,7 +132,9 @@ export class ChangeOrder {
 
   /** Whether nothing goes on with a key, its id and the store. */
   isQuiet(scope: Scope, key: string): boolean {
-    return this.#all.tail === undefined && scope.tail === undefined && !scope.places.has(key);
+    // Counted first: to look a new key up, its hash has to be made.
+    return this.#all.tail === undefined && scope.tail === undefined &&
+      (scope.places.size === 1 || !scope.places.has(key));
   }
 
   /** Whether no bust has reached a key since something was born. */
@@ -142,7 +144,8 @@ export class ChangeOrder {
 
   /** The same for a key that nobody may hold. */
   isCurrentKey(scope: Scope, key: string, born: number): boolean {
-    const busted = scope.places.get(key)?.busted ?? scope.droppedBust;
+    const place = scope.places.size === 1 ? undefined : scope.places.get(key);
+    const busted = place?.busted ?? scope.droppedBust;
     return born > busted && born > scope.busted && born > this.#all.busted;
   }
 
@@ -156,12 +159,33 @@ export class ChangeOrder {
     return join(this.#all.tail, scope.tail, place?.tail);
   }
 
-  /** Changes one entry. */
-  change<Result>(place: Place, work: () => Promise<Result>): Promise<Result> {
+  /** Whether no change is under way that one of a key would have to follow. */
+  isFree({ scope, tail }: Place): boolean {
+    return this.#all.tail === undefined && scope.tail === undefined && tail === undefined;
+  }
+
+  /**
+   * Changes one entry.
+   *
+   * @param place Its key.
+   * @param work Makes the change.
+   * @param settled Is called when it has settled, with the error if it failed.
+   */
+  change<Result>(
+    place: Place,
+    work: () => Promise<Result>,
+    settled?: (error?: unknown) => void,
+  ): Promise<Result> {
     place.changed = this.now();
     place.users++;
-    const before = join(this.#all.tail, place.scope.tail, place.tail, place.repair);
-    return this.#follow(place, before, work, () => this.leave(place));
+    const { tail, repair, scope } = place;
+    const before = this.isFree(place) && repair === undefined
+      ? undefined
+      : join(this.#all.tail, scope.tail, tail, repair);
+    return this.#follow(place, before, work, (error) => {
+      this.leave(place);
+      settled?.(error);
+    });
   }
 
   /** Deletes one entry: what began before is not stored and not served. */
@@ -222,16 +246,19 @@ export class ChangeOrder {
     last: Epochs,
     before: Promise<unknown> | undefined,
     work: () => Promise<Result>,
-    after?: () => void,
+    after?: (error?: unknown) => void,
   ): Promise<Result> {
     const done = before === undefined ? begin(work) : before.then(work);
     this.#pendingChanges++;
-    const end = (): void => {
+    const end = (error?: unknown): void => {
       this.#pendingChanges--;
       if (last.tail === tail) last.tail = undefined;
-      after?.();
+      after?.(error);
     };
-    const tail: Promise<unknown> = done.then(end, end);
+    const tail: Promise<unknown> = done.then(
+      () => end(),
+      (error) => end(error ?? new Error("it failed without an error")),
+    );
     last.tail = tail;
     return done;
   }

@@ -32,10 +32,14 @@ export interface Progress {
 
 /** One wait. */
 class Wait extends Link {
-  readonly since = clock();
+  /**
+   * Counts from the first look after it began, at most 1 s later: asking the clock costs as much as
+   * a step of a hit.
+   */
+  since: number | undefined;
   readonly limitMs: number;
   readonly progress: Progress | undefined;
-  readonly giveUp: (error: NoProgressError) => void;
+  readonly giveUp: (error: unknown) => void;
   /** Is called once, after `PATIENCE.callMs` without progress, while the wait goes on. */
   late: (() => void) | undefined;
   hasEnded = false;
@@ -43,7 +47,7 @@ class Wait extends Link {
   constructor(
     limitMs: number,
     progress: Progress | undefined,
-    giveUp: (error: NoProgressError) => void,
+    giveUp: (error: unknown) => void,
     late: (() => void) | undefined,
   ) {
     super();
@@ -90,14 +94,26 @@ export function patiently<Result>(
   late?: () => void,
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const wait = new Wait(limitMs, progress, reject, late);
-    promise.then((result) => {
-      wait.end();
-      resolve(result);
-    }, (error) => {
-      wait.end();
-      reject(error);
-    });
+    waitPatiently(promise, limitMs, progress, resolve, reject, late);
+  });
+}
+
+/** The same for who has a promise of its own to settle: one more costs as much as a lookup. */
+export function waitPatiently<Result>(
+  promise: Promise<Result>,
+  limitMs: number,
+  progress: Progress | undefined,
+  resolve: (result: Result) => void,
+  reject: (error: unknown) => void,
+  late?: () => void,
+): void {
+  const wait = new Wait(limitMs, progress, reject, late);
+  promise.then((result) => {
+    wait.end();
+    resolve(result);
+  }, (error) => {
+    wait.end();
+    reject(error);
   });
 }
 
@@ -124,7 +140,7 @@ function look(): void {
   timer = undefined;
   const now = clock();
   for (const wait of waits) {
-    const idleMs = now - Math.max(wait.since, wait.progress?.progressAt ?? 0);
+    const idleMs = now - Math.max(wait.since ??= now, wait.progress?.progressAt ?? 0);
     if (idleMs >= PATIENCE.callMs && wait.late !== undefined) {
       void nextTurn().then(wait.late);
       wait.late = undefined;

@@ -5,7 +5,13 @@
  */
 
 import { DamagedEntryError } from "../base/errors.ts";
-import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
+import {
+  NoProgressError,
+  PATIENCE,
+  patiently,
+  type Progress,
+  waitPatiently,
+} from "../base/patience.ts";
 import { builtin } from "../base/runtime.ts";
 import type { StandardSchema } from "../base/schema.ts";
 import type { Maybe } from "../backend/contract.ts";
@@ -37,25 +43,27 @@ export class Reader {
     try {
       const entry = backend.get(this.#own.name, key);
       return entry instanceof Promise
-        ? this.#findLater(key, born, patiently(entry, PATIENCE.callMs, progress))
+        ? this.#findLater(key, born, entry, progress)
         : this.accept(key, entry, born);
     } catch (error) {
       return this.#missed(key, error);
     }
   }
 
-  async #findLater(
+  #findLater(
     key: string,
     born: number,
     pending: Promise<StoredEntry | undefined>,
+    progress: Progress | undefined,
   ): Promise<Found | undefined> {
-    try {
-      const entry = await pending;
-      this.#state.readPause.end();
-      return await this.accept(key, entry, born);
-    } catch (error) {
-      return this.#missed(key, error);
-    }
+    return new Promise((resolve) => {
+      const answered = (entry: StoredEntry | undefined): void => {
+        this.#state.readPause.end();
+        resolve(this.accept(key, entry, born));
+      };
+      const failed = (error: unknown): void => resolve(this.#missed(key, error));
+      waitPatiently(pending, PATIENCE.callMs, progress, answered, failed);
+    });
   }
 
   /** Looks many keys up at once; none is found after an error, which is reported. */

@@ -190,12 +190,12 @@ export class CacheState {
         if (error === undefined && (state.isDistrusted || state.distrusted.size > 0)) {
           state.trusted.add(place.key);
         }
-        settled(error);
+        settled(error === undefined ? undefined : this.wrap("write", error));
         resolve(error === undefined);
       };
       // While one store is late, later ones are not waited for: the backend is not there.
       const isFirst = this.#lateWrites === 0;
-      const isBehind = this.order.before(state.scope, place) !== undefined;
+      const isBehind = !this.order.isFree(place);
       const work = () =>
         patiently(
           this.backend.set(state.name, place.key, entry),
@@ -203,8 +203,7 @@ export class CacheState {
           place,
           late,
         );
-      const storing = this.order.change(place, work);
-      storing.then(() => end(), (error) => end(this.wrap("write", error)));
+      const storing = this.order.change(place, work, end);
       if (!isFirst) late();
       // The time in which it waits for others counts too.
       else if (isBehind) patiently(storing, Infinity, place, late).catch(() => {});

@@ -9,7 +9,7 @@ import { isAbortSignal } from "../base/signals.ts";
 import { contentOf, isArrayBuffer, makerOf } from "./kinds.ts";
 
 /**
- * A copy of arguments that have a key. It holds all that the key holds, in the same classes: a
+ * A copy of arguments that have a key; those without an object need none. A copy holds all that the key holds, in the same classes: a
  * `Buffer` stays a `Buffer`, what stands in two places stands there once, and views that overlap
  * go on sharing their bytes. Objects with `toJSON` are passed as they are.
  *
@@ -22,7 +22,7 @@ export function copyArguments(
   signal: AbortSignal | undefined,
 ): readonly unknown[] {
   // The way of most calls, at a tenth of the price.
-  if (!args.some(isObject)) return [...args];
+  if (!args.some(isObject)) return args;
   const first = new Copying(signal);
   const copy = first.all(args);
   return first.sharesBuffers ? new Copying(signal, first.merged()).all(args) : copy;

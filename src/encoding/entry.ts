@@ -8,9 +8,6 @@ import { DamagedEntryError } from "../base/errors.ts";
 import { decode, type Encoded } from "./codec.ts";
 import { crc32 } from "./crc32.ts";
 
-/** The formats that `encode` writes and `decode` reads. */
-const FORMATS: ReadonlySet<string> = new Set(["json-1", "packed-1"]);
-
 /** The format of an encrypted entry of one of those. */
 export const ENCRYPTED = "aes-gcm-1";
 
@@ -25,7 +22,8 @@ export type EntryOrigin = "ours" | "encrypted" | "newer" | "damaged";
 
 /** Finds out whose an entry is, without looking at its checksum. */
 export function originOf({ format }: StoredEntry): EntryOrigin {
-  if (FORMATS.has(format)) return "ours";
+  // Those that `encode` writes and `decode` reads.
+  if (format === "json-1" || format === "packed-1") return "ours";
   if (format === ENCRYPTED) return "encrypted";
   return FORMAT.test(format) ? "newer" : "damaged";
 }
@@ -99,15 +97,15 @@ const UNREADABLE: Readonly<Record<Exclude<EntryOrigin, "ours">, string>> = {
   damaged: "its format has no valid name",
 };
 
-/** Four times, which of them are `null`, and two lengths; and their bytes. */
-const header = new Float64Array(7);
-const headerBytes = new Uint8Array(header.buffer);
+/** Up to this length, putting text behind another costs less than a second sum. */
+const SHORT = 4096;
 
 /** The sum of the last id and format: most entries in a row have the same. */
 let last = { id: "", format: "", sum: 0 };
 
 /**
- * The checksum of an entry: the CRC-32 of id, format, key, times and value, one after the other.
+ * The checksum of an entry: the CRC-32 of id, format, key, times and value as text, or of the
+ * bytes of a value that has no text.
  *
  * @param id The id under which the entry stands.
  * @param key The key under which it stands.
@@ -117,16 +115,11 @@ let last = { id: "", format: "", sum: 0 };
 export function checksumOf(id: string, key: string, entry: StoredEntry): number {
   const { format, data, storedAt, durationMs, expiresAt, staleUntil } = entry;
   if (id !== last.id || format !== last.format) {
-    last = { id, format, sum: crc32(format, crc32(id, 0)) };
+    // The lengths tell where a name ends.
+    last = { id, format, sum: crc32(`${id.length} ${id} ${format} `, 0) };
   }
-  header[0] = storedAt;
-  header[1] = durationMs;
-  header[2] = expiresAt ?? 0;
-  header[3] = staleUntil ?? 0;
-  // No time stands for "never", so that none can turn into it unseen.
-  header[4] = (expiresAt === null ? 1 : 0) + (staleUntil === null ? 2 : 0);
-  // The lengths tell where the id ends and the key begins.
-  header[5] = id.length;
-  header[6] = key.length;
-  return crc32(data, crc32(headerBytes, crc32(key, last.sum)));
+  const head = `${key.length} ${key} ${storedAt} ${durationMs} ${expiresAt} ${staleUntil} `;
+  return typeof data === "string" && data.length < SHORT
+    ? crc32(head + data, last.sum)
+    : crc32(data, crc32(head, last.sum));
 }
