@@ -52,7 +52,14 @@ export function check<Rules extends Readonly<Record<string, Rule<unknown>>>>(
 ): Checked<Rules> {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     const name = prefix === "" ? "options" : prefix.slice(0, -1);
-    throw new TypeError(optionMessage(action, name, "an object", options));
+    const needed = Object.keys(rules).filter((each) => "isRequired" in rules[each]!);
+    const must = needed.length === 0 ? "an object" : `an object with ${needed.join(", ")}`;
+    const message = optionMessage(action, name, must, options);
+    throw new TypeError(
+      typeof options === "function" && prefix === ""
+        ? `${message}; the function goes into a second call: wrapper(options)(fn)`
+        : message,
+    );
   }
   for (const name of Object.keys(options)) {
     if (Object.hasOwn(rules, name)) continue;

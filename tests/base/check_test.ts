@@ -105,7 +105,11 @@ test("check() refuses unknown options by name, with a prefix where there is one"
   for (
     const [options, shown] of [[null, "null"], [[], "an array"], ["a", '"a"'], [call, "a function"]]
   ) {
-    assertEquals(refusal(options), `Cannot try: options must be an object, received ${shown}`);
+    const hint = options === call
+      ? "; the function goes into a second call: wrapper(options)(fn)"
+      : "";
+    const refused = `Cannot try: options must be an object, received ${shown}${hint}`;
+    assertEquals(refusal(options), refused);
     assertEquals(
       refusal(options, "backoff."),
       `Cannot try: backoff must be an object, received ${shown}`,
