@@ -32,6 +32,7 @@ import {
   freshPath,
   jsonKey,
   oneByOne,
+  openCheckedFloor,
   openFloor,
   text,
 } from "./work.ts";
@@ -87,10 +88,11 @@ async function withHits(
     floor: Cached,
     list: readonly Arguments[],
   ) => Promise<Measured>,
+  open = openFloor,
 ): Promise<Measured> {
   await using cache = new SQLiteCache(freshPath("hits"));
   const cached = wrap(cache, value);
-  const floor = openFloor("floor");
+  const floor = open("floor");
   const list = Array.from({ length: entries }, (_, index) => argumentsOf(index));
   await byHundreds(list, cached);
   floor.store(list, value);
@@ -118,6 +120,7 @@ function hitRow(
   value: unknown,
   entries: number,
   way: typeof oneByOne,
+  open = openFloor,
 ): Row {
   return {
     title,
@@ -128,7 +131,7 @@ function hitRow(
           { name: "ours", calls: entries, run: () => way(list, cached) },
           { name: "floor", calls: entries, run: () => oneByOne(list, floor) },
           rounds,
-        )),
+        ), open),
   };
 }
 
@@ -171,6 +174,14 @@ function millionRow(title: string, choose: (round: number) => readonly Arguments
 
 const rows: Record<string, Row> = {
   hit: hitRow("hit, 2 KB, one at a time", 1.25, chat, ENTRIES, oneByOne),
+  "hit-checked": hitRow(
+    "hit, 2 KB, one at a time, against a floor with the same guarantees",
+    1.15,
+    chat,
+    ENTRIES,
+    oneByOne,
+    openCheckedFloor,
+  ),
   "hit-in-flight": hitRow("hit, 2 KB, 100 in flight", 0.9, chat, ENTRIES, byHundreds),
   map: {
     title: "hit through `map`, 2 KB",

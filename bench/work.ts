@@ -9,6 +9,7 @@ import { hash } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
+import { crc32 } from "node:zlib";
 
 /** Where benchmarks keep their databases. */
 const FOLDER = ".cache/bench";
@@ -111,6 +112,21 @@ export function jsonKey(argument: unknown): string {
   return hash("sha256", JSON.stringify([argument]), "hex");
 }
 
+/** The same for members in any order. */
+function sortedKey(argument: unknown): string {
+  return jsonKey(sorted(argument));
+}
+
+function sorted(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(sorted);
+  const copy: Record<string, unknown> = {};
+  for (const [name, part] of Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1)) {
+    copy[name] = sorted(part);
+  }
+  return copy;
+}
+
 /** The least that a cache over SQLite can do, without checks, written by hand. */
 export interface Floor {
   /** A hit: key, prepared SELECT, JSON.parse. */
@@ -120,6 +136,49 @@ export interface Floor {
   /** Forgets everything. */
   clear(): void;
   close(): void;
+}
+
+/**
+ * Opens a floor that promises as much as a cache: the order of members does not matter, and a row
+ * that is damaged, in a wrong place or past its time is no hit.
+ */
+export function openCheckedFloor(name: string): Floor {
+  const database = new DatabaseSync(freshPath(name));
+  database.exec(
+    `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+     CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, stored_at REAL NOT NULL,
+       expires_at REAL, checksum INTEGER NOT NULL)`,
+  );
+  const select = database.prepare("SELECT * FROM entries WHERE key = ?");
+  const insert = database.prepare("INSERT INTO entries VALUES (?, ?, ?, ?, ?)");
+  const checksum = (key: string, value: string, storedAt: number, expiresAt: number | null) =>
+    crc32(`${key} ${storedAt} ${expiresAt} ${value}`);
+  return {
+    // deno-lint-ignore require-await
+    async hit(argument) {
+      const key = sortedKey(argument);
+      const row = select.get(key);
+      if (typeof row?.["value"] !== "string") throw new Error("no hit");
+      const storedAt = Number(row["stored_at"]);
+      const expiresAt = row["expires_at"] === null ? null : Number(row["expires_at"]);
+      if (checksum(key, row["value"], storedAt, expiresAt) !== row["checksum"]) {
+        throw new Error("damaged");
+      }
+      if (expiresAt !== null && Date.now() > expiresAt) throw new Error("past its time");
+      return JSON.parse(row["value"]);
+    },
+    store(argumentList, value) {
+      const [text, now] = [JSON.stringify(value), Date.now()];
+      database.exec("BEGIN");
+      for (const argument of argumentList) {
+        const key = sortedKey(argument);
+        insert.run(key, text, now, null, checksum(key, text, now, null));
+      }
+      database.exec("COMMIT");
+    },
+    clear: () => database.exec("DELETE FROM entries"),
+    close: () => database.close(),
+  };
 }
 
 /** Opens a floor in a database of its own. */
