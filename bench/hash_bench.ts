@@ -142,11 +142,11 @@ await compare("1 KB with a Date and a Set", beyond, [
 for (
   const [name, work] of [
     ["canonicalArguments", () => canonicalArguments(call)],
-    ["copyArguments", () => copyArguments(call, undefined)],
+    ["copyArguments", () => copyArguments(call, undefined).args],
     ["structuredClone", () => structuredClone(call)],
   ] as const
 ) {
-  if (canonicalArguments(copyArguments(call, undefined)) !== canonicalArguments(call)) {
+  if (canonicalArguments(copyArguments(call, undefined).args) !== canonicalArguments(call)) {
     throw new Error("the copy has another key");
   }
   Deno.bench({

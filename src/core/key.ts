@@ -10,7 +10,7 @@ import type { Maybe } from "../backend/contract.ts";
 import { canonicalArguments, canonicalValue } from "../encoding/canonical.ts";
 import { digest } from "../encoding/digest.ts";
 import { keyText } from "../encoding/key_text.ts";
-import { copyArguments, goesByIdentity } from "../encoding/copy.ts";
+import { copyArguments } from "../encoding/copy.ts";
 import type { CheckedOptions } from "./options.ts";
 
 const NO_SIGNALS: readonly AbortSignal[] = [];
@@ -116,9 +116,10 @@ export class Keys {
       call.untouched = given;
       return;
     }
-    call.args = copyArguments(given, signal);
-    if (this.#wantsArguments || goesByIdentity(given)) {
-      call.untouched = copyArguments(given, signal);
+    const { args, goesByIdentity } = copyArguments(given, signal);
+    call.args = args;
+    if (this.#wantsArguments || goesByIdentity) {
+      call.untouched = copyArguments(given, signal).args;
     }
   }
 

@@ -8,10 +8,18 @@ import { isObject, isPlain } from "../base/plain.ts";
 import { isAbortSignal } from "../base/signals.ts";
 import { contentOf, isArrayBuffer, makerOf } from "./kinds.ts";
 
+/** Arguments that nobody else can change. */
+export interface CopiedArguments {
+  readonly args: readonly unknown[];
+  /** Whether some part is no data that can be copied, but an object of its own. */
+  readonly goesByIdentity: boolean;
+}
+
 /**
- * A copy of arguments that have a key; those without an object need none. A copy holds all that the key holds, in the same classes: a
- * `Buffer` stays a `Buffer`, what stands in two places stands there once, and views that overlap
- * go on sharing their bytes. Objects with `toJSON` are passed as they are.
+ * A copy of arguments that have a key; those without an object need none. A copy holds all that the
+ * key holds, in the same classes: a `Buffer` stays a `Buffer`, what stands in two places stands
+ * there once, and views that overlap go on sharing their bytes. Objects with `toJSON` are passed as
+ * they are.
  *
  * @param args The arguments of the call.
  * @param signal What stands in the place of each signal; `undefined` gives a signal that never
@@ -20,20 +28,15 @@ import { contentOf, isArrayBuffer, makerOf } from "./kinds.ts";
 export function copyArguments(
   args: readonly unknown[],
   signal: AbortSignal | undefined,
-): readonly unknown[] {
+): CopiedArguments {
   // The way of most calls, at a tenth of the price.
-  if (!args.some(isObject)) return args;
+  if (!args.some(isObject)) return { args, goesByIdentity: false };
   const first = new Copying(signal);
   const copy = first.all(args);
-  return first.sharesBuffers ? new Copying(signal, first.merged()).all(args) : copy;
-}
-
-/** Whether some part of the arguments is no data that can be copied, but an object of its own. */
-export function goesByIdentity(args: readonly unknown[]): boolean {
-  if (!args.some(isObject)) return false;
-  const copying = new Copying(undefined);
-  copying.all(args);
-  return copying.keepsObjects;
+  return {
+    args: first.sharesBuffers ? new Copying(signal, first.merged()).all(args) : copy,
+    goesByIdentity: first.keepsObjects,
+  };
 }
 
 /** A range of the bytes of one buffer, and its copy. */

@@ -5,11 +5,13 @@ import { runInNewContext } from "node:vm";
 import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { canonicalize } from "../../src/encoding/canonical.ts";
-import { copyArguments, goesByIdentity } from "../../src/encoding/copy.ts";
+import { copyArguments } from "../../src/encoding/copy.ts";
 import { argument } from "../support/anything.ts";
 
+const copied = (...given: Parameters<typeof copyArguments>) => copyArguments(...given).args;
+
 function copyOf<Value>(value: Value): Value {
-  const [copy] = copyArguments([value], undefined);
+  const [copy] = copied([value], undefined);
   return copy as Value;
 }
 
@@ -66,7 +68,7 @@ test("copyArguments() keeps all that the key holds, whatever the caller changes 
       const before = canonicalize([value]);
       const copy = copyOf(value);
       assertEquals(canonicalize([copy]), before);
-      if (goesByIdentity([value])) return;
+      if (copyArguments([value], undefined).goesByIdentity) return;
       copied++;
       spoil(value);
       assertEquals(canonicalize([copy]), before);
@@ -103,7 +105,7 @@ function spoil(value: unknown): void {
 test("copyArguments() keeps what stands in two places one object", () => {
   const nodes = Array.from({ length: 50 }, (_, id) => ({ id }));
   const graph = { nodes, edges: nodes.map((from) => ({ from })) };
-  const [copy, again] = copyArguments([graph, nodes], undefined) as [typeof graph, typeof nodes];
+  const [copy, again] = copied([graph, nodes], undefined) as [typeof graph, typeof nodes];
   assertStrictEquals(copy.nodes, again);
   for (const [index, { from }] of copy.edges.entries()) assertStrictEquals(from, again[index]);
 });
@@ -131,10 +133,10 @@ test("copyArguments() gives another signal in the place of each, however it stan
   const { signal } = new AbortController();
   const polyfill = { aborted: false, addEventListener() {}, removeEventListener() {} };
   assertEquals(
-    copyArguments([signal, { signal }, [polyfill], new Map([[1, { signal }]])], given),
+    copied([signal, { signal }, [polyfill], new Map([[1, { signal }]])], given),
     [given, { signal: given }, [given], new Map([[1, { signal: given }]])],
   );
-  const [endless] = copyArguments([AbortSignal.abort()], undefined);
+  const [endless] = copied([AbortSignal.abort()], undefined);
   assert(endless instanceof AbortSignal && !endless.aborted);
 });
 
@@ -146,8 +148,8 @@ test("goesByIdentity() tells objects with toJSON from data, and copyArguments() 
   })();
   const plain = { secret: 1, toJSON: () => "plain" };
   for (const value of [client, plain]) {
-    assertEquals(goesByIdentity([1, { parts: [value] }]), true);
+    assertEquals(copyArguments([1, { parts: [value] }], undefined).goesByIdentity, true);
     assertStrictEquals(copyOf({ value }).value, value);
   }
-  assertEquals(goesByIdentity([1, "a", undefined]), false);
+  assertEquals(copyArguments([1, "a", undefined], undefined).goesByIdentity, false);
 });
