@@ -555,6 +555,27 @@ test("Cache.close() rejects calls that a limit, a rate or a retry still holds ba
   assertEquals([hand.runs.length, attempts], [1, 1]);
 });
 
+test("Cache.close() lets a run that fails meanwhile make no further attempt", async () => {
+  const cache = new MemoryCache();
+  const failing = Promise.withResolvers<never>();
+  let attempts = 0;
+  const fn = cache.cache({ id: "f" })(
+    retry({ attempts: 2, backoff: { min: "1h", max: "1h" } })((): Promise<number> => {
+      attempts++;
+      return failing.promise;
+    }),
+  );
+  const call = fn();
+  await quiet();
+  const closing = cache.close();
+  await quiet();
+  failing.reject(new Error("busy"));
+  // It has failed by itself; that is what its caller learns.
+  await assertRejects(() => call, Error, "busy");
+  await closing;
+  assertEquals(attempts, 1);
+});
+
 test("Cache.close() waits for a refresh in the background, and for those that it starts", async () => {
   const cache = new MemoryCache();
   const hand = new ByHand<[string], string>();
