@@ -18,7 +18,13 @@
 
 export type { Duration } from "./src/base/duration.ts";
 export type { SchemaResult, StandardSchema } from "./src/base/schema.ts";
-export type { AnyFunction, AsyncFunction, FunctionWrapper, PlainCall } from "./src/base/wrap.ts";
+export type {
+  AnyFunction,
+  AsyncFunction,
+  FunctionWrapper,
+  GeneratorFunction,
+  PlainCall,
+} from "./src/base/wrap.ts";
 export {
   type AdaptiveLimiter,
   limitAdaptive,

@@ -121,8 +121,17 @@ export type {
   ErrorKind,
   FunctionOptions,
   SingleFlight,
+  StreamOptions,
   ValueCodec,
 } from "./src/core/options.ts";
+export type {
+  CachedStream,
+  ItemOf,
+  StreamDecorator,
+  StreamFunction,
+  StreamOrMismatch,
+} from "./src/core/stream.ts";
+export type { ReadableLike, StreamLike } from "./src/base/stream.ts";
 export {
   S3Backend,
   S3Cache,
@@ -148,4 +157,4 @@ export {
   type TieredCacheOptions,
   type TieredOptions,
 } from "./tiered.ts";
-export type { AnyFunction, AsyncFunction, PlainCall } from "./src/base/wrap.ts";
+export type { AnyFunction, AsyncFunction, GeneratorFunction, PlainCall } from "./src/base/wrap.ts";

@@ -24,6 +24,14 @@ export interface PassageOptions {
   onPass?(limit: Pausable, key: unknown): void;
 }
 
+/** A stream that a wrapper has opened and holds something for. */
+interface Held {
+  /** Settles when it has ended or was left. */
+  readonly ended: Promise<unknown>;
+  /** Leaves it. */
+  return(): Promise<unknown>;
+}
+
 let current: Passage | undefined;
 
 /** The passage whose function is being called, in the synchronous part of that call. */
@@ -51,6 +59,8 @@ export class Passage {
   #workedMs = 0;
   #workingSince: number | undefined;
   #hasEnded = false;
+  /** The streams that are open in a passage that carries streams. */
+  #held: Set<Held> | undefined;
 
   /**
    * Begins to work.
@@ -71,6 +81,30 @@ export class Passage {
     const outer = this.#parent?.signals ?? [];
     const { signal } = this.#options;
     return signal === undefined ? outer : [...outer, signal];
+  }
+
+  /** Whether it was ended. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** Whether a stream is what its function gives, so that a wrapper in it lasts as long. */
+  get carriesStreams(): boolean {
+    return this.#root.#held !== undefined;
+  }
+
+  /** A stream is what its function gives. To be called on a passage of its own, before it is entered. */
+  carryStreams(): void {
+    this.#held ??= new Set();
+  }
+
+  /** Leaves a stream at the end at the latest: one that its function took and never read. */
+  hold(stream: Held): void {
+    const held = this.#root.#held;
+    if (held === undefined) return;
+    held.add(stream);
+    const drop = (): void => void held.delete(stream);
+    stream.ended.then(drop, drop);
   }
 
   /** Whether the function works: it does not merely wait in a wrapper. */
@@ -139,6 +173,16 @@ export class Passage {
     return () => this.#change(-1, 0, -step);
   }
 
+  /**
+   * Tells that its function has begun to give something and waits until more is wanted.
+   *
+   * @returns Ends the wait; to be called once.
+   */
+  rest(): () => void {
+    this.#hasSucceeded = true;
+    return this.wait("turn");
+  }
+
   /** Tells that a call passes a limit, which a retry around it may pause. */
   pass(limit: Pausable, key: unknown): void {
     this.#options.onPass?.(limit, key);
@@ -156,6 +200,7 @@ export class Passage {
     this.#workedMs = this.workedMs;
     this.#workingSince = undefined;
     this.#hasEnded = true;
+    for (const stream of this.#held ?? []) void stream.return().catch(() => {});
     if (this.#parent === undefined) return;
     if (hasSucceeded) this.#parent.#succeed();
     this.#parent.#change(-1, wasWorking ? -1 : 0, -this.#betweenAttempts);

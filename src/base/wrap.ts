@@ -6,6 +6,8 @@
  */
 
 import { optionMessage } from "./errors.ts";
+import { currentPassage } from "./passage.ts";
+import { callStream, type Holding, isStreamFunction } from "./stream.ts";
 
 /** Any function, whatever its arguments, its `this` and its result. */
 export type AnyFunction = (this: never, ...args: never) => unknown;
@@ -24,7 +26,13 @@ export type PlainCall<F extends AnyFunction> = 0 extends 1 & ReturnType<F> ? F
 /** Any function that returns a promise, whatever its arguments and its `this`. */
 export type AsyncFunction = (this: never, ...args: never) => Promise<unknown>;
 
-/** A wrapper of async functions that is a method decorator too. */
+/** Any async generator function. */
+export type GeneratorFunction = (
+  this: never,
+  ...args: never
+) => AsyncGenerator<unknown, unknown, never> | AsyncIterableIterator<unknown>;
+
+/** A wrapper of async functions and async generator functions that is a method decorator too. */
 export interface FunctionWrapper {
   /**
    * Wraps a function, or a method when used as a standard decorator.
@@ -42,6 +50,19 @@ export interface FunctionWrapper {
     fn: Wrapped,
     context?: ClassMethodDecoratorContext<never>,
   ): PlainCall<Wrapped>;
+  /**
+   * Wraps an async generator function. It enters at the first `next()`.
+   *
+   * @param fn The async generator function itself: a function that merely returns a generator cannot
+   * be told from others.
+   * @param context The context of a decorated method; leave it out otherwise.
+   * @returns An async generator function of the same type.
+   * @throws {TypeError} If it is applied to something else than a function or a method.
+   */
+  <Wrapped extends GeneratorFunction>(
+    fn: Wrapped,
+    context?: ClassMethodDecoratorContext<never>,
+  ): Wrapped;
 }
 
 /** What a decorator is told of the method it decorates; `undefined` for a plain function. */
@@ -108,25 +129,52 @@ export function impersonate<Wrapper extends object>(wrapper: Wrapper, fn: object
 /**
  * Makes a wrapper from what happens at each call.
  *
+ * An async generator function is known before it is called. Any other function gives a stream only
+ * where its caller asks for one: in the passage of a stream function.
+ *
  * @param action What cannot be done if it is applied to something else, as a verb phrase.
  * @param name The wrapper in messages: `the limit`.
  * @param call Is called in the place of the function.
+ * @param holding For how long a call of a stream function goes on.
  * @returns The wrapper.
  */
 export function wrapperOf(
   action: string,
   name: string,
   call: (fn: AsyncFunction, self: unknown, args: unknown[]) => Promise<unknown>,
+  holding: Holding,
 ): FunctionWrapper {
   function wrap<Wrapped extends AsyncFunction>(
     fn: Wrapped,
     context?: ClassMethodDecoratorContext<never>,
   ): PlainCall<Wrapped>;
-  function wrap(fn: AsyncFunction, context?: unknown): AsyncFunction {
+  function wrap<Wrapped extends GeneratorFunction>(
+    fn: Wrapped,
+    context?: ClassMethodDecoratorContext<never>,
+  ): Wrapped;
+  function wrap(fn: AsyncFunction, context?: unknown): AnyFunction {
     methodContext(action, fn, context);
-    const wrapped = impersonate(function (this: unknown, ...args: unknown[]) {
-      return call(fn, this, args);
-    }, fn);
+    const isGenerator = isStreamFunction(fn);
+    const isWhole = holding === "whole results";
+    if (isGenerator && isWhole) {
+      throw new TypeError(
+        `Cannot ${action} an async generator function by a schema: what has been given is not ` +
+          "taken back; give the schema to cache.stream",
+      );
+    }
+    const open = (self: unknown, args: unknown[]) => callStream(call, holding, fn, self, args);
+    const wrapped = impersonate(
+      isGenerator
+        ? async function* (this: unknown, ...args: unknown[]) {
+          // Known to be one: it is what an async generator function gives.
+          return yield* await open(this, args) as AsyncIterable<unknown>;
+        }
+        : function (this: unknown, ...args: unknown[]) {
+          const isOpen = !isWhole && currentPassage()?.carriesStreams === true;
+          return isOpen ? open(this, args) : call(fn, this, args);
+        },
+      fn,
+    );
     if ("readCache" in fn) hideRunningMethods(wrapped, name);
     return wrapped;
   }

@@ -28,6 +28,7 @@ import {
   optionMessage,
 } from "../base/errors.ts";
 import { PATIENCE, patiently } from "../base/patience.ts";
+import { asStreamFunction, isStreamFunction } from "../base/stream.ts";
 import { type AnyFunction, methodContext } from "../base/wrap.ts";
 import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../backend/contract.ts";
 import { checkKeys, EncryptedBackend } from "../backend/encrypted.ts";
@@ -39,13 +40,42 @@ import { escapeName, unescapeName } from "./names.ts";
 import {
   type CacheOptions,
   checkCacheOptions,
+  type CheckedOptions,
   checkFunctionOptions,
+  checkStreamOptions,
   type FunctionOptions,
   type SingleFlight,
+  type StreamOptions,
 } from "./options.ts";
 import { CacheState, type FunctionState } from "./state.ts";
 import type { CacheStats } from "./stats.ts";
+import {
+  StreamCalls,
+  type StreamDecorator,
+  type StreamFunction,
+  type StreamOrMismatch,
+} from "./stream.ts";
 import { type CacheDecorator, type CachedOrMismatch, withMethods } from "./wrapped.ts";
+
+/** How flows go, for who builds on them inside this library. */
+export interface FlowSettings {
+  /** Whether they are read by themselves, as fast as their source gives. Unset, they are not. */
+  readonly isEager?: boolean;
+  /** The most bytes of encoded items that are kept; 64 MiB unless set. */
+  readonly maxBytes?: number;
+  /** Whether one whose last reader leaves has said all that matters, by its items so far. */
+  readonly finishes?: (items: unknown[]) => boolean;
+}
+
+/** The most bytes of encoded items that are kept of a stream. */
+const MAX_STREAM_BYTES = 64 * 2 ** 20;
+
+/** `cache.stream` with the settings of a flow. */
+export let streamOf: <Args extends readonly unknown[], Value, Self>(
+  cache: Cache,
+  options: StreamOptions<Args, Value, Self>,
+  settings: FlowSettings,
+) => StreamDecorator<Args, Value>;
 
 /** The id under which direct keys are kept: no function can have it. */
 const DIRECT = "";
@@ -159,35 +189,116 @@ export class Cache implements AsyncDisposable {
       fn: F,
       context?: ClassMethodDecoratorContext<never>,
     ): CachedOrMismatch<F, Args, Value, Output> => {
-      this.#state.assertOpen();
-      const method = methodContext("cache a function", fn, context);
-      const needsInstance = method !== undefined && !method.static;
-      if (needsInstance && checked.this === undefined) {
-        throw new TypeError(
-          `Cannot cache method ${String(method.name)}: an instance has no identity across ` +
-            'runs; pass { this: "ignore" }, or { this: (instance) => what identifies it }',
-        );
-      }
-      if (isGenerator(fn)) {
-        throw new TypeError(
-          `Cannot cache ${fn.name || "the function"}: a generator gives its values one by one; ` +
-            "collect them in an async function, and cache that one",
-        );
-      }
-      const id = checked.id ?? this.#claim(fn, method?.name);
-      const own = this.#state.of(id);
-      if (this.#state.ids.isOfAnother(id, fn)) {
-        const error = new Error(
-          `the id is given to functions with different sources, which serve each other's results; ` +
-            "give each its own id, or the edited one a new version",
-        );
-        this.#state.report(error, "id", own);
-      }
-      const isShared = (checked.singleFlight ?? this.#singleFlight) !== false;
+      const { own, isShared, needsInstance } = this.#adopt(
+        "cache a function",
+        fn,
+        context,
+        checked,
+      );
       const calls = new Calls(this.#state, own, fn, checked, isShared);
       // The one place where the typed surface meets code that knows no types.
       return withMethods(fn, calls, needsInstance) as CachedOrMismatch<F, Args, Value, Output>;
     };
+  }
+
+  /**
+   * Makes a wrapper that keeps the streams of a function: an async generator function, or one that
+   * gives an async iterable, a `ReadableStream` or a promise of one. Also a method decorator, for
+   * methods that return an `AsyncIterableIterator`.
+   *
+   * A call gives an iterator at once and begins with its first `next()`. A stream that is stored is
+   * replayed. Any other is read as fast as its fastest reader asks, and recorded: equal calls
+   * meanwhile read it from its first item on, live. It is stored once it is whole, and the end is
+   * told after that. A reader that leaves is a caller that aborts: the last one closes the source,
+   * and nothing is kept. An error comes after the items before it, and is not kept either.
+   *
+   * The result of a call is the array of its items: for `readCache`, `detail`, `map`, `shouldCache`,
+   * `schema` and `codec`. What a generator returns at its end is dropped.
+   *
+   * @param options What identifies a call, how long a stream lives, what is worth keeping.
+   * @returns A function that takes the function, or decorates the method.
+   * @throws {TypeError} If an option is unknown or of the wrong shape; when wrapping, if there is
+   * neither a name nor an id, or an instance method has no `this` option.
+   * @throws {RangeError} If a duration is not above 0, or `maxItems` is not a positive integer.
+   *
+   * @example Recorded while it flows, and replayed
+   * ```ts
+   * import { MemoryCache } from "@panza/panza";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using cache = new MemoryCache();
+   * let runs = 0;
+   * const tokens = cache.stream({ id: "tokens" })(async function* (prompt: string) {
+   *   runs++;
+   *   for (const token of prompt.split(" ")) yield await Promise.resolve(token);
+   * });
+   * assertEquals(await Array.fromAsync(tokens("to be or")), ["to", "be", "or"]);
+   * assertEquals(await Array.fromAsync(tokens("to be or")), ["to", "be", "or"]);
+   * assertEquals(runs, 1);
+   * ```
+   */
+  stream<
+    Args extends readonly unknown[] = readonly unknown[],
+    Value = unknown,
+    Self = unknown,
+  >(options: StreamOptions<Args, Value, Self> = {}): StreamDecorator<Args, Value> {
+    return this.#stream(options, {});
+  }
+
+  #stream<Args extends readonly unknown[], Value, Self>(
+    options: StreamOptions<Args, Value, Self>,
+    { isEager = false, maxBytes = MAX_STREAM_BYTES, finishes }: FlowSettings,
+  ): StreamDecorator<Args, Value> {
+    const { maxItems, ...checked } = checkStreamOptions(options);
+    return <F extends StreamFunction>(
+      fn: F,
+      context?: ClassMethodDecoratorContext<never>,
+    ): StreamOrMismatch<F, Args, Value> => {
+      const action = "cache a stream function";
+      const { own, isShared, needsInstance } = this.#adopt(action, fn, context, checked);
+      const flows = { maxItems, maxBytes, isEager, finishes };
+      const calls = new StreamCalls(this.#state, own, fn, checked, isShared, flows);
+      const open = function (this: unknown, ...args: unknown[]) {
+        return calls.open(this, args);
+      };
+      const cached = withMethods(fn, calls, needsInstance, asStreamFunction(open));
+      // As above.
+      return cached as StreamOrMismatch<F, Args, Value>;
+    };
+  }
+
+  static {
+    streamOf = (cache, options, settings) => cache.#stream(options, settings);
+  }
+
+  /** Takes a function in under its id. */
+  #adopt(
+    action: string,
+    fn: AnyFunction,
+    context: unknown,
+    checked: CheckedOptions,
+  ): { own: FunctionState; isShared: boolean; needsInstance: boolean } {
+    this.#state.assertOpen();
+    const method = methodContext(action, fn, context);
+    const needsInstance = method !== undefined && !method.static;
+    if (needsInstance && checked.this === undefined) {
+      throw new TypeError(
+        `Cannot cache method ${String(method.name)}: an instance has no identity across ` +
+          'runs; pass { this: "ignore" }, or { this: (instance) => what identifies it }',
+      );
+    }
+    refuseGenerator(action, fn);
+    const id = checked.id ?? this.#claim(fn, method?.name);
+    const own = this.#state.of(id);
+    if (this.#state.ids.isOfAnother(id, fn)) {
+      const error = new Error(
+        `the id is given to functions with different sources, which serve each other's results; ` +
+          "give each its own id, or the edited one a new version",
+      );
+      this.#state.report(error, "id", own);
+    }
+    const isShared = (checked.singleFlight ?? this.#singleFlight) !== false;
+    return { own, isShared, needsInstance };
   }
 
   /** Takes the name of a function as its id. */
@@ -407,7 +518,16 @@ function directName(action: string, key: unknown): string {
 /** Backends take no empty key; a single backslash is what no other key is escaped to. */
 const EMPTY_KEY = "\\";
 
-/** Whether a function is a generator, async or not: what it returns is not a result. */
-function isGenerator(fn: AnyFunction): boolean {
-  return /^\[object (Async)?GeneratorFunction\]$/.test(Object.prototype.toString.call(fn));
+/** Refuses a function that gives its values one by one where a result is needed, and the reverse. */
+function refuseGenerator(action: string, fn: AnyFunction): void {
+  const isAsync = isStreamFunction(fn);
+  const isSync = Object.prototype.toString.call(fn) === "[object GeneratorFunction]";
+  if (!isSync && (!isAsync || action === "cache a stream function")) return;
+  const name = fn.name || "the function";
+  throw new TypeError(
+    isAsync
+      ? `Cannot cache ${name}: it gives its items one by one; cache.stream(options)(fn) keeps them`
+      : `Cannot cache ${name}: a generator gives its values one by one; collect them in an async ` +
+        "function, and cache that one, or make it an async generator for cache.stream",
+  );
 }

@@ -10,7 +10,9 @@ import { CacheClosedError, CacheOnlyError, ReentrantCallError } from "../base/er
 import { PATIENCE, patiently } from "../base/patience.ts";
 import type { AnyFunction } from "../base/wrap.ts";
 import type { Maybe } from "../backend/contract.ts";
+import type { Place } from "../backend/order.ts";
 import { canonicalArguments } from "../encoding/canonical.ts";
+import type { Flow } from "./flow.ts";
 import { type KeyedCall, Keys } from "./key.ts";
 import type { CheckedOptions } from "./options.ts";
 import type { Found, Owned } from "./owned.ts";
@@ -66,7 +68,7 @@ const MAX_SHOWN = 500;
 export class Calls {
   readonly state: CacheState;
   readonly own: FunctionState;
-  readonly #fn: AnyFunction;
+  protected readonly fn: AnyFunction;
   readonly #options: CheckedOptions;
   readonly #isShared: boolean;
   readonly keys: Keys;
@@ -82,7 +84,7 @@ export class Calls {
   ) {
     this.state = state;
     this.own = own;
-    this.#fn = fn;
+    this.fn = fn;
     this.#options = options;
     this.#isShared = isShared;
     this.keys = new Keys(own.id, options);
@@ -202,6 +204,7 @@ export class Calls {
     const isShared = this.#isShared || !mayRun;
     const flight = this.#enter(call.key);
     let run: Run | undefined;
+    let flow: Flow | undefined;
     try {
       let found: Found | undefined;
       // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
@@ -234,14 +237,20 @@ export class Calls {
           how = "miss";
           found = undefined;
         }
+        flow = run.flow;
+        flow?.enter(call.reader, how);
         const outcome = await this.#outcome(call, run);
         if ("error" in outcome) throw outcome.error;
+        // A reader of the flow has its items already.
+        const isRead = call.reader !== undefined && outcome.status === "miss";
+        if (isRead) return this.detail(call, how, outcome, undefined, outcome.unstored);
         // What cannot be copied, and somebody else has, is run again.
         if (!outcome.owned.isLeft) continue;
         const status = outcome.status === "miss" ? how : outcome.status;
         return await this.#take(call, status, outcome, outcome.owned, outcome.unstored);
       }
     } finally {
+      flow?.exit(call.reader);
       if (call.watch !== undefined) run?.watchers.delete(call.watch);
       this.#leave(flight);
     }
@@ -250,7 +259,7 @@ export class Calls {
   /** The run of a flight that a call may join. */
   #joinable(flight: Flight, isShared: boolean = this.#isShared): Run | undefined {
     const { run } = flight;
-    if (run === undefined || run.isAborted || !isShared) return undefined;
+    if (run === undefined || run.isAborted || run.flow?.isOverlong || !isShared) return undefined;
     return this.state.order.isCurrent(flight.place, run.born) ? run : undefined;
   }
 
@@ -327,11 +336,27 @@ export class Calls {
     const run = new Run(this.own.id, order.now(), isRefresh, call.controller, runs);
     // One run, one signal: whoever leads another one with this call gives it its own.
     call.controller = undefined;
+    run.flow = this.flow(isRefresh);
     flight.place.users++;
     // A run that others may still join keeps its place.
     if (flight.run === undefined || this.#joinable(flight) === undefined) flight.run = run;
     run.begin(() => this.#run(call, run, flight, fallback));
     return run;
+  }
+
+  /** The flow of a run, where the function gives a stream. */
+  protected flow(_isRefresh: boolean): Flow | undefined {
+    return undefined;
+  }
+
+  /** Calls the function. */
+  protected invoke({ self, args }: KeyedCall, run: Run): unknown {
+    return run.passage.enter(() => Reflect.apply(this.fn, self, args));
+  }
+
+  /** Stores a result, if it is to be stored. */
+  protected keep(call: KeyedCall, run: Run, place: Place, result: unknown): Promise<Outcome> {
+    return this.#writer.keep(call, run, place, result);
   }
 
   /** Calls the function and keeps its result. Never rejects: a refresh has no callers to hear of it. */
@@ -342,11 +367,9 @@ export class Calls {
     fallback: Found | undefined,
   ): Promise<Outcome | Failure> {
     try {
-      const result: unknown = await run.passage.enter(() =>
-        Reflect.apply(this.#fn, call.self, call.args)
-      );
+      const result: unknown = await this.invoke(call, run);
       run.returned(true);
-      const outcome = await this.#writer.keep(call, run, flight.place, result);
+      const outcome = await this.keep(call, run, flight.place, result);
       this.own.pause.end();
       return outcome;
     } catch (error) {

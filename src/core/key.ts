@@ -11,6 +11,7 @@ import { canonicalArguments, canonicalValue } from "../encoding/canonical.ts";
 import { digest } from "../encoding/digest.ts";
 import { keyText } from "../encoding/key_text.ts";
 import { copyArguments } from "../encoding/copy.ts";
+import type { FlowReader } from "./flow.ts";
 import type { CheckedOptions } from "./options.ts";
 
 const NO_SIGNALS: readonly AbortSignal[] = [];
@@ -31,6 +32,8 @@ export class KeyedCall {
   controller: AbortController | undefined;
   /** Is told when a run that it waits for begins or ends to wait for its next attempt. */
   watch: ((isBetweenAttempts: boolean) => void) | undefined;
+  /** Reads the flow of a run that it waits for, and needs no value then. */
+  reader: FlowReader | undefined;
 
   constructor(
     key: string,

@@ -9,6 +9,7 @@ import {
   array,
   boolean,
   check,
+  type Checked,
   count,
   fn,
   oneOf,
@@ -102,6 +103,27 @@ export interface FunctionOptions<
    * @default {false}
    */
   readonly debug?: boolean;
+}
+
+/** Options of `cache.stream(options)(fn)`: the result of a call is the array of its items. */
+export interface StreamOptions<
+  Args extends readonly unknown[] = readonly unknown[],
+  Value = unknown,
+  Self = unknown,
+> extends FunctionOptions<Args, Value, Self, unknown> {
+  /**
+   * Guards the array of items, once it is whole: where it fails, readers get the items and then a
+   * `SchemaError`, and nothing is stored. What the schema makes of it is not used.
+   */
+  readonly schema?: StandardSchema;
+  /**
+   * The most items that are kept: a positive integer or `Infinity`. A longer stream, or one of more
+   * than 64 MiB, passes without being kept: nobody can join it any more, and its slowest reader
+   * holds it up.
+   *
+   * @default {100,000}
+   */
+  readonly maxItems?: number;
 }
 
 /** Which equal calls share one run: those of this process, or none. */
@@ -304,7 +326,32 @@ export function checkFunctionOptions(options: unknown): CheckedOptions {
       "Cannot cache a function: cache.cache takes options first; call cache.cache(options)(fn)",
     );
   }
-  const checked = check(action, options, FUNCTION_RULES);
+  return withFreshness(action, check(action, options, FUNCTION_RULES));
+}
+
+/**
+ * The same for a stream function.
+ *
+ * @returns The options, and the most items that are kept.
+ */
+export function checkStreamOptions(options: unknown): CheckedOptions & { maxItems: number } {
+  const action = "cache a stream function";
+  if (typeof options === "function") {
+    throw new TypeError(
+      "Cannot cache a stream function: cache.stream takes options first; call " +
+        "cache.stream(options)(fn)",
+    );
+  }
+  const rules = { ...FUNCTION_RULES, maxItems: count({ infinity: true }) };
+  const { maxItems = 100_000, ...checked } = check(action, options, rules);
+  return { ...withFreshness(action, checked), maxItems };
+}
+
+/** Options with the durations that are in effect. */
+function withFreshness(
+  action: string,
+  checked: Checked<typeof FUNCTION_RULES>,
+): CheckedOptions {
   const { ttl, staleWhileRevalidate, staleIfError } = checked;
   if (ttl === undefined && (staleWhileRevalidate ?? staleIfError) !== undefined) {
     throw new TypeError(

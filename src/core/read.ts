@@ -12,11 +12,11 @@ import {
   type Progress,
   waitPatiently,
 } from "../base/patience.ts";
-import { builtin } from "../base/runtime.ts";
 import type { StandardSchema } from "../base/schema.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
 import { open, originOf, type StoredEntry } from "../encoding/entry.ts";
+import { bytesOf } from "../encoding/size.ts";
 import type { CheckedOptions } from "./options.ts";
 import { type Found, Owned } from "./owned.ts";
 import type { CacheState, FunctionState } from "./state.ts";
@@ -194,19 +194,4 @@ function mustStay(entry: StoredEntry): boolean {
     // A backend that answers with something else than an entry.
     return false;
   }
-}
-
-let byteLength: ((text: string) => number) | undefined;
-
-/** The size of encoded data, in bytes. */
-export function bytesOf(data: string | Uint8Array): number {
-  if (typeof data !== "string") return data.byteLength;
-  if (byteLength === undefined) {
-    const buffer = builtin("node:buffer");
-    const encoder = new TextEncoder();
-    byteLength = buffer === undefined
-      ? (text) => encoder.encode(text).length
-      : (text) => buffer.Buffer.byteLength(text);
-  }
-  return byteLength(data);
 }

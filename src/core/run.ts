@@ -11,6 +11,7 @@ import { Passage, type PassageOptions } from "../base/passage.ts";
 import { Link, Ring } from "../base/ring.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
+import type { Flow } from "./flow.ts";
 import type { Found, Owned } from "./owned.ts";
 import { toThousandths, type Unstored } from "./stats.ts";
 
@@ -65,6 +66,8 @@ export class Run extends Link implements PassageOptions {
   readonly passage: Passage;
   /** Is called when the run begins or ends to wait for its next attempt. */
   readonly watchers: Set<(isBetweenAttempts: boolean) => void> = new Set();
+  /** Its stream, if its function gives one. */
+  flow: Flow | undefined;
   readonly #runs: Runs;
   #controller: AbortController | undefined;
   #callers = 0;

@@ -11,10 +11,17 @@ export type CallStatus = "hit" | "miss" | "shared" | "stale";
 
 /**
  * Why a result was not stored: a bust came in between, `shouldCache` refused it, it cannot be
- * encoded, the store failed, the arguments changed while the function ran, or the store holds an
- * entry under this key that must not be replaced.
+ * encoded, the store failed, the arguments changed while the function ran, the store holds an entry
+ * under this key that must not be replaced, or a stream was longer than its bound.
  */
-export type Unstored = "busted" | "refused" | "encode" | "write" | "arguments" | "kept";
+export type Unstored =
+  | "busted"
+  | "refused"
+  | "encode"
+  | "write"
+  | "arguments"
+  | "kept"
+  | "length";
 
 /** Counts of the calls of one function, or of a whole cache, since the cache was opened. */
 export interface CacheStats {

@@ -174,11 +174,16 @@ const METHODS = ["readCache", "bustCache", "detail", "key", "map"] as const;
  * @param fn The function it stands for.
  * @param calls The calls of the function.
  * @param needsInstance Whether it is an instance method, whose methods need the instance to run it.
+ * @param cached Makes a call.
  */
-export function withMethods(fn: AnyFunction, calls: Calls, needsInstance: boolean): unknown {
-  function cached(this: unknown, ...args: unknown[]): Promise<unknown> {
+export function withMethods(
+  fn: AnyFunction,
+  calls: Calls,
+  needsInstance: boolean,
+  cached: (this: unknown, ...args: unknown[]) => unknown = function (...args) {
     return calls.call(this, args, ({ value }) => value);
-  }
+  },
+): unknown {
   impersonate(cached, fn);
   // Called on the function itself, or on a wrapper around it, `this` is not an instance; a class is
   // one, for its static methods.

@@ -69,6 +69,8 @@ export interface LimiterSetup {
   readonly open: (state: LimitState, key: unknown) => Line;
   /** What a call costs; unset, each costs 1. */
   readonly cost?: (args: unknown[]) => number;
+  /** Whether the limit looks at results: that of a stream function is the array of its items. */
+  readonly needsResult?: boolean;
   /** Whether a retry around the limit may pause it. */
   readonly mayCoolDown: boolean;
 }
@@ -120,7 +122,12 @@ export class Lines {
   /** The limit as its user sees it. */
   get limiter(): Limiter {
     const { action } = this.#setup;
-    const wrapper = wrapperOf(action, "the limit", (fn, self, args) => this.#call(fn, self, args));
+    const wrapper = wrapperOf(
+      action,
+      "the limit",
+      (fn, self, args) => this.#call(fn, self, args),
+      this.#setup.needsResult ? "all items" : "to the end",
+    );
     const pause = (...args: [duration: Duration, key?: unknown]): void => {
       const milliseconds = checkValue("pause the limit", "duration", args[0], finiteDuration);
       if (args.length > 1) return this.pause(milliseconds, args[1]);

@@ -13,6 +13,7 @@ import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
 import { isObject } from "../base/plain.ts";
 import { schemaRule, type StandardSchema, validate } from "../base/schema.ts";
 import { findSignals, replaceSignals } from "../base/signals.ts";
+import { OpenStream } from "../base/stream.ts";
 import { type AsyncFunction, type FunctionWrapper, wrapperOf } from "../base/wrap.ts";
 import { isReasonOfEnd } from "./end.ts";
 
@@ -166,6 +167,7 @@ export function retry(options: RetryOptions = {}): Retrier {
     ACTION,
     "the retry",
     (fn, self, args) => callUntilItSucceeds(plan, fn, self, args),
+    plan.schema === undefined ? "to the first item" : "whole results",
   );
 }
 
@@ -314,7 +316,15 @@ async function callOnce(
   try {
     return await Promise.race([
       expired,
-      passage.run(() => Reflect.apply(fn, self, given)).finally(stop),
+      passage.run(() => Reflect.apply(fn, self, given)).then((value) => {
+        // The signal that a stream was given is that of its caller to its end.
+        if (value instanceof OpenStream) value.ended.then(stop, stop);
+        else stop();
+        return value;
+      }, (failure) => {
+        stop();
+        throw failure;
+      }),
     ]);
   } finally {
     clearTimeout(timer);

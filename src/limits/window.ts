@@ -117,6 +117,7 @@ export function limitRate(count: number, options: LimitRateOptions): RateLimiter
     ...(cost === undefined ? {} : {
       cost: (args) => checkValue(ACTION, "cost", Reflect.apply(cost, undefined, args), costRule),
     }),
+    needsResult: actual !== undefined,
     mayCoolDown: true,
   });
   return lines.limiter;

@@ -1,0 +1,217 @@
+/**
+ * Streams: what gives its items one by one, and the wrappers that hold something while it does.
+ *
+ * @module
+ */
+
+import { currentPassage } from "./passage.ts";
+import { isObject } from "./plain.ts";
+
+/** A `ReadableStream`, as far as it is read; not every runtime lets one be iterated. */
+export interface ReadableLike<Item = unknown> {
+  /** Locks the stream and reads it. */
+  getReader(): {
+    /** The next chunk. */
+    read(): Promise<{ readonly done: boolean; readonly value?: Item | undefined }>;
+    /** Gives the stream up. */
+    cancel(reason?: unknown): Promise<void>;
+  };
+}
+
+/** What gives items one by one: an async iterable or a `ReadableStream`. */
+export type StreamLike<Item = unknown> = AsyncIterable<Item> | ReadableLike<Item>;
+
+/** Whether a value gives items one by one. */
+export function isStream(value: unknown): value is StreamLike {
+  return isObject(value) && (isIterable(value) || isReadable(value));
+}
+
+function isIterable(value: object): value is AsyncIterable<unknown> {
+  return Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === "function";
+}
+
+function isReadable(value: object): value is ReadableLike {
+  return "getReader" in value && typeof value.getReader === "function" && "cancel" in value;
+}
+
+/** Whether a function is an async generator function, or stands for one. */
+export function isStreamFunction(fn: unknown): boolean {
+  return Object.prototype.toString.call(fn) === STREAM_FUNCTION;
+}
+
+const STREAM_FUNCTION = "[object AsyncGeneratorFunction]";
+
+/** Lets a function stand for an async generator function, because that is how it is called. */
+export function asStreamFunction<F extends object>(fn: F): F {
+  return Object.defineProperty(fn, Symbol.toStringTag, {
+    value: "AsyncGeneratorFunction",
+    configurable: true,
+  });
+}
+
+/** The iterator of a stream. */
+export function iteratorOf(stream: StreamLike): AsyncIterator<unknown> {
+  if (isIterable(stream)) return stream[Symbol.asyncIterator]();
+  const reader = stream.getReader();
+  return {
+    async next() {
+      const { done, value } = await reader.read();
+      return done ? { done, value: undefined } : { done, value };
+    },
+    async return() {
+      await reader.cancel();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
+/** A call as a wrapper makes it: it settles when what the wrapper holds for it can be given back. */
+export type Call = (
+  fn: (...args: never) => Promise<unknown>,
+  self: unknown,
+  args: unknown[],
+) => Promise<unknown>;
+
+/** For how long a wrapper's call of a stream function goes on. */
+export type Holding =
+  /** Until the stream has ended or was left, as a permit is held. */
+  | "to the end"
+  /** The same, and the call comes to all items of the stream. */
+  | "all items"
+  /** Until the first item has come, as long as a call can be made again. */
+  | "to the first item"
+  /** It has none: it needs the whole result. */
+  | "whole results";
+
+/**
+ * Makes a wrapper's call of a function that may give a stream.
+ *
+ * To be called in the synchronous part of the caller's own call, like the wrapper itself.
+ *
+ * @param call Makes the call.
+ * @param holding For how long it goes on if the function gives a stream.
+ * @returns What the function gives; a stream has given its first item to be passed on.
+ */
+export function callStream(
+  call: Call,
+  holding: Holding,
+  fn: (...args: never) => unknown,
+  self: unknown,
+  args: unknown[],
+): Promise<unknown> {
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  const outer = currentPassage();
+  async function begin(this: unknown, ...given: unknown[]): Promise<unknown> {
+    const passage = currentPassage();
+    const result: unknown = Reflect.apply(fn, this, given);
+    const stream = isStream(result) ? result : await result;
+    if (!isStream(stream)) return stream;
+    const iterator = iteratorOf(stream);
+    // Of a generator function in the synchronous part, for its body begins here.
+    const first = await iterator.next();
+    if (passage?.hasEnded) {
+      // An attempt whose time was up: nobody takes its stream.
+      leaveQuietly(iterator);
+      return undefined;
+    }
+    const opened = new OpenStream(iterator, first, holding === "all items");
+    // From here on it works as its caller does.
+    passage?.end(true);
+    if (holding === "to the first item") return opened;
+    outer?.hold(opened);
+    resolve(opened);
+    return await opened.ended;
+  }
+  Object.defineProperty(begin, "name", { value: fn.name, configurable: true });
+  call(begin, self, args).then(resolve, reject);
+  return promise;
+}
+
+/** Leaves an iterator that concerns nobody any more. */
+export function leaveQuietly(iterator: AsyncIterator<unknown>): void {
+  Promise.resolve(iterator.return?.()).catch(() => {});
+}
+
+/** A stream that has given its first item. */
+export class OpenStream implements AsyncIterableIterator<unknown> {
+  /**
+   * Settles when it has ended or was left: with its items, where they are collected, or its error.
+   */
+  readonly ended: Promise<unknown>;
+  readonly #iterator: AsyncIterator<unknown>;
+  readonly #items: unknown[] | undefined;
+  #first: IteratorResult<unknown> | undefined;
+  readonly #resolve: (items: unknown) => void;
+  readonly #reject: (error: unknown) => void;
+
+  /**
+   * Takes a stream over.
+   *
+   * @param iterator Where the rest comes from.
+   * @param first What it gave first.
+   * @param collects Whether `ended` comes to the items.
+   */
+  constructor(
+    iterator: AsyncIterator<unknown>,
+    first: IteratorResult<unknown>,
+    collects: boolean,
+  ) {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    promise.catch(() => {});
+    this.ended = promise;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#iterator = iterator;
+    this.#items = collects ? [] : undefined;
+    this.#first = first;
+    this.#passed(first);
+  }
+
+  /** The next item, the first one first. */
+  next(...sent: [] | [unknown]): Promise<IteratorResult<unknown>> {
+    const first = this.#first;
+    if (first !== undefined) {
+      this.#first = undefined;
+      return Promise.resolve(first);
+    }
+    return this.#follow(() => this.#iterator.next(...sent), false);
+  }
+
+  /** Leaves the stream. */
+  return(value?: unknown): Promise<IteratorResult<unknown>> {
+    return this.#follow(
+      () => this.#iterator.return?.(value) ?? Promise.resolve({ done: true, value }),
+      true,
+    );
+  }
+
+  /** Throws an error into the stream. */
+  throw(error?: unknown): Promise<IteratorResult<unknown>> {
+    return this.#follow(() => this.#iterator.throw?.(error) ?? Promise.reject(error), false);
+  }
+
+  /** The stream itself, which can be read once. */
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async #follow(
+    step: () => Promise<IteratorResult<unknown>>,
+    isLast: boolean,
+  ): Promise<IteratorResult<unknown>> {
+    try {
+      const result = await step();
+      this.#passed(result);
+      if (isLast) this.#resolve(this.#items);
+      return result;
+    } catch (error) {
+      this.#reject(error);
+      throw error;
+    }
+  }
+
+  #passed(result: IteratorResult<unknown>): void {
+    if (result.done === true) this.#resolve(this.#items);
+    else this.#items?.push(result.value);
+  }
+}
