@@ -82,6 +82,13 @@ const DOORS: readonly [
     staleWhileRevalidate: [null, -1],
     staleIfError: ["", NaN],
   }, { ttl: 1 }],
+  ["cache.stream()", (options) => call(cache.stream, options), {
+    id: [1],
+    ttl: ["soon", 0],
+    shouldCache: [true],
+    codec: [{ encode: () => 1 }],
+    maxItems: ["1", 0, 1.5],
+  }],
   ["cache.set()", (options) => call(cache.set, "k", 1, options), { ttl: [null, 0] }],
   ["cache.entries()", (options) => cache.entries(Object(options)).next(), { id: [1] }],
   ["cache.stats()", (options) => call(cache.stats, options), { id: [1] }],

@@ -324,12 +324,14 @@ export class UncacheableValueError extends PanzaError {
    *
    * @param path Where the offending part is, such as `value.callback`.
    * @param what What stands there and why it cannot be stored.
+   * @param wayOut What to do about it, as an imperative.
    */
-  constructor(path: string, what: string) {
-    super(
-      `Cannot store the value: ${path} is ${what}; return the parts that you need, ` +
-        "convert it with codec, or skip it with shouldCache",
-    );
+  constructor(
+    path: string,
+    what: string,
+    wayOut = "return the parts that you need, convert it with codec, or skip it with shouldCache",
+  ) {
+    super(`Cannot store the value: ${path} is ${what}; ${wayOut}`);
     this.path = path;
   }
 }

@@ -15,6 +15,7 @@ import {
   padded,
 } from "./packed.ts";
 import { isPlain, isPlainArray } from "../base/plain.ts";
+import { isStream } from "../base/stream.ts";
 import { bytesName, bytesOf, contentOf, errorName, isRawJson, listOf, tagOf } from "./kinds.ts";
 import { className, isDense, MAX_DEPTH, Trail } from "./shape.ts";
 
@@ -246,6 +247,13 @@ class Packer extends Trail {
   }
 
   #refuseInstance(value: object): never {
+    if (isStream(value)) {
+      throw new UncacheableValueError(
+        this.path,
+        "a stream, which is read once",
+        "wrap the function with cache.stream(options)(fn), or return the items that you need",
+      );
+    }
     return this.#refuse(
       tagOf(value) === "Promise" ? "a promise" : `an instance of ${className(value)}`,
     );
