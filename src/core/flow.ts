@@ -35,7 +35,7 @@ export interface FlowReader {
   position: number;
   /** Is called once it has a flow to read, or another one. */
   joined(flow: Flow, status: CallStatus): void;
-  /** Is called when there may be something to read. */
+  /** Is called when there is something to read; the end it learns from its call. */
   wake(): void;
 }
 
@@ -352,7 +352,6 @@ export class Flow {
     if (this.isOver) return;
     this.#end = end;
     this.#resting?.();
-    this.#wake();
     if (end.hasFailed) this.#ended.reject(end.error);
     else this.#ended.resolve(this.#copies());
   }
@@ -372,7 +371,6 @@ export class Flow {
     if (this.isOver) return;
     this.#end = { error: reason, hasFailed: true };
     this.#resting?.();
-    this.#wake();
     void this.#leave().then(() => this.#ended.reject(reason));
   }
 

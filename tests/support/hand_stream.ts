@@ -9,6 +9,8 @@ export class HandStream<Item> implements AsyncIterableIterator<Item> {
   pulls = 0;
   /** Whether it was left. */
   isLeft = false;
+  /** Whether it ended or failed. */
+  isOver = false;
   readonly args: readonly unknown[];
   readonly #asked: PromiseWithResolvers<IteratorResult<Item>>[] = [];
 
@@ -46,12 +48,14 @@ export class HandStream<Item> implements AsyncIterableIterator<Item> {
 
   /** Ends. */
   async end(): Promise<void> {
+    this.isOver = true;
     this.#take().resolve({ done: true, value: undefined });
     await quiet();
   }
 
   /** Fails. */
   async fail(error: unknown): Promise<void> {
+    this.isOver = true;
     this.#take().reject(error);
     await quiet();
   }
