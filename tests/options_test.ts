@@ -87,7 +87,7 @@ const DOORS: readonly [
     ttl: ["soon", 0],
     shouldCache: [true],
     codec: [{ encode: () => 1 }],
-    maxItems: ["1", 0, 1.5],
+    maxItems: ["1", 0],
   }],
   ["cache.set()", (options) => call(cache.set, "k", 1, options), { ttl: [null, 0] }],
   ["cache.entries()", (options) => cache.entries(Object(options)).next(), { id: [1] }],

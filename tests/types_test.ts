@@ -5,11 +5,12 @@ import type { Batch } from "../src/core/batch.ts";
 import type { MapResult } from "../src/core/map_options.ts";
 import type { Cache } from "../src/core/cache.ts";
 import type { CallStatus } from "../src/core/stats.ts";
-import type { CachedFunction } from "../src/core/wrapped.ts";
+import { type CachedFunction, methodsOf } from "../src/core/wrapped.ts";
 import type { CacheRead, CallDetail } from "../src/core/call.ts";
 import { limitConcurrency } from "../concurrency.ts";
 import { MemoryCache } from "../memory.ts";
 import type { StandardSchema } from "../src/base/schema.ts";
+import type { ReadableLike } from "../src/base/stream.ts";
 import type { FunctionOptions } from "../src/core/options.ts";
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true
@@ -355,5 +356,85 @@ test("Decorators type-check on instance, static and private methods, and on meth
       }
     }
     return Misused;
+  });
+});
+
+test("A cached stream function takes its arguments and gives its items, from whatever it returns", () => {
+  const generator = cache.stream({ id: "generator" })(async function* (doc: Doc, length?: number) {
+    yield await Promise.resolve(doc.text.slice(length));
+  });
+  const promised = cache.stream({ id: "promised" })(async (n: number) =>
+    await Promise.resolve(ReadableStream.from([n, n + 1]))
+  );
+  const readable = cache.stream({ id: "readable" })(
+    (_: string): ReadableLike<Uint8Array> => ReadableStream.from([new Uint8Array()]),
+  );
+  compiled(async () => {
+    same<Parameters<typeof generator>, [doc: Doc, length?: number | undefined]>();
+    same<ReturnType<typeof generator>, AsyncIterableIterator<string>>();
+    same<ReturnType<typeof promised>, AsyncIterableIterator<number>>();
+    same<ReturnType<typeof readable>, AsyncIterableIterator<Uint8Array>>();
+    const read = await generator.readCache({ text: "a" });
+    same<typeof read, CacheRead<string[]>>();
+    const detail = await promised.detail(1);
+    same<typeof detail, CallDetail<number[]>>();
+    same<ReturnType<typeof map>, Batch<number, number[]>>();
+  });
+  const map = () => promised.map([1], { concurrency: 1 });
+  const texts = cache.stream({ id: "wrong", shouldCache: (items: string[]) => items.length > 0 });
+  const misfit = texts(async function* () {
+    yield await Promise.resolve(1);
+  });
+  compiled(() => [
+    // @ts-expect-error the argument is missing
+    generator(),
+    // @ts-expect-error an array is no stream
+    cache.stream({ id: "array" })(() => [1]),
+    // @ts-expect-error a schema guards all items
+    cache.stream({ id: "schema", schema: true }),
+    cache.stream({
+      id: "right",
+      shouldCache: (items: number[], n: number) => items.length > n,
+      hashFunc: (n: number) => n,
+      maxItems: 10,
+    })(async function* (n: number) {
+      yield await Promise.resolve(n);
+    })(1),
+    // @ts-expect-error shouldCache is for other items
+    misfit(),
+  ]);
+});
+
+test("A limit around an async generator function keeps its very type", () => {
+  const generator = async function* (n: number): AsyncGenerator<number, string, boolean> {
+    return (yield await Promise.resolve(n)) ? "yes" : "no";
+  };
+  const limited = limitConcurrency(1)(generator);
+  const cached = cache.stream({ id: "limited" })(limited);
+  compiled(() => {
+    same<typeof limited, typeof generator>();
+    same<ReturnType<typeof cached>, AsyncIterableIterator<number>>();
+    // @ts-expect-error a generator is not awaited
+    limited(1).then;
+    // @ts-expect-error a function that merely returns an iterable cannot be told from others
+    limitConcurrency(1)((): Iterable<number> => [1]);
+  });
+});
+
+test("The decorator of a stream fits methods that return an AsyncIterableIterator", () => {
+  class Client {
+    @cache.stream({ id: "types.tokens", this: "ignore" })
+    async *tokens(prompt: string): AsyncIterableIterator<string> {
+      yield* prompt.split(" ");
+    }
+    @limitConcurrency(1)
+    async *limited(prompt: string): AsyncGenerator<string> {
+      yield* prompt.split(" ");
+    }
+  }
+  compiled(async () => {
+    for await (const token of new Client().tokens("a b")) same<typeof token, string>();
+    const read = await methodsOf(new Client(), "tokens").readCache("a b");
+    same<typeof read, CacheRead<string[]>>();
   });
 });

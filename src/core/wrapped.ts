@@ -117,6 +117,8 @@ export type CacheDecorator<
 /** The methods of a cached method, bound to an instance. */
 export type BoundMethods<Method> = Method extends CachedMethods<infer F, infer Output>
   ? Readonly<CachedMethods<F, Output>>
+  : Method extends (this: never, ...args: never) => AsyncIterable<infer Item>
+    ? Readonly<CachedMethods<Method, Item[]>>
   : Method extends AnyFunction ? Readonly<CachedMethods<Method>>
   : never;
 

@@ -310,3 +310,38 @@ test("What is decorated and is no method is refused, as is a decorator of the ol
     assert(error.message.includes("fn must be a function"));
   }
 });
+
+test("@cache.stream() records a method, keyed by its instance, and methodsOf() gives its methods", async () => {
+  await using cache = new MemoryCache();
+  const limit = limitConcurrency(1);
+  let runs = 0;
+  class Client {
+    constructor(readonly model: string) {}
+    @cache.stream({ id: "Client.tokens", this: (client: Client) => client.model })
+    @limit
+    async *tokens(prompt: string): AsyncIterableIterator<string> {
+      runs++;
+      yield this.model;
+      yield* prompt.split(" ");
+    }
+  }
+  for (const model of ["a", "a", "b"]) {
+    const tokens: string[] = [];
+    for await (const token of new Client(model).tokens("to be")) tokens.push(token);
+    assertEquals(tokens, [model, "to", "be"]);
+  }
+  assertEquals([runs, limit.activeCount], [2, 0]);
+  const found = await methodsOf(new Client("b"), "tokens").readCache("to be");
+  assert(found.hit);
+  assertThrows(
+    () => {
+      class Forgetful {
+        @cache.stream({ id: "Forgetful.tokens" })
+        async *tokens(): AsyncIterableIterator<string> {}
+      }
+      return Forgetful;
+    },
+    TypeError,
+    'pass { this: "ignore" }',
+  );
+});

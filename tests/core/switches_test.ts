@@ -106,6 +106,17 @@ test("CACHE_ONLY throws on a miss instead of running, and serves what is stored"
   assertEquals((await run(path, { CACHE_ONLY: "off" }, ["a"])).lines, [["a", "hit", "hit", true]]);
 });
 
+test("The switches hold for streams too", async () => {
+  const path = join(temporaryFolder(), "cache.db");
+  const miss = ["stream", "miss", "hit", true];
+  const hit = ["stream", "hit", "hit", true];
+  assertEquals((await run(path, {}, ["stream"])).lines, [miss]);
+  assertEquals((await run(path, { BUST_CACHE: "stream" }, ["stream"])).lines, [miss]);
+  const { lines } = await run(path, { CACHE_ONLY: "1" }, ["stream", "stream2"]);
+  assertEquals(lines[0], hit);
+  assert(String(lines[1]).includes("CACHE_ONLY"));
+});
+
 test("PRINT_CACHE_MISSES prints id and key of each miss to stderr, never the arguments", async () => {
   const path = join(temporaryFolder(), "cache.db");
   const key = await hashKey(["s3cr3t"]);

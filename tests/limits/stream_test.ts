@@ -94,6 +94,21 @@ test("A limit gives its permit back when a generator throws, first or later", as
   }
 });
 
+test("A limit gives its permit back when an iterator is left that says nothing of its end", async () => {
+  await using cache = new MemoryCache();
+  const limit = limitConcurrency(1);
+  const endless = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => Promise.resolve({ done: false, value: 1 }),
+      return: () => Promise.resolve({ done: false, value: 2 }),
+    }),
+  };
+  const fn = cache.stream({ id: "f" })(limit(async () => await Promise.resolve(endless)));
+  for await (const _ of fn()) break;
+  await quiet();
+  assertEquals(limit.activeCount, 0);
+});
+
 test("A limit refuses streams as it refuses calls: too many in the line, the signal of the limit", async () => {
   const { tokens } = handGenerator();
   const full = limitConcurrency(1, { maxQueue: 0 })(tokens);
@@ -290,6 +305,7 @@ test("retry() calls a stream function again until its first item, and never afte
   attempts = 0;
   const empty = retry({ backoff })(async function* () {
     attempts++;
+    yield* from([]);
   });
   assertEquals([await all(empty()), attempts], [[], 1]);
 });
