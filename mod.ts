@@ -11,7 +11,7 @@
  * Results live in SQLite on one machine ({@linkcode SQLiteCache}), in S3 across machines
  * ({@linkcode S3Cache}), in memory, or in tiers of them. `cache.cache(options)(fn)` gives a
  * {@linkcode CachedFunction}: call it like `fn`, or call its `map`, `readCache`, `bustCache` and
- * `detail`. {@linkcode limitConcurrency}, {@linkcode limitRate} and {@linkcode retry} go around the
+ * `detail`; `cache.stream(options)(fn)` keeps streams. {@linkcode limitConcurrency}, {@linkcode limitRate} and {@linkcode retry} go around the
  * function, inside the cache.
  *
  * Importing this module loads neither a database nor an SDK: they load on first use.

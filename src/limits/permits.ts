@@ -25,6 +25,10 @@ const ACTION = "limit concurrency";
  * One result used on several functions makes them share the permits. A permit is held from the
  * start of a call until its promise settles, and then handed to the call that waits longest.
  *
+ * Around an async generator function it is held from the first `next()` until the stream has ended
+ * or was left. A function that returns a promise of a stream holds it to the end of the stream inside
+ * of `cache.stream` alone, for nobody else is known to read on.
+ *
  * A waiting call leaves the line and rejects at once when one of its arguments is an `AbortSignal`
  * that aborts, or an object whose member `signal` is one. Once it runs, the signal is the
  * function's own affair.

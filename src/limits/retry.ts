@@ -120,6 +120,9 @@ interface Plan extends Omit<RetryOptions, "backoff"> {
  * that waits to try again holds no permit, each attempt counts against the rate, and hits do
  * neither. A function that changes its own arguments must not be retried.
  *
+ * An async generator function is called again until its first item has come, and never after that;
+ * what the first `next()` of such a stream waits for is the attempt.
+ *
  * @param options See {@linkcode RetryOptions}.
  * @returns A wrapper that is a decorator too.
  * @throws {TypeError} If an option is of the wrong type or does not exist.

@@ -25,7 +25,8 @@ export interface LimitRateOptions extends LimiterOptions {
   readonly cost?: (...args: never[]) => number;
   /**
    * What a call did cost, from its result: a number from 0. Unset, or where it throws or returns
-   * something else, and for a call that fails, what was reserved stays booked.
+   * something else, and for a call that fails, what was reserved stays booked. The result of an
+   * async generator function is the array of its items.
    */
   readonly actual?: (result: never) => number;
 }
