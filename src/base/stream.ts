@@ -104,26 +104,29 @@ export function callStream(
   async function begin(this: unknown, ...given: unknown[]): Promise<unknown> {
     const passage = currentPassage();
     const result: unknown = Reflect.apply(fn, this, given);
-    const stream = isStream(result) ? result : await result;
+    const isPromised = !isStream(result);
+    const stream = isPromised ? await result : result;
     if (!isStream(stream)) return stream;
-    const iterator = iteratorOf(stream);
+    const opened = new OpenStream(stream, holding === "all items");
     // Of a generator function in the synchronous part, for its body begins here.
-    const first = await iterator.next();
+    if (!isPromised || holding === "to the first item") await opened.open();
     if (passage?.hasEnded) {
       // An attempt whose time was up: nobody takes its stream.
-      leaveQuietly(iterator);
+      opened.return().catch(() => {});
       return undefined;
     }
-    const opened = new OpenStream(iterator, first, holding === "all items");
     // From here on it works as its caller does.
     passage?.end(true);
     if (holding === "to the first item") return opened;
     outer?.hold(opened);
-    resolve(opened);
+    resolve(opened.standIn);
     return await opened.ended;
   }
   Object.defineProperty(begin, "name", { value: fn.name, configurable: true });
-  call(begin, self, args).then(resolve, reject);
+  call(begin, self, args).then(
+    (value) => resolve(value instanceof OpenStream ? value.standIn : value),
+    reject,
+  );
   return promise;
 }
 
@@ -132,14 +135,15 @@ export function leaveQuietly(iterator: AsyncIterator<unknown>): void {
   Promise.resolve(iterator.return?.()).catch(() => {});
 }
 
-/** A stream that has given its first item. */
+/** A stream, watched from its first item to its end. */
 export class OpenStream implements AsyncIterableIterator<unknown> {
   /**
    * Settles when it has ended or was left: with its items, where they are collected, or its error.
    */
   readonly ended: Promise<unknown>;
-  readonly #iterator: AsyncIterator<unknown>;
+  readonly #stream: StreamLike;
   readonly #items: unknown[] | undefined;
+  #opened: AsyncIterator<unknown> | undefined;
   #first: IteratorResult<unknown> | undefined;
   readonly #resolve: (items: unknown) => void;
   readonly #reject: (error: unknown) => void;
@@ -147,24 +151,38 @@ export class OpenStream implements AsyncIterableIterator<unknown> {
   /**
    * Takes a stream over.
    *
-   * @param iterator Where the rest comes from.
-   * @param first What it gave first.
+   * @param stream The stream.
    * @param collects Whether `ended` comes to the items.
    */
-  constructor(
-    iterator: AsyncIterator<unknown>,
-    first: IteratorResult<unknown>,
-    collects: boolean,
-  ) {
+  constructor(stream: StreamLike, collects: boolean) {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     promise.catch(() => {});
     this.ended = promise;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#iterator = iterator;
+    this.#stream = stream;
     this.#items = collects ? [] : undefined;
-    this.#first = first;
-    this.#passed(first);
+  }
+
+  get #iterator(): AsyncIterator<unknown> {
+    return (this.#opened ??= iteratorOf(this.#stream));
+  }
+
+  /** What stands for the stream: it has all its members, and is read here. */
+  get standIn(): unknown {
+    return new Proxy(this.#stream, {
+      get: (stream, name) => {
+        if (name === Symbol.asyncIterator) return () => this;
+        const member: unknown = Reflect.get(stream, name, stream);
+        // What is private to the stream works on nothing else.
+        return typeof member === "function" ? member.bind(stream) : member;
+      },
+    });
+  }
+
+  /** Waits for the first item, and keeps it. */
+  async open(): Promise<void> {
+    this.#first = await this.next();
   }
 
   /** The next item, the first one first. */
