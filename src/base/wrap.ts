@@ -51,7 +51,7 @@ export interface FunctionWrapper {
     context?: ClassMethodDecoratorContext<never>,
   ): PlainCall<Wrapped>;
   /**
-   * Wraps an async generator function. It enters at the first `next()`.
+   * Wraps an async generator function, whose calls begin with their first `next()`.
    *
    * @param fn The async generator function itself: a function that merely returns a generator cannot
    * be told from others.

@@ -167,7 +167,7 @@ export class Flow {
     this.#passage = passage;
     passage.carryStreams();
     const stop = whenAborted(passage.signals, (reason) => this.#aborted(reason));
-    void this.#open(passage, begin);
+    if (!this.isOver) void this.#open(passage, begin);
     try {
       return await this.#ended.promise;
     } finally {

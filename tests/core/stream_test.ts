@@ -18,6 +18,7 @@ import { CacheState } from "../../src/core/state.ts";
 import { StreamCalls, StreamReader } from "../../src/core/stream.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
+import { TieredCache } from "../../tiered.ts";
 import { HandBackend, quiet, reasonOf, stateOf } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
 import { all, from, HandStreams } from "../support/hand_stream.ts";
@@ -792,6 +793,24 @@ test("A stream function stores in SQLite what another cache replays", async () =
   for await (const { size } of cache.entries({ id: "f" })) {
     assertEquals(size, '[{"n":1},{"n":2}]'.length);
   }
+});
+
+test("Streams are kept encrypted and in tiers like other results", async () => {
+  const encrypt = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, [
+    "encrypt",
+    "decrypt",
+  ]);
+  const [near, far] = [new MemoryBackend(), new MemoryBackend()];
+  await using cache = new TieredCache([near, far], { encrypt });
+  let runs = 0;
+  const fn = cache.stream({ id: "f" })(async function* () {
+    runs++;
+    yield* from(["a", "b"]);
+  });
+  assertEquals(await Promise.all([all(fn()), all(fn())]), [["a", "b"], ["a", "b"]]);
+  await near.clear();
+  assertEquals(await all(fn()), ["a", "b"]);
+  assertEquals(runs, 1);
 });
 
 test("An eager flow is read without readers' help, up to its bound in bytes", async () => {

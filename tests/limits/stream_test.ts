@@ -210,6 +210,23 @@ test("A stream that a function under cache.stream() takes and never reads is lef
   assertEquals([limit.activeCount, hand.stream(0).isLeft], [0, true]);
 });
 
+test("A batch over 1,000 streams under a limit collects each of them", async () => {
+  await using cache = new MemoryCache();
+  const limit = limitConcurrency(5);
+  let open = 0;
+  let most = 0;
+  const fn = cache.stream({ id: "f" })(limit(async function* (n: number) {
+    most = Math.max(most, ++open);
+    yield* from([n, -n]);
+    open--;
+  }));
+  const inputs = Array.from({ length: 1000 }, (_, n) => n);
+  const values = await fn.map(inputs, { concurrency: 50 }).values();
+  assertEquals(values, inputs.map((n) => [n, -n]));
+  assertEquals([most, limit.activeCount, limit.pendingCount], [5, 0, 0]);
+  assertEquals((await fn.map(inputs, { concurrency: 50 }).run()).hits, 1000);
+});
+
 test("A reader that leaves the line of a limit takes no permit, and its function never runs", async () => {
   await using cache = new MemoryCache();
   const { hand, tokens } = handGenerator();
