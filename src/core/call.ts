@@ -251,7 +251,7 @@ export class Calls {
       }
     } finally {
       flow?.exit(call.reader);
-      if (call.watch !== undefined) run?.watchers.delete(call.watch);
+      if (call.watch !== undefined) run?.unwatch(call.watch);
       this.#leave(flight);
     }
   }
@@ -299,7 +299,7 @@ export class Calls {
   #outcome(call: KeyedCall, run: Run): Promise<Outcome | Failure> {
     if (run.passage.isCurrent) throw new ReentrantCallError(this.own.id, call.key);
     assertNotAborted(call);
-    if (call.watch !== undefined) run.watchers.add(call.watch);
+    if (call.watch !== undefined) run.watch(call.watch);
     return run.wait(call.signals);
   }
 

@@ -12,6 +12,7 @@ import { digest } from "../encoding/digest.ts";
 import { keyText } from "../encoding/key_text.ts";
 import { copyArguments } from "../encoding/copy.ts";
 import type { FlowReader } from "./flow.ts";
+import type { Watch } from "./run.ts";
 import type { CheckedOptions } from "./options.ts";
 
 const NO_SIGNALS: readonly AbortSignal[] = [];
@@ -31,7 +32,7 @@ export class KeyedCall {
   /** The signal in the arguments, for the run that this call leads. */
   controller: AbortController | undefined;
   /** Is told when a run that it waits for begins or ends to wait for its next attempt. */
-  watch: ((isBetweenAttempts: boolean) => void) | undefined;
+  watch: Watch | undefined;
   /** Reads the flow of a run that it waits for, and needs no value then. */
   reader: FlowReader | undefined;
 

@@ -56,6 +56,9 @@ export class Flight {
   }
 }
 
+/** Is called when a run begins or ends to wait for its next attempt. */
+export type Watch = (isBetweenAttempts: boolean) => void;
+
 /** A running call. */
 export class Run extends Link implements PassageOptions {
   readonly id: string;
@@ -64,8 +67,6 @@ export class Run extends Link implements PassageOptions {
   /** Whether it refreshes a stale result, which callers need not wait for. */
   readonly isRefresh: boolean;
   readonly passage: Passage;
-  /** Is called when the run begins or ends to wait for its next attempt. */
-  readonly watchers: Set<(isBetweenAttempts: boolean) => void> = new Set();
   /** Its stream, if its function gives one. */
   flow: Flow | undefined;
   readonly #runs: Runs;
@@ -76,6 +77,8 @@ export class Run extends Link implements PassageOptions {
   #ended: Promise<Outcome | Failure> | undefined;
   #begun: ((ended: Promise<Outcome | Failure>) => void) | undefined;
   #wasBetweenAttempts = false;
+  /** Made by the first: most runs have none. */
+  #watches: Set<Watch> | undefined;
 
   constructor(
     id: string,
@@ -127,6 +130,16 @@ export class Run extends Link implements PassageOptions {
     else this.#begun(ended);
   }
 
+  /** Lets somebody hear of it; `unwatch` ends that. */
+  watch(watch: Watch): void {
+    (this.#watches ??= new Set()).add(watch);
+  }
+
+  /** Ends it. */
+  unwatch(watch: Watch): void {
+    this.#watches?.delete(watch);
+  }
+
   /** The function has returned: from now on no abort changes anything. */
   returned(hasSucceeded: boolean): void {
     this.#hasReturned = true;
@@ -173,7 +186,7 @@ export class Run extends Link implements PassageOptions {
     const { isBetweenAttempts } = this.passage;
     if (isBetweenAttempts === this.#wasBetweenAttempts) return;
     this.#wasBetweenAttempts = isBetweenAttempts;
-    for (const watch of this.watchers) watch(isBetweenAttempts);
+    for (const watch of this.#watches ?? []) watch(isBetweenAttempts);
   }
 }
 
