@@ -4,9 +4,9 @@
  * @module
  */
 
+import { toBase64 } from "../base/base64.ts";
 import { UnhashableArgumentError } from "../base/errors.ts";
 import { isPlain, isPlainArray } from "../base/plain.ts";
-import { builtin } from "../base/runtime.ts";
 import { isAbortSignal } from "../base/signals.ts";
 import { digest } from "./digest.ts";
 import {
@@ -311,7 +311,7 @@ class Writer extends Trail {
     const bytes = bytesOf(value);
     if (bytes.length > MAX_TEXT * 3 / 4) this.#refuseLength();
     // The bytes as they lie in memory: every platform that the runtimes support is little-endian.
-    return tagged(name, `"${base64(bytes)}"`);
+    return tagged(name, `"${toBase64(bytes)}"`);
   }
 
   #writeBuiltin({ name, parts }: Content, value: object): string {
@@ -364,19 +364,6 @@ function writeString(value: string): string {
   const json = JSON.stringify(value);
   // JSON.stringify escapes lone surrogates, and RFC 8785 has no place for them.
   return value.isWellFormed() ? json : tagged("string", json);
-}
-
-function base64(bytes: Uint8Array): string {
-  const buffer = builtin("node:buffer");
-  if (buffer !== undefined) {
-    return buffer.Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
-  }
-  let binary = "";
-  // In pieces, because the number of arguments of a call is bounded.
-  for (let start = 0; start < bytes.length; start += 8192) {
-    binary += String.fromCharCode(...bytes.subarray(start, start + 8192));
-  }
-  return btoa(binary);
 }
 
 /** Platform classes whose content cannot be read at once; some runtimes give them `toJSON`. */

@@ -6,7 +6,8 @@
 
 import type { Backend, EntryInfo, Maybe, Pruned, PruneRule, Report } from "../backend/contract.ts";
 import { check, count } from "../base/check.ts";
-import { CacheClosedError, optionMessage } from "../base/errors.ts";
+import { CacheClosedError } from "../base/errors.ts";
+import { pathOf } from "../base/path.ts";
 import { builtin } from "../base/runtime.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { Connection } from "./connection.ts";
@@ -16,6 +17,8 @@ import { CHUNK, Reads } from "./reads.ts";
 import { toTime, utf8Length } from "./rows.ts";
 import { prune, type RunStep, sweep, sweepId, sweeping } from "./sweep.ts";
 import { Writes } from "./writes.ts";
+
+const RULE = 'a path, a file: URL object, ":memory:" or an open database';
 
 /** Options of {@linkcode SQLiteBackend}. */
 export interface SQLiteBackendOptions {
@@ -93,7 +96,7 @@ export class SQLiteBackend implements Backend {
       handle = database;
       this.description = "SQLite, an open database";
     } else {
-      const path = pathOf(action, database);
+      const path = pathOf(action, "database", RULE, database);
       this.description = `SQLite ${path}`;
       if (path !== ":memory:") {
         const absolute = builtin("node:path")?.resolve(path) ?? path;
@@ -317,20 +320,4 @@ export class SQLiteBackend implements Backend {
     const step = this.#connection.step("delete");
     return this.#writes.sweep(() => sweeping(step, work));
   }
-}
-
-/** The path of a database, checked. */
-function pathOf(action: string, database: unknown): string {
-  const isURL = database instanceof URL;
-  const path = isURL && database.protocol === "file:"
-    ? (builtin("node:url")?.fileURLToPath(database) ?? database.pathname)
-    : database;
-  // SQLite would take an empty path for a temporary database, and `file:` for a URI with options.
-  // What looks like another URL may hold a password, so it is not quoted.
-  const isPath = typeof path === "string" && path !== "" && !path.includes("\0") &&
-    !/^(file:|[a-z][a-z0-9+.-]+:\/\/)/i.test(path);
-  if (isPath) return path;
-  const rule = 'a path, a file: URL object, ":memory:" or an open database';
-  const received = isURL || typeof path === "string" && path.includes("://") ? {} : path;
-  throw new TypeError(optionMessage(action, "database", rule, received));
 }

@@ -5,13 +5,12 @@
  * @module
  */
 
-import { mayAccess } from "../base/env.ts";
 import { BackendError, DamagedDatabaseError, PanzaError } from "../base/errors.ts";
-import { builtin } from "../base/runtime.ts";
+import { realPath } from "../base/path.ts";
 import { sleep } from "../base/turn.ts";
 import type { Report } from "../backend/contract.ts";
 import { advise, DamageError } from "./errors.ts";
-import { driver, fileSystem, isLogless, type OpenDatabase, openFile, statOf } from "./file.ts";
+import { driver, isLogless, type OpenDatabase, openFile, statOf } from "./file.ts";
 
 /** The highest number of a file. */
 const LAST = 9;
@@ -179,24 +178,4 @@ function identityOf(file: string): string {
 function stateOf(file: string): string {
   const stat = statOf(file);
   return stat === undefined ? file : `${file}:${stat.dev}:${stat.ino}:${stat.size}:${stat.ctimeNs}`;
-}
-
-/** Where a path leads, also when nothing is there yet, as far as this process may look. */
-function realPath(path: string): string {
-  const nodePath = builtin("node:path");
-  if (nodePath === undefined || !mayAccess("read", path)) return path;
-  const { realpathSync, readlinkSync } = fileSystem();
-  try {
-    return realpathSync(path);
-  } catch {
-    // Nothing is there yet.
-  }
-  let target = path;
-  try {
-    target = nodePath.resolve(nodePath.dirname(path), readlinkSync(path));
-  } catch {
-    // It is not a link to something that is not there yet, either.
-  }
-  const folder = nodePath.dirname(target);
-  return folder === target ? target : nodePath.join(realPath(folder), nodePath.basename(target));
 }

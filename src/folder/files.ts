@@ -1,0 +1,132 @@
+/**
+ * Work on the files of a folder: what is not there, what is not of this library, and whole writes.
+ *
+ * @module
+ */
+
+import { builtin } from "../base/runtime.ts";
+import { limitConcurrency } from "../limits/permits.ts";
+import { isOurs } from "./file.ts";
+
+/** Each piece of work holds a descriptor, of which a process may have 256. */
+const limited = limitConcurrency(32)(
+  <Result>(work: (fs: typeof import("node:fs/promises")) => Promise<Result>): Promise<Result> => {
+    const fs = builtin("node:fs")?.promises;
+    return fs === undefined ? Promise.reject(new Error("this runtime has no node:fs")) : work(fs);
+  },
+);
+
+/** The code of an error of the file system: `ENOENT`. */
+function codeOf(error: unknown): string {
+  return error instanceof Error ? String(Reflect.get(error, "code") ?? "") : "";
+}
+
+/** What went wrong, without the path, which holds a user's key. */
+export function reasonOf(error: unknown): unknown {
+  const code = codeOf(error);
+  if (code === "" || !(error instanceof Error)) return error;
+  const [reason = code] = /^E[A-Z]+: [^,']+/.exec(error.message) ?? [];
+  return Object.assign(new Error(reason), { code });
+}
+
+/** The way out of an error, where it is known. */
+export function adviceOf(error: unknown): string | undefined {
+  const code = codeOf(error);
+  if (error instanceof ForeignFileError) return "move it away, or use another folder";
+  if (code === "ENOTDIR" || code === "EEXIST") return "use the path of a folder";
+  if (code === "EROFS") return "use another folder, or CACHE_ONLY=1 to write nothing";
+  if (code === "EACCES" || code === "EPERM") return "let this process read and write the folder";
+  return undefined;
+}
+
+/** A file that another program wrote stands where an entry belongs. */
+export class ForeignFileError extends Error {
+  /** Takes nothing: the path holds a user's key. */
+  constructor() {
+    super("a file that is not of this library is in the place of the entry");
+  }
+}
+
+/** Does something, and gives `undefined` where it fails with one of these codes. */
+async function unless<Result>(
+  codes: string,
+  work: () => Promise<Result>,
+): Promise<Result | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "" && codes.split(" ").includes(code)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The text of a file of ours; `undefined` where there is none.
+ *
+ * @throws {ForeignFileError} If it is not ours.
+ */
+export async function read(path: string): Promise<string | undefined> {
+  const text = await unless("ENOENT", () => limited((fs) => fs.readFile(path, "utf8")));
+  if (text !== undefined && !isOurs(text)) throw new ForeignFileError();
+  return text;
+}
+
+/** The text of a file; `undefined` also where it is not ours, or a folder. */
+export async function readOurs(path: string): Promise<string | undefined> {
+  try {
+    return await unless("EISDIR", () => read(path));
+  } catch (error) {
+    if (error instanceof ForeignFileError) return undefined;
+    throw error;
+  }
+}
+
+/** The names in a folder, none where it is missing. */
+export async function list(folder: string): Promise<string[]> {
+  return await unless("ENOENT", () => limited((fs) => fs.readdir(folder))) ?? [];
+}
+
+/** The names in a folder of the folder of all, none where a file is in its place. */
+export async function listInner(root: string, folder: string): Promise<string[]> {
+  const names = await unless("ENOTDIR", () => list(`${root}/${folder}`));
+  // The file may be in the place of the folder of all, which is a failure.
+  if (names === undefined) await list(root);
+  return names ?? [];
+}
+
+/** Removes a file of ours, if it is there. */
+export async function remove(path: string): Promise<void> {
+  if (await readOurs(path) === undefined) return;
+  await unless("ENOENT", () => limited((fs) => fs.unlink(path)));
+}
+
+/** Whether a file is there that was not changed since a time, in milliseconds. */
+export async function isOlder(path: string, time: number): Promise<boolean> {
+  const state = await unless("ENOENT", () => limited((fs) => fs.stat(path)));
+  return state !== undefined && state.mtimeMs < time;
+}
+
+/**
+ * Puts a file of ours in its place, whole, and makes the folder where it is missing.
+ *
+ * @throws {ForeignFileError} If a file that is not ours is there.
+ */
+export async function replace(folder: string, name: string, text: string): Promise<void> {
+  const path = `${folder}/${name}`;
+  await read(path);
+  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
+  await limited(async ({ mkdir, rename, rm, writeFile }) => {
+    const write = () => writeFile(temporary, text, { flag: "wx" }).then(() => true);
+    try {
+      if (await unless("ENOENT", write) === undefined) {
+        await mkdir(folder, { recursive: true });
+        await write();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {});
+      throw error;
+    }
+  });
+}
