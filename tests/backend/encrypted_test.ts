@@ -19,6 +19,7 @@ import { CacheClosedError, DamagedEntryError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { CacheOptions, ErrorContext } from "../../src/core/options.ts";
 import { prune } from "../../src/backend/prune.ts";
+import { FolderBackend } from "../../src/folder/backend.ts";
 import { S3Backend, S3Cache } from "../../s3.ts";
 import { SQLiteBackend, SQLiteCache } from "../../sqlite.ts";
 import { testBackend } from "../../testing.ts";
@@ -285,6 +286,11 @@ testBackend(
 testBackend(
   (clause, fn) => test(`EncryptedBackend over SQLite, ${clause}`, fn),
   () => ({ backend: new Sized(new SQLiteBackend(":memory:"), [kitKey]) }),
+);
+testBackend(
+  (clause, fn) => test(`EncryptedBackend over a folder, ${clause}`, fn),
+  () => ({ backend: new Sized(new FolderBackend(join(temporaryFolder(), "new")), [kitKey]) }),
+  { entryCount: 100 },
 );
 
 test("An encrypted cache prunes through its backend", async () => {

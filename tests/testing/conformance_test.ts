@@ -1,6 +1,8 @@
 /** Every backend of the package against the numbered clauses: wiring only. */
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { FolderBackend } from "../../src/folder/backend.ts";
 import { MemoryBackend } from "../../memory.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { type RegisterTest, testBackend } from "../../testing.ts";
@@ -81,5 +83,41 @@ testBackend(of("TieredBackend of three, entries intact, with innerTtl"), () => (
     ),
   ),
 }));
+
+/** Folders that are not there yet. */
+function newFolders(count: number): string[] {
+  return Array.from({ length: count }, () => join(folder, `conformance_${files++}`));
+}
+
+testBackend(
+  of("FolderBackend"),
+  () => {
+    const [path = ""] = newFolders(1);
+    return { path, backend: new FolderBackend(path) };
+  },
+  {
+    reopen: ({ path }) => new FolderBackend(path),
+    openNeighbour: ({ path }) => new FolderBackend(join(path, "neighbour")),
+    breakStore: ({ path }) => {
+      renameSync(path, `${path}_away`);
+      writeFileSync(path, "");
+    },
+    // A folder has no pages.
+    entryCount: 300,
+  },
+);
+
+testBackend(
+  of("TieredBackend of two folders, entries intact"),
+  () => {
+    const paths = newFolders(2);
+    return { paths, backend: openFolders(paths) };
+  },
+  { reopen: ({ paths }) => openFolders(paths), entryCount: 100 },
+);
+
+function openFolders(paths: readonly string[]): SealedBackend {
+  return new SealedBackend(new TieredBackend(paths.map((path) => new FolderBackend(path))));
+}
 
 // Further backends follow here, one call each.
