@@ -12,6 +12,7 @@ import {
   SQLiteCache,
   TieredCache,
 } from "../mod.ts";
+import { FolderCache } from "../folder.ts";
 import { progressBar } from "../progress.ts";
 import { testBackend } from "../testing.ts";
 import { reasonOf } from "./support/by_hand.ts";
@@ -51,6 +52,9 @@ const DOORS: readonly [
     onError: ["log"],
   }],
   ["new SQLiteCache()", (options) => Reflect.construct(SQLiteCache, [":memory:", options]), {
+    onError: ["log"],
+  }],
+  ["new FolderCache()", (options) => Reflect.construct(FolderCache, ["recordings", options]), {
     onError: ["log"],
   }],
   ["new TieredCache()", (options) => Reflect.construct(TieredCache, [[cache], options]), {
@@ -171,6 +175,7 @@ const PARAMETERS: readonly [use: () => unknown, name: string, type?: ErrorConstr
   [() => Reflect.construct(Cache, [{ get: () => {} }]), "backend"],
   [() => Reflect.construct(Cache, [new MemoryBackend(), null]), "options"],
   [() => Reflect.construct(SQLiteCache, [1]), "database"],
+  [() => Reflect.construct(FolderCache, [1]), "folder"],
   [() => call(cache.cache, null), "options"],
   [() => call(cache.cache, { id: "" }), "id"],
   [() => call(cache.cache, { version: NaN }), "version"],
