@@ -24,7 +24,13 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { Cache, CacheOnlyError, DamagedEntryError, MemoryCache, TieredCache } from "../../mod.ts";
+import {
+  type Cache,
+  CacheOnlyError,
+  DamagedEntryError,
+  MemoryCache,
+  TieredCache,
+} from "../../mod.ts";
 import { FolderCache } from "../../folder.ts";
 import { BackendError } from "../../src/base/errors.ts";
 import { FolderBackend } from "../../src/folder/backend.ts";
@@ -356,7 +362,7 @@ test("FolderBackend names the flags when Deno grants no permission, and never as
   assertEquals(found, "found 1");
 });
 
-test("FolderBackend.location is the real path, before and after the folder is there", async () => {
+test("FolderBackend.location is the real path, before and after the folder is there", () => {
   const parent = temporaryFolder();
   link(parent, join(parent, "link"));
   const real = join(realpathSync(parent), "new");
