@@ -125,7 +125,7 @@ function exchange(names: readonly string[]): void {
     ["test", "--quiet", "--no-prompt", "--allow-all", "tests/interop_test.ts"],
     { env: { PANZA_TEST_RUNTIMES: JSON.stringify(others) } },
   );
-  console.log(`Deno, ${names.join(", ")}: each reads what each wrote, in SQLite and S3`);
+  console.log(`Deno, ${names.join(", ")}: each reads what each wrote, in SQLite, S3 and folders`);
 }
 
 exchange(names);

@@ -59,7 +59,7 @@ function run(
 
 /** Lets every runtime write to a separate store, and each read all of them. */
 async function exchange(
-  store: "sqlite" | "s3",
+  store: "sqlite" | "s3" | "folder",
   placeOf: (name: string) => string,
   env: Readonly<Record<string, string>> = {},
 ): Promise<void> {
@@ -87,6 +87,11 @@ async function exchange(
 test("A database that one runtime wrote is read by every other", LONG, async () => {
   const folder = temporaryFolder();
   await exchange("sqlite", (name) => join(folder, `${name}.db`));
+});
+
+test("Files in a folder that one runtime wrote are read by every other", LONG, async () => {
+  const folder = temporaryFolder();
+  await exchange("folder", (name) => join(folder, name));
 });
 
 test("S3 objects that one runtime wrote are read by every other", LONG, async () => {

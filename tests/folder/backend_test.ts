@@ -235,7 +235,7 @@ test("FolderBackend has every acknowledged entry whole after a process was kille
     const child = start("fixtures/folder_child.ts", ["write", path]);
     await child.said(last);
     const acknowledged = (await child.kill()).filter((line) => line.startsWith("key"));
-    assert(acknowledged.length >= 20);
+    assert(acknowledged.length > 10);
     await withFolder(path, async (backend) => {
       const found = await backend.getMany("child", acknowledged);
       acknowledged.forEach((key, index) => assertEquals(found[index]?.data, key.repeat(5_000)));
@@ -378,10 +378,10 @@ test("FolderBackend.location is the real path, before and after the folder is th
 test("FolderCache refuses a second function of one name over the same folder", async () => {
   const path = newFolder();
   const [one, other] = [new FolderCache(path), new FolderCache(`${path}/.`)];
-  const named = () => {
-    const same = () => Promise.resolve(1);
-    return same;
-  };
+  const named = () =>
+    function same() {
+      return Promise.resolve(1);
+    };
   one.cache({})(named());
   assertThrows(() => other.cache({})(named()), TypeError, "another function");
   await one.close();
