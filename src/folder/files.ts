@@ -5,6 +5,7 @@
  */
 
 import { builtin } from "../base/runtime.ts";
+import { sleep } from "../base/turn.ts";
 import { limitConcurrency } from "../limits/permits.ts";
 import { isOurs } from "./file.ts";
 
@@ -58,6 +59,18 @@ async function unless<Result>(
     const code = codeOf(error);
     if (code !== "" && codes.split(" ").includes(code)) return undefined;
     throw error;
+  }
+}
+
+/** Does again, for half a second, what Windows refuses while somebody else has the file open. */
+export async function insist(work: () => Promise<void>): Promise<void> {
+  for (let pause = 1;; pause *= 2) {
+    try {
+      return await work();
+    } catch (error) {
+      if (pause > 256 || !["EPERM", "EACCES", "EBUSY"].includes(codeOf(error))) throw error;
+    }
+    await sleep(pause);
   }
 }
 
@@ -123,7 +136,7 @@ export async function replace(folder: string, name: string, text: string): Promi
         await mkdir(folder, { recursive: true });
         await write();
       }
-      await rename(temporary, path);
+      await insist(() => rename(temporary, path));
     } catch (error) {
       await rm(temporary, { force: true }).catch(() => {});
       throw error;
