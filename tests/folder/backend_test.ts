@@ -14,6 +14,7 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  promises,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -34,7 +35,7 @@ import {
 import { FolderCache } from "../../folder.ts";
 import { BackendError } from "../../src/base/errors.ts";
 import { FolderBackend } from "../../src/folder/backend.ts";
-import { start } from "../support/child.ts";
+import { commandOf, launch, start } from "../support/child.ts";
 import { entry, filesIn, link, namesOf, put, textsIn, withFolder } from "../support/folders.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -95,19 +96,11 @@ test("FolderCache with CACHE_ONLY=1 replays what is there, and makes no folder",
   await cache.close();
   const before = textsIn(path);
   const missing = newFolder();
-  process.env["CACHE_ONLY"] = "1";
-  try {
-    const replay = open(path).cache;
-    assertEquals(await double(replay)(1), { n: 1, twice: 2 });
-    await assertRejects(() => double(replay)(2), CacheOnlyError);
-    await replay.close();
-    const empty = open(missing).cache;
-    await assertRejects(() => double(empty)(1), CacheOnlyError);
-    await empty.close();
-  } finally {
-    delete process.env["CACHE_ONLY"];
-  }
+  const replay = (folder: string) =>
+    start("fixtures/folder_child.ts", ["replay", folder], ["-A"], { CACHE_ONLY: "1" }).ended();
+  assertEquals(await replay(path), ["2", "CacheOnlyError"]);
   assertEquals(textsIn(path), before);
+  assertEquals(await replay(missing), ["CacheOnlyError", "CacheOnlyError"]);
   assert(!existsSync(missing));
 });
 
@@ -226,6 +219,14 @@ test("FolderBackend leaves no temporary file behind, whether a write succeeds or
     await Promise.all([1, 2, 3].map((n) => backend.set("id", "key", entry(`${n}`))));
     mkdirSync(join(backend.location, "id", "folder.json"));
     await assertRejects(() => backend.set("id", "folder", entry("1")), BackendError);
+    // A disk that is full, or a folder that just came into the place.
+    const { rename } = promises;
+    promises.rename = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+    try {
+      await assertRejects(() => backend.set("id", "key", entry("4")), BackendError, "ENOSPC");
+    } finally {
+      promises.rename = rename;
+    }
     assertEquals(filesIn(backend.location), ["id/key.json"]);
   }));
 
@@ -415,13 +416,13 @@ test("FolderCache is a tier, and hides its values when it encrypts", async () =>
   await second.close();
 });
 
-test("FolderBackend reads and writes more files at once than a process may open", () =>
-  withFolder(newFolder(), async (backend) => {
-    const keys = Array.from({ length: 3_000 }, (_, n) => `key${n}`);
-    await Promise.all(keys.map((key) => backend.set("id", key, entry(key))));
-    const found = await Promise.all(keys.map((key) => backend.get("id", key)));
-    assertEquals(found.map((each) => each?.data), keys);
-  }));
+test("FolderBackend reads and writes more files at once than its process may open", async () => {
+  const child = commandOf("fixtures/folder_child.ts", ["-A"]);
+  const shell = ["-c", 'ulimit -n 128 && exec "$@"', "sh"];
+  const { stdout, stderr } = await launch(["sh", ...shell, ...child, "many", newFolder()], {})
+    .end();
+  assertEquals(stdout, "kept 1000\n", stderr);
+});
 
 test("FolderBackend says what is missing where the runtime has no files", async () => {
   const backend = new FolderBackend("recordings");
