@@ -25,13 +25,7 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import {
-  type Cache,
-  CacheOnlyError,
-  DamagedEntryError,
-  MemoryCache,
-  TieredCache,
-} from "../../mod.ts";
+import { type Cache, DamagedEntryError, MemoryCache, TieredCache } from "../../mod.ts";
 import { FolderCache } from "../../folder.ts";
 import { BackendError } from "../../src/base/errors.ts";
 import { FolderBackend } from "../../src/folder/backend.ts";
