@@ -16,6 +16,8 @@ import { Cache } from "../../src/core/cache.ts";
 import type { FunctionOptions } from "../../src/core/options.ts";
 import { MemoryBackend } from "../../memory.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
+import { FolderBackend } from "../../src/folder/backend.ts";
+import { temporaryFolder } from "../support/temp.ts";
 import { TieredBackend } from "../../tiered.ts";
 import { type Extent, Random } from "./random.ts";
 
@@ -61,6 +63,7 @@ const STORES: readonly ((random: Random) => Backend)[] = [
   (random) => slow(new MemoryBackend(), random, 0.05),
   () => new MemoryBackend(),
   () => new SQLiteBackend(":memory:"),
+  () => new FolderBackend(temporaryFolder()),
   (random) =>
     new TieredBackend([
       new MemoryBackend(),
