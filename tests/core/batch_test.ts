@@ -26,6 +26,7 @@ import { limitConcurrency, retry } from "../../concurrency.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { ErrorContext } from "../../src/core/options.ts";
 import { FaultyBackend } from "../support/faulty.ts";
+import { withVariables } from "../support/environment.ts";
 import { collector } from "../support/collected.ts";
 import { until } from "../support/event_loop.ts";
 import { settle } from "../support/fake_time.ts";
@@ -913,8 +914,7 @@ test("fn.map() with CACHE_ONLY fails each miss and gives the hits", async () => 
   const fn = cache.cache({ id: "f" })(double);
   await fn(1);
   await using only = new Cache(cache.backend);
-  process.env.CACHE_ONLY = "1";
-  try {
+  await withVariables({ CACHE_ONLY: "1" }, async () => {
     const same = only.cache({ id: "f" })(double);
     const { results } = await collect(same.map([1, 2], { concurrency: 1, ordered: true }));
     assertEquals(
@@ -924,9 +924,7 @@ test("fn.map() with CACHE_ONLY fails each miss and gives the hits", async () => 
     const [, second] = results;
     assert(second !== undefined && !second.ok);
     assertInstanceOf(second.error, CacheOnlyError);
-  } finally {
-    delete process.env.CACHE_ONLY;
-  }
+  });
 });
 
 test("fn.map() with BUST_CACHE computes each older entry once", async () => {
@@ -955,8 +953,7 @@ test("fn.map() with BUST_CACHE computes each older entry once", async () => {
       ),
     );
   }
-  process.env.BUST_CACHE = "f";
-  try {
+  await withVariables({ BUST_CACHE: "f" }, async () => {
     await using cache = new Cache(backend);
     const fn = cache.cache({ id: "f" })(double);
     const first = fn.map([1, 2, 3], { concurrency: 2 });
@@ -965,9 +962,7 @@ test("fn.map() with BUST_CACHE computes each older entry once", async () => {
     const second = fn.map([1, 2, 3], { concurrency: 2 });
     await second.values();
     assertEquals(second.summary.hits, 3);
-  } finally {
-    delete process.env.BUST_CACHE;
-  }
+  });
 });
 
 test("fn.map() computes what a source gave before it threw in the middle of a chunk", async () => {

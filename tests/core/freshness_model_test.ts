@@ -1,11 +1,11 @@
 /** Random schedules of calls, failures, busts and clocks against a plain account of RFC 5861. */
-import process from "node:process";
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Cache } from "../../src/core/cache.ts";
 import { MemoryBackend } from "../../memory.ts";
 import { quiet } from "../support/by_hand.ts";
+import { withVariables } from "../support/environment.ts";
 import { FakeTime } from "../support/fake_time.ts";
 
 type Step =
@@ -165,11 +165,11 @@ test("calls over random schedules come to what RFC 5861 says", async () => {
             actual = found.hit ? `hit ${found.value}` : "nothing";
             expected = model.read();
           } else if (next.do === "only") {
-            process.env.CACHE_ONLY = "1";
             const before = fn;
-            fn = open();
-            actual = await call();
-            delete process.env.CACHE_ONLY;
+            actual = await withVariables({ CACHE_ONLY: "1" }, () => {
+              fn = open();
+              return call();
+            });
             fn = before;
             expected = model.call(true);
           } else {

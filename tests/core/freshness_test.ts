@@ -8,6 +8,7 @@ import { type BatchError, CacheMissError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import type { ErrorContext, FunctionOptions } from "../../src/core/options.ts";
 import { FaultyBackend } from "../support/faulty.ts";
+import { withVariables } from "../support/environment.ts";
 import { ByHand, quiet, stateOf } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
 
@@ -54,14 +55,8 @@ async function storeOld({ fn, hand }: Pick<ReturnType<typeof held>, "fn" | "hand
   await first;
 }
 
-async function onlyStored<T>(work: () => Promise<T>): Promise<T> {
-  process.env.CACHE_ONLY = "1";
-  try {
-    return await work();
-  } finally {
-    delete process.env.CACHE_ONLY;
-  }
-}
+const onlyStored = <T>(work: () => Promise<T>): Promise<T> =>
+  withVariables({ CACHE_ONLY: "1" }, work);
 
 test("ttl keeps a result fresh up to its last millisecond and not at it", async () => {
   using time = new FakeTime();

@@ -7,6 +7,7 @@ import { hashKey } from "../../hash.ts";
 import { MemoryBackend } from "../../memory.ts";
 import { Cache } from "../../src/core/cache.ts";
 import { start } from "../support/child.ts";
+import { withVariables } from "../support/environment.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 function switches(variables: Readonly<Record<string, string>>) {
@@ -143,20 +144,13 @@ test("A switch that holds an unknown word is refused by name on first use, not b
 });
 
 test("The switches are read once per cache, on first use", async () => {
-  const { default: process } = await import("node:process");
-  const kept = process.env["CACHE_ONLY"];
   const backend = new MemoryBackend();
   const [one, two] = [new Cache(backend), new Cache(backend)];
   const call = async (cache: Cache, n: number): Promise<number> =>
     await cache.cache({ id: "f" })((n: number) => Promise.resolve(n))(n);
-  try {
-    delete process.env["CACHE_ONLY"];
-    assertEquals(await call(one, 1), 1);
-    process.env["CACHE_ONLY"] = "1";
+  assertEquals(await call(one, 1), 1);
+  await withVariables({ CACHE_ONLY: "1" }, async () => {
     assertEquals(await call(one, 2), 2);
     await assertRejects(() => call(two, 3), Error, "CACHE_ONLY");
-  } finally {
-    if (kept === undefined) delete process.env["CACHE_ONLY"];
-    else process.env["CACHE_ONLY"] = kept;
-  }
+  });
 });
