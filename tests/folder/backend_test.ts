@@ -1,4 +1,5 @@
 /** The folder as a store: what it leaves alone, who else may use it, and how it fails. */
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import {
   assert,
@@ -10,7 +11,6 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
-  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -264,14 +264,19 @@ test("FolderBackend lets two processes write one entry at once, and readers see 
 });
 
 test("FolderCache reads a folder that it may not write, and reports writes", async () => {
-  const path = newFolder();
-  const cache = new FolderCache(path);
+  const recorded = newFolder();
+  const cache = new FolderCache(recorded);
   await cache.cache({ id: "double" })((n: number) => Promise.resolve(2 * n))(1);
   await cache.close();
-  chmodSync(join(path, ".."), 0o755);
-  chmodSync(join(path, "double"), 0o555);
+  // Where another user finds it: the folders above this checkout may be closed to others.
+  const shell = (command: string, ...args: string[]): string =>
+    spawnSync("sh", ["-euc", command, "sh", ...args], { encoding: "utf8" }).stdout.trim();
+  const path = shell(
+    'to=$(mktemp -d); cp -r "$1/." "$to"; chmod -R a+rX,a-w "$to"; echo "$to"',
+    recorded,
+  );
   const lines = await start("fixtures/folder_child.ts", ["guest", path]).ended();
-  chmodSync(join(path, "double"), 0o755);
+  shell('chmod -R u+w "$1"; rm -r "$1"', path);
   const [hit, ...rest] = lines;
   assertEquals(hit, "hit 2");
   assertEquals(rest.length, 3, lines.join("\n"));
