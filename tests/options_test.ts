@@ -101,7 +101,10 @@ const DOORS: readonly [
     olderThan: ["1w", Infinity],
     maxBytes: ["1", 0],
     maxEntries: [null, 1.5],
+    id: [1],
+    dryRun: [1],
   }],
+  ["cache.read()", (options) => call(cache.read, "k", options), { id: [1] }],
   ["fn.map()", (options) => call(fn.map, [1], options), {
     concurrency: ["2", 0],
     ordered: [1],

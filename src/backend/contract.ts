@@ -19,7 +19,8 @@
  * 6. `delete` removes one entry; deleting an absent one succeeds.
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.
- * 9. `entries` yields each stored entry once, with its size; with an id, those of that id only.
+ * 9. `entries` yields each stored entry once, with its size, times and cost; with an id, those of
+ *    that id only.
  *    An entry that is added or removed while the listing is read may be in it or not. Where id and
  *    key are longer than 500 bytes together, either may be listed as `sha256-` and the SHA-256 of
  *    its text in hex.
@@ -33,8 +34,9 @@
  * 13. The backend keeps no reference to bytes that it was given or has returned: changing them
  *     changes no entry, and no two results share bytes.
  * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
- *     never holds up the event loop for more than 20 ms, and reports what it deleted. Where it is
- *     left out, a cache does the same through `entries` and `delete`.
+ *     never holds up the event loop for more than 20 ms, and reports what it deleted. With an `id`,
+ *     entries of other ids neither go nor count. A dry run reports the same and deletes nothing.
+ *     Where it is left out, a cache does the same through `entries` and `delete`.
  * 15. `location`, which a backend may leave out, is the same for every backend on the same store,
  *     and another for a backend whose entries are others.
  *
@@ -60,6 +62,8 @@ export interface EntryInfo {
   readonly expiresAt: number | null;
   /** Until when it may still be served stale, in milliseconds; `null` is for ever. */
   readonly staleUntil: number | null;
+  /** The work of the run that made it, in milliseconds: what it costs to lose it. */
+  readonly durationMs: number;
 }
 
 /** Which entries a prune deletes: those that any of these names. */
@@ -72,9 +76,13 @@ export interface PruneRule {
   readonly maxBytes?: number;
   /** What is past so many entries, counted from the newest back. */
   readonly maxEntries?: number;
+  /** The only id whose entries go or count; unset is all of them. */
+  readonly id?: string;
+  /** Whether nothing is deleted, and what would be is reported. */
+  readonly dryRun?: boolean;
 }
 
-/** What a prune deleted. */
+/** What a prune deleted, or would delete. */
 export interface Pruned {
   /** How many entries. */
   readonly entries: number;

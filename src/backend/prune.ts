@@ -5,8 +5,8 @@
  */
 
 import type { Backend, EntryInfo, Pruned, PruneRule } from "./contract.ts";
-import { type Duration, parseDuration } from "../base/duration.ts";
-import { optionMessage, refuseUnknownOptions } from "../base/errors.ts";
+import { boolean, check, count, string } from "../base/check.ts";
+import { type Duration, finiteDuration } from "../base/duration.ts";
 import { Pacer } from "../base/turn.ts";
 
 /** Options of `cache.prune`: at least one; what any of them names goes. */
@@ -22,7 +22,34 @@ export interface PruneOptions {
   readonly maxEntries?: number;
   /** Whether entries go that are past their `ttl` and past the times they may be served stale. */
   readonly expired?: boolean;
+  /**
+   * The id of the only function whose entries go or count, `""` for the direct keys.
+   *
+   * @default {all of them}
+   */
+  readonly id?: string;
+  /**
+   * Whether nothing is deleted, and what would be is reported.
+   *
+   * @default {false}
+   */
+  readonly dryRun?: boolean;
 }
+
+// 0 would be everything: who wants that says so.
+const BOUND = { ...count(), must: "a positive integer; bustAll() forgets everything" };
+
+const RULES = {
+  olderThan: {
+    ...finiteDuration,
+    must: `${finiteDuration.must}; leave it out for no limit`,
+  },
+  maxBytes: BOUND,
+  maxEntries: BOUND,
+  expired: boolean,
+  id: string,
+  dryRun: boolean,
+};
 
 /**
  * Checks the options and turns durations into times.
@@ -35,39 +62,21 @@ export interface PruneOptions {
  */
 export function pruneRule(options: PruneOptions, now: number): PruneRule {
   const action = "prune the cache";
-  refuseUnknownOptions(action, options, ["olderThan", "maxBytes", "maxEntries", "expired"]);
-  const { olderThan, maxBytes, maxEntries, expired } = options;
-  if (expired !== undefined && typeof expired !== "boolean") {
-    throw new TypeError(optionMessage(action, "expired", "a boolean", expired));
-  }
+  const { olderThan, expired, id, dryRun, ...bounds } = check(action, options, RULES);
   const rule = {
-    ...(olderThan !== undefined && { storedBefore: now - age(olderThan) }),
+    ...(olderThan !== undefined && { storedBefore: now - olderThan }),
     ...(expired === true && { expiredBefore: now }),
-    ...(maxBytes !== undefined && { maxBytes }),
-    ...(maxEntries !== undefined && { maxEntries }),
+    ...(bounds.maxBytes !== undefined && { maxBytes: bounds.maxBytes }),
+    ...(bounds.maxEntries !== undefined && { maxEntries: bounds.maxEntries }),
   };
-  for (const [name, bound] of Object.entries({ maxBytes, maxEntries })) {
-    if (bound === undefined || (Number.isSafeInteger(bound) && bound > 0)) {
-      continue;
-    }
-    const Fitting = typeof bound === "number" ? RangeError : TypeError;
-    // 0 would be everything: who wants that says so.
-    const words = "a positive integer; bustAll() forgets everything";
-    throw new Fitting(optionMessage(action, name, words, bound));
-  }
   if (Object.keys(rule).length === 0) {
     throw new TypeError(`Cannot ${action}: pass olderThan, maxBytes, maxEntries or expired: true`);
   }
-  return rule;
-
-  function age(duration: Duration): number {
-    const milliseconds = parseDuration(action, "olderThan", duration);
-    if (milliseconds === Infinity) {
-      const words = "a finite duration; leave it out for no limit";
-      throw new RangeError(optionMessage(action, "olderThan", words, duration));
-    }
-    return milliseconds;
-  }
+  return {
+    ...rule,
+    ...(id !== undefined && { id }),
+    ...(dryRun === true && { dryRun }),
+  };
 }
 
 /** Deletions that are under way at a time: a store across a network answers each in its time. */
@@ -75,8 +84,8 @@ const AT_ONCE = 16;
 
 /** What a prune reads and deletes. */
 export interface Prunable<Info extends EntryInfo> {
-  /** Lists all entries. */
-  entries(): AsyncIterable<Info>;
+  /** Lists all entries, or those of one id. */
+  entries(id?: string): AsyncIterable<Info>;
   /** Deletes entries that were listed, `atOnce` of them or fewer. */
   remove(entries: readonly Info[]): Promise<void>;
   /** How many entries to delete together. */
@@ -86,7 +95,7 @@ export interface Prunable<Info extends EntryInfo> {
 /** Prunes any backend: one listing, and one deletion for each entry that goes. */
 export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> {
   return await pruneListed({
-    entries: () => backend.entries(),
+    entries: (id) => backend.entries(id),
     atOnce: AT_ONCE,
     async remove(entries) {
       const deletions = await Promise.allSettled(
@@ -126,14 +135,14 @@ export async function pruneListed<Info extends EntryInfo>(
 
   async function remove(): Promise<void> {
     const entries = doomed.splice(0, source.atOnce);
-    await source.remove(entries);
+    if (rule.dryRun !== true) await source.remove(entries);
     for (const { size } of entries) {
       freed.entries++;
       freed.bytes += size;
     }
   }
 
-  for await (const entry of source.entries()) {
+  for await (const entry of source.entries(rule.id)) {
     const { storedAt, staleUntil, size } = entry;
     if (
       storedAt < storedBefore ||

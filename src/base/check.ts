@@ -168,6 +168,12 @@ export const boolean: Rule<boolean> = {
   read: (value) => typeof value === "boolean" ? value : undefined,
 };
 
+/** Any string, the empty one too. */
+export const string: Rule<string> = {
+  must: "a string",
+  read: (value) => typeof value === "string" ? value : undefined,
+};
+
 /** A string that is not empty. */
 export const text: Rule<string> = {
   must: "a non-empty string",

@@ -560,28 +560,3 @@ export function optionMessage(
 ): string {
   return `Cannot ${action}: ${name} must be ${rule}, received ${quote(received)}`;
 }
-
-/**
- * Refuses options that do not exist, by name, so that a typing mistake is not a silent default.
- *
- * @param action What cannot be done, as a verb phrase.
- * @param options What was passed.
- * @param known The names that exist.
- * @throws {TypeError} If `options` is not an object or has a member that is not in `known`.
- */
-export function refuseUnknownOptions(
-  action: string,
-  options: unknown,
-  known: readonly string[],
-): void {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw new TypeError(optionMessage(action, "options", "an object", options));
-  }
-  for (const name of Object.keys(options)) {
-    if (!known.includes(name)) {
-      throw new TypeError(
-        `Cannot ${action}: there is no option ${quote(name)}, only ${known.join(", ")}`,
-      );
-    }
-  }
-}

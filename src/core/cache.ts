@@ -19,7 +19,7 @@
  * @module
  */
 
-import { check, checkValue, type Rule, text } from "../base/check.ts";
+import { check, checkValue, string, text } from "../base/check.ts";
 import { type Duration, duration } from "../base/duration.ts";
 import {
   CacheMissError,
@@ -34,7 +34,7 @@ import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../b
 import { checkKeys, EncryptedBackend } from "../backend/encrypted.ts";
 import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
 import { encode } from "../encoding/codec.ts";
-import { open, seal, type StoredEntry } from "../encoding/entry.ts";
+import { open, seal } from "../encoding/entry.ts";
 import { type CacheRead, Calls } from "./call.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import {
@@ -327,45 +327,47 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Looks for a direct key without an error when it is absent.
+   * Looks for a direct key, or for the result of a call by its key, without an error when it is
+   * absent. A result comes as it is stored, without the function's `codec` and `schema`.
    *
-   * @param key Any string.
+   * @param key Any string; with an id, the key of a call as `entries` lists it.
+   * @param options `{ id }` reads a result of that function.
    * @returns `{ hit: true, value, storedAt, expiresAt }`, or `{ hit: false }`.
    * @throws {PanzaError} If the store failed, or the cache is closed.
    */
-  async read<Value = unknown>(key: string): Promise<CacheRead<Value>> {
+  async read<Value = unknown>(
+    key: string,
+    options: { readonly id?: string } = {},
+  ): Promise<CacheRead<Value>> {
     this.#state.assertOpen();
     const name = directName("read", key);
+    const { id = DIRECT } = check("read a result", options, { id: string });
     const { order, switches } = this.#state;
-    const direct = this.#direct;
-    const place = order.enter(direct.scope, name);
+    const own = id === DIRECT ? this.#direct : this.#state.of(id);
+    const place = order.enter(own.scope, name);
     try {
       if (order.isChanging) await this.#state.pacer.pace();
-      const before = order.before(direct.scope, place);
+      const before = order.before(own.scope, place);
       if (before !== undefined) await patiently(before, PATIENCE.callMs, place);
-      const found = this.backend.get(DIRECT, name);
+      const found = this.backend.get(own.name, name);
       const entry = found instanceof Promise
         ? await patiently(found, PATIENCE.callMs, place)
         : found;
       if (entry === undefined) return { hit: false };
       // Before its times are believed: they may be what is damaged.
-      const value = this.#open<Value>(name, entry);
+      // The caller says what was stored; nothing can check it.
+      const value = open(own.name, name, entry) as Value;
       const { storedAt, expiresAt } = entry;
       const isOver = expiresAt !== null && Date.now() >= expiresAt && !switches.cacheOnly;
-      if (isOver || !direct.trusts(name)) return { hit: false };
+      if (isOver || !own.trusts(name)) return { hit: false };
       return { hit: true, value, storedAt, expiresAt };
     } catch (error) {
       if (!(error instanceof DamagedEntryError)) throw this.#state.wrap("read", error);
-      this.#state.report(error, "damaged", direct, key);
+      this.#state.report(error, "damaged", own, key);
       return { hit: false };
     } finally {
       order.leave(place);
     }
-  }
-
-  #open<Value>(name: string, entry: StoredEntry): Value {
-    // The caller says what it stored; nothing can check it.
-    return open(DIRECT, name, entry) as Value;
   }
 
   /**
@@ -427,7 +429,7 @@ export class Cache implements AsyncDisposable {
    * Lists what is stored, in no particular order; direct keys have the id `""`.
    *
    * @param options `{ id }` lists one function only.
-   * @returns Id, key, size in bytes and times of each entry.
+   * @returns Id, key, size in bytes, times and cost of each entry.
    * @throws {PanzaError} While it is read, if the store failed or the cache is closed.
    */
   async *entries(options: { readonly id?: string } = {}): AsyncIterableIterator<EntryInfo> {
@@ -452,7 +454,7 @@ export class Cache implements AsyncDisposable {
    * loop free. An entry that is stored again while it runs may go too.
    *
    * @param options Which entries go; at least one rule.
-   * @returns How many entries and bytes were deleted.
+   * @returns How many entries and bytes were deleted, or with `dryRun` would be.
    * @throws {TypeError} If there is no rule, or an option is unknown or of the wrong shape.
    * @throws {RangeError} If a duration is not above 0, or a bound is no positive integer.
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
@@ -469,10 +471,11 @@ export class Cache implements AsyncDisposable {
    */
   async prune(options: PruneOptions): Promise<Pruned> {
     this.#state.assertOpen();
-    const rule = pruneRule(options, Date.now());
+    const { id, ...bounds } = pruneRule(options, Date.now());
+    const rule = id === undefined ? bounds : { ...bounds, id: escapeName(id) };
     const { backend } = this;
     const { cacheOnly } = this.#state.switches;
-    if (cacheOnly) throw new CacheOnlyError("", "");
+    if (cacheOnly && rule.dryRun !== true) throw new CacheOnlyError(id ?? "", "");
     try {
       return await (backend.prune?.(rule) ?? prune(backend, rule));
     } catch (error) {
@@ -503,12 +506,6 @@ export class Cache implements AsyncDisposable {
     await this.close();
   }
 }
-
-/** Any text, the empty one too. */
-const string: Rule<string> = {
-  must: "a string",
-  read: (value) => typeof value === "string" ? value : undefined,
-};
 
 function directName(action: string, key: unknown): string {
   const name = checkValue(`${action} a direct key`, "key", key, string);

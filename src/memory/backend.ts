@@ -189,11 +189,11 @@ export class MemoryBackend implements Backend {
     for (const slot of groups.flatMap((group) => [...group.values()])) {
       this.#refuseWhenClosed();
       if (slot.entry === undefined) continue;
-      const { data, storedAt, expiresAt, staleUntil } = slot.entry;
+      const { data, storedAt, expiresAt, staleUntil, durationMs } = slot.entry;
       const size = typeof data === "string"
         ? new TextEncoder().encode(data).byteLength
         : data.byteLength;
-      yield { id: slot.id, key: slot.key, size, storedAt, expiresAt, staleUntil };
+      yield { id: slot.id, key: slot.key, size, storedAt, expiresAt, staleUntil, durationMs };
     }
   }
 

@@ -204,7 +204,7 @@ export class S3Backend implements Backend {
   /**
    * Lists entries: one LIST for each 1,000 and one HEAD for each entry, 32 at a time, as they are
    * consumed. Objects that are not entries are passed over; a damaged entry whose metadata is lost
-   * shows the time of the object and no expiry. Where id and key together are longer than about
+   * shows the time of the object, no expiry and no cost. Where id and key together are longer than about
    * 1,500 bytes, the longer one shows as `sha256-` and its digest.
    *
    * @param id Only those of this id.
@@ -226,7 +226,7 @@ export class S3Backend implements Backend {
    */
   async prune(rule: PruneRule): Promise<Pruned> {
     return await pruneListed({
-      entries: () => this.#find(),
+      entries: (id) => this.#find(id),
       atOnce: DELETES_AT_ONCE,
       remove: (found) =>
         this.#write("delete", async () => {
@@ -340,7 +340,8 @@ export class S3Backend implements Backend {
     const metadata = await this.#bucket.metadata(object, signals);
     // Deleted since it was listed.
     if (names === undefined || metadata === undefined) return undefined;
-    const times = timesOf(metadata) ?? { storedAt: modified, expiresAt: null, staleUntil: null };
+    const lost = { storedAt: modified, expiresAt: null, staleUntil: null, durationMs: 0 };
+    const times = timesOf(metadata) ?? lost;
     return { object, ...fullNames(names, metadata), ...times, size };
   }
 }

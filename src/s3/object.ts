@@ -11,7 +11,7 @@ import type { StoredEntry } from "../encoding/entry.ts";
 export type Metadata = Readonly<Record<string, string>>;
 
 /** What of an entry an object shows without its body. */
-type Times = Pick<EntryInfo, "storedAt" | "expiresAt" | "staleUntil">;
+type Times = Pick<EntryInfo, "storedAt" | "expiresAt" | "staleUntil" | "durationMs">;
 
 /** How `null` is written where it means that a moment never comes. */
 const NEVER = "never";
@@ -47,9 +47,11 @@ export function timesOf(metadata: Metadata): Times | undefined {
   const storedAt = numberOf(metadata["panza-stored-at"]);
   const expiresAt = momentOf(metadata["panza-expires-at"]);
   const staleUntil = momentOf(metadata["panza-stale-until"]);
-  return storedAt === undefined || expiresAt === undefined || staleUntil === undefined
+  const durationMs = numberOf(metadata["panza-duration-ms"]);
+  return storedAt === undefined || expiresAt === undefined || staleUntil === undefined ||
+      durationMs === undefined
     ? undefined
-    : { storedAt, expiresAt, staleUntil };
+    : { storedAt, expiresAt, staleUntil, durationMs };
 }
 
 /** The entry of an object, `undefined` when the object is not one that `S3Backend` wrote. */
@@ -57,15 +59,13 @@ export function entryOf(metadata: Metadata, body: Uint8Array): StoredEntry | und
   const times = timesOf(metadata);
   const format = metadata["panza-format"];
   const checksum = numberOf(metadata["panza-checksum"]);
-  const durationMs = numberOf(metadata["panza-duration-ms"]);
   const data = dataOf(metadata["panza-kind"], body);
   return times === undefined ||
       format === undefined ||
       checksum === undefined ||
-      durationMs === undefined ||
       data === undefined
     ? undefined
-    : { ...times, data, format, checksum, durationMs };
+    : { ...times, data, format, checksum };
 }
 
 function dataOf(kind: string | undefined, body: Uint8Array): string | Uint8Array | undefined {

@@ -242,7 +242,9 @@ export class SQLiteBackend implements Backend {
    * ```
    */
   prune(rule: PruneRule): Promise<Pruned> {
-    return this.#sweep((step) => prune(step, rule));
+    if (rule.dryRun !== true) return this.#sweep((step) => prune(step, rule));
+    if (this.#closing !== undefined) return Promise.reject(new CacheClosedError());
+    return this.#track(prune(this.#connection.step("list"), rule));
   }
 
   /**
@@ -265,7 +267,8 @@ export class SQLiteBackend implements Backend {
         step((session) =>
           session
             .statement(
-              `SELECT id, key, size, stored_at, expires_at, stale_until FROM panza_entries
+              `SELECT id, key, size, stored_at, expires_at, stale_until, duration_ms
+             FROM panza_entries
            WHERE ${
                 id === undefined ? "(id, key) >= (?, ?)" : "id = ? AND key >= ?"
               } ORDER BY id, key LIMIT ${CHUNK + 1}`,
@@ -281,6 +284,7 @@ export class SQLiteBackend implements Backend {
           storedAt: Number(row[3]),
           expiresAt: toTime(row[4]),
           staleUntil: toTime(row[5]),
+          durationMs: Number(row[6]),
         };
         if (last?.[0] === info.id && last[1] === info.key) continue;
         last = [info.id, info.key];

@@ -90,13 +90,14 @@ function count(freed: Pruned, sizes: readonly (readonly unknown[])[]): Pruned {
  * @param run How to run a step.
  * @param condition An SQL condition on the columns.
  * @param parameters What its `?` stand for.
- * @param last The highest rowid to look at; unset is all that are there now.
+ * @param options The highest rowid to look at, unset is all that are there now; and whether nothing
+ * is deleted.
  */
 export async function sweep(
   run: RunStep,
   condition: string,
   parameters: readonly Parameter[],
-  last?: number,
+  { last, dryRun = false }: { readonly last?: number; readonly dryRun?: boolean } = {},
 ): Promise<Pruned> {
   let freed: Pruned = { entries: 0, bytes: 0 };
   let after = FIRST;
@@ -119,14 +120,13 @@ export async function sweep(
         )
         .row(after, end, size) ?? [];
       if (until === undefined || until === null) return false;
-      const sizes = session.transact(() =>
-        session
-          .statement(
-            `DELETE FROM panza_entries NOT INDEXED
-           WHERE rowid > ? AND rowid <= ? AND (${condition}) RETURNING size`,
-          )
-          .rows(after, Number(until), ...parameters)
+      const [verb, returning] = dryRun ? ["SELECT size", ""] : ["DELETE", " RETURNING size"];
+      const work = session.statement(
+        `${verb} FROM panza_entries NOT INDEXED
+           WHERE rowid > ? AND rowid <= ? AND (${condition})${returning}`,
       );
+      const go = () => work.rows(after, Number(until), ...parameters);
+      const sizes = dryRun ? go() : session.transact(go);
       freed = count(freed, sizes);
       after = Number(until);
       return true;
@@ -151,35 +151,33 @@ export async function sweepId(run: RunStep, id: string): Promise<void> {
   });
 }
 
-/** Deletes what a rule says, and counts it. */
+/** Deletes what a rule says, and counts it; a dry run counts alone. */
 export async function prune(run: RunStep, rule: PruneRule): Promise<Pruned> {
-  const conditions: string[] = [];
-  const times: number[] = [];
-  if (rule.storedBefore !== undefined) {
-    conditions.push("stored_at < ?");
-    times.push(rule.storedBefore);
-  }
-  if (rule.expiredBefore !== undefined) {
-    conditions.push("stale_until < ?");
-    times.push(rule.expiredBefore);
-  }
+  const { id, storedBefore = null, expiredBefore = null, dryRun = false } = rule;
+  const parameters = [storedBefore, expiredBefore, ...(id === undefined ? [] : [id])];
+  const old = "coalesce(stored_at < ?, 0) OR coalesce(stale_until < ?, 0)";
+  const ofId = id === undefined ? "" : " AND id = ?";
   let freed: Pruned = { entries: 0, bytes: 0 };
-  if (conditions.length > 0) {
-    freed = await sweep(run, conditions.join(" OR "), times);
+  if (storedBefore !== null || expiredBefore !== null) {
+    freed = await sweep(run, `(${old})${ofId}`, parameters, { dryRun });
   }
-  const last = await lastBeyond(run, rule);
+  // A dry run leaves the old ones, which count no more.
+  const young = `NOT (${old})${ofId}`;
+  const last = await lastBeyond(run, rule, young, parameters);
   if (last === undefined) return freed;
-  const older = await sweep(run, "TRUE", [], last);
+  const older = await sweep(run, young, parameters, { dryRun, last });
   return {
     entries: freed.entries + older.entries,
     bytes: freed.bytes + older.bytes,
   };
 }
 
-/** The newest entry that no longer fits, counting from the last stored one. */
+/** The newest entry of those that count that no longer fits, counting from the last stored one. */
 async function lastBeyond(
   run: RunStep,
   { maxBytes = Infinity, maxEntries = Infinity }: PruneRule,
+  condition: string,
+  parameters: readonly Parameter[],
 ): Promise<number | undefined> {
   if (maxBytes === Infinity && maxEntries === Infinity) return undefined;
   let before = LAST;
@@ -190,13 +188,15 @@ async function lastBeyond(
     const rows = await run((session) =>
       session
         .statement(
-          `SELECT CAST(rowid AS REAL), size FROM panza_entries
+          // Not in WHERE: a step would look for so many that count, through however many others.
+          `SELECT CAST(rowid AS REAL), size, ${condition} FROM panza_entries
          WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`,
         )
-        .rows(before, limit)
+        .rows(...parameters, before, limit)
     );
-    for (const [rowid, size] of rows) {
+    for (const [rowid, size, counts] of rows) {
       before = Number(rowid);
+      if (Number(counts) === 0) continue;
       entries++;
       bytes += Number(size);
       if (entries > maxEntries || bytes > maxBytes) {

@@ -65,7 +65,7 @@ export async function list(backend: Backend, id?: string): Promise<EntryInfo[]> 
 
 /** The information that `entries()` must give about an entry. */
 export function infoOf(id: string, key: string, entry: StoredEntry): EntryInfo {
-  const { data, storedAt, expiresAt, staleUntil } = entry;
+  const { data, storedAt, expiresAt, staleUntil, durationMs } = entry;
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  return { id, key, size: bytes.byteLength, storedAt, expiresAt, staleUntil };
+  return { id, key, size: bytes.byteLength, storedAt, expiresAt, staleUntil, durationMs };
 }

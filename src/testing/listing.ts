@@ -12,23 +12,27 @@ import { BYTES, NAMES, TEXTS } from "./samples.ts";
 
 /** Registers the tests of clause 9. */
 export function testListing<Store>({ check, entryCount }: Kit<Store>): void {
-  check("clause 9: entries() reports id, key, times, and the size in bytes", async (backend) => {
-    assertEquals((await list(backend)).length, 0, "entries of an empty store");
-    const entries = [...TEXTS, ...BYTES].map((data, index) =>
-      makeEntry(data, {
-        storedAt: 1_700_000_000_000 + index,
-        expiresAt: index % 3 === 0 ? null : index % 3 === 1 ? 0 : index,
-        staleUntil: index % 4 === 0 ? null : index % 4 === 1 ? 0 : index,
-      })
-    );
-    for (const [index, entry] of entries.entries()) {
-      await backend.set(index % 2 === 0 ? "id" : "", `key ${index}`, entry);
-    }
-    assertListing(
-      await list(backend),
-      entries.map((entry, index) => infoOf(index % 2 === 0 ? "id" : "", `key ${index}`, entry)),
-    );
-  });
+  check(
+    "clause 9: entries() reports id, key, times, cost, and the size in bytes",
+    async (backend) => {
+      assertEquals((await list(backend)).length, 0, "entries of an empty store");
+      const entries = [...TEXTS, ...BYTES].map((data, index) =>
+        makeEntry(data, {
+          storedAt: 1_700_000_000_000 + index,
+          expiresAt: index % 3 === 0 ? null : index % 3 === 1 ? 0 : index,
+          staleUntil: index % 4 === 0 ? null : index % 4 === 1 ? 0 : index,
+          durationMs: index / 4,
+        })
+      );
+      for (const [index, entry] of entries.entries()) {
+        await backend.set(index % 2 === 0 ? "id" : "", `key ${index}`, entry);
+      }
+      assertListing(
+        await list(backend),
+        entries.map((entry, index) => infoOf(index % 2 === 0 ? "id" : "", `key ${index}`, entry)),
+      );
+    },
+  );
 
   check(
     "clause 9: entries() reports awkward ids and keys as they are, or by digest",

@@ -29,8 +29,14 @@ const RULES: readonly PruneRule[] = [
   { maxBytes: 1 },
   { maxBytes: 150 },
   { maxBytes: 1_000_000 },
+  { id: "a", maxEntries: 1 },
+  { id: "", storedBefore: START + ENTRIES },
+  { id: "absent", maxBytes: 1 },
+  { storedBefore: START + 5, maxEntries: 2, dryRun: true },
 ];
-const RANDOM_RULES = 20;
+const RANDOM_RULES = 40;
+/** One is the beginning of another. */
+const IDS = ["", "a", "a/b"];
 
 /** Registers the tests of clause 14, and those of clauses 10 and 12 for a prune. */
 export function testPruning<Store>(
@@ -86,7 +92,7 @@ async function store(backend: Backend, random: () => number): Promise<void> {
     const text = "x".repeat(1 + Math.floor(random() * 40));
     const staleUntil = random() < 0.3 ? null : START + Math.floor(random() * 100);
     await backend.set(
-      ["", "a", "a/b"][Math.floor(random() * 3)] ?? "",
+      IDS[Math.floor(random() * IDS.length)] ?? "",
       `key ${index}`,
       makeEntry(random() < 0.5 ? text : new TextEncoder().encode(text), {
         storedAt: START + index,
@@ -107,13 +113,17 @@ function randomRule(random: () => number): PruneRule {
     maxEntries: bound(1, ENTRIES),
   };
   const chosen = Object.entries(bounds).filter(() => random() < 0.5);
-  return chosen.length === 0 ? bounds : Object.fromEntries(chosen);
+  return {
+    ...(chosen.length === 0 ? bounds : Object.fromEntries(chosen)),
+    ...(random() < 0.3 && { id: IDS[Math.floor(random() * IDS.length)] ?? "" }),
+    ...(random() < 0.3 && { dryRun: true }),
+  };
 }
 
 async function prunesLikeModel(backend: Backend, rule: PruneRule): Promise<void> {
   const before = await list(backend);
   const kept = keptBy(rule, before);
-  const deleted = before.filter((entry) => !kept.includes(entry));
+  const deleted = before.filter((entry) => !kept.includes(entry) && isNamed(rule, entry));
   const reported = await pruneBackend(backend, rule);
   const by = `by prune(${JSON.stringify(rule)})`;
   assertEquals(reported.entries, deleted.length, `number of entries reported ${by}`);
@@ -122,10 +132,17 @@ async function prunesLikeModel(backend: Backend, rule: PruneRule): Promise<void>
     deleted.reduce((sum, { size }) => sum + size, 0),
     `number of bytes reported ${by}`,
   );
-  assertListing(await list(backend), kept);
+  const left = before.filter((entry) => rule.dryRun === true || !deleted.includes(entry));
+  assertListing(await list(backend), left);
+  if (rule.dryRun === true) return;
   for (const { id, key } of deleted) {
     assertEquals(await backend.get(id, key), undefined, `an entry deleted ${by}`);
   }
+}
+
+/** Whether a rule concerns an entry at all. */
+function isNamed({ id }: PruneRule, entry: EntryInfo): boolean {
+  return id === undefined || entry.id === id;
 }
 
 /** The entries that are neither too old nor expired, the newest first, up to a bound. */
@@ -135,6 +152,7 @@ function keptBy(rule: PruneRule, entries: readonly EntryInfo[]): EntryInfo[] {
   const kept: EntryInfo[] = [];
   let bytes = 0;
   for (const entry of entries.toSorted((a, b) => b.storedAt - a.storedAt)) {
+    if (!isNamed(rule, entry)) continue;
     if (entry.storedAt < storedBefore) continue;
     if ((entry.staleUntil ?? Infinity) < expiredBefore) continue;
     bytes += entry.size;

@@ -45,7 +45,10 @@ function left(items: readonly Item[], options: PruneOptions, now: number) {
       !(typeof olderThan === "number" && now - storedAt > olderThan) &&
       !(expired === true && staleUntil !== null && staleUntil < now),
   );
-  const newestFirst = young.toSorted((a, b) => b.storedAt - a.storedAt);
+  const isOther = (item: Item) => options.id !== undefined && item.id !== options.id;
+  const newestFirst = young.filter((item) => !isOther(item)).toSorted((a, b) =>
+    b.storedAt - a.storedAt
+  );
   const stay: Item[] = [];
   let bytes = 0;
   for (const item of newestFirst) {
@@ -53,7 +56,7 @@ function left(items: readonly Item[], options: PruneOptions, now: number) {
     if (bytes > maxBytes || stay.length === maxEntries) break;
     stay.push(item);
   }
-  return stay;
+  return [...stay, ...items.filter(isOther)];
 }
 
 const NOW = 1_000_000;
@@ -91,10 +94,13 @@ for (const [name, open] of Object.entries(BACKENDS)) {
           expired: fc.boolean(),
           maxBytes: fc.integer({ min: 1, max: 900 }),
           maxEntries: fc.integer({ min: 1, max: 60 }),
+          id: fc.constantFrom("", "f", "absent"),
         },
         { requiredKeys: [] },
       )
-      .filter(({ expired, ...bounds }) => expired === true || Object.keys(bounds).length > 0);
+      .filter(({ expired, id: _, ...bounds }) =>
+        expired === true || Object.keys(bounds).length > 0
+      );
     await fc.assert(
       fc.asyncProperty(items, rule, fc.boolean(), async (drawn, options, shuffled) => {
         const unique = new Map(drawn.map((item) => [item.id + item.key, item]));
@@ -113,7 +119,11 @@ for (const [name, open] of Object.entries(BACKENDS)) {
           ? oldestFirst.toSorted((a, b) => a.size - b.size)
           : oldestFirst;
         await store(cache.backend, order);
+        const all = await namesOf(cache.backend);
+        const dry = await cache.prune({ ...options, dryRun: true });
+        assertEquals(await namesOf(cache.backend), all);
         const freed = await cache.prune(options);
+        assertEquals(dry, freed);
         const stay = left(oldestFirst, options, NOW);
         assertEquals(
           await namesOf(cache.backend),

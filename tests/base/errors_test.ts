@@ -2,7 +2,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import * as exported from "../../mod.ts";
-import { optionMessage, quote, refuseUnknownOptions } from "../../src/base/errors.ts";
+import { optionMessage, quote } from "../../src/base/errors.ts";
 
 const {
   BackendError,
@@ -153,19 +153,5 @@ test("quote() shortens a value, and never shows the content of an object", () =>
     ] as [unknown, string][]
   ) {
     assertEquals(quote(value), text);
-  }
-});
-
-test("refuseUnknownOptions() refuses unknown names, and takes objects only", () => {
-  refuseUnknownOptions("try", {}, ["a"]);
-  refuseUnknownOptions("try", { a: undefined }, ["a"]);
-  const error = assertThrows(
-    () => refuseUnknownOptions("try", { a: 1, B: 2 }, ["a", "b"]),
-    TypeError,
-  );
-  assertEquals(error.message, 'Cannot try: there is no option "B", only a, b');
-  for (const options of [null, undefined, 1, "a", [], () => 1]) {
-    const error = assertThrows(() => refuseUnknownOptions("try", options, []), TypeError);
-    assertEquals(error.message, optionMessage("try", "options", "an object", options));
   }
 });

@@ -315,6 +315,7 @@ test("S3Backend.entries() passes over what is not an entry, and what vanishes", 
         storedAt: ENTRY.storedAt,
         expiresAt: ENTRY.expiresAt,
         staleUntil: ENTRY.staleUntil,
+        durationMs: ENTRY.durationMs,
       },
     ]);
   });

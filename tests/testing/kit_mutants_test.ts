@@ -124,9 +124,9 @@ function shelfBackend(
         if (matches(pair)) self.map().delete(name);
       }
     },
-    info([id, key], { data, storedAt, expiresAt, staleUntil }) {
+    info([id, key], { data, storedAt, expiresAt, staleUntil, durationMs }) {
       const bytes = typeof data === "string" ? encode(data) : data;
-      return { id, key, size: bytes.length, storedAt, expiresAt, staleUntil };
+      return { id, key, size: bytes.length, storedAt, expiresAt, staleUntil, durationMs };
     },
   };
   return Object.assign(self, override(self, { ...self }));
@@ -545,6 +545,7 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
   ["counts characters instead of bytes", 9, (_, right) => ({
     info: (pair, entry) => ({ ...right.info(pair, entry), size: entry.data.length }),
   })],
+  ["lists without cost", 9, listing((info) => [{ ...info, durationMs: 0 }])],
   ["lists without expiry", 9, listing((info) => [{ ...info, expiresAt: null }])],
   ["lists the first 1,000", 9, listing((info, index) => (index < 1000 ? [info] : []))],
   [
@@ -743,6 +744,27 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
     pruning((rule) => rule, ({ entries, bytes }) => ({ entries: Math.max(0, entries - 1), bytes })),
   ],
   ["reports no bytes", 14, pruning((rule) => rule, ({ entries }) => ({ entries, bytes: 0 }))],
+  ["prunes other ids too", 14, pruning(({ id: _, ...rule }) => rule)],
+  [
+    "takes the empty id of a prune for all ids",
+    14,
+    pruning(({ id, ...rule }) => ({
+      ...rule,
+      ...(id !== undefined && id !== "" && { id }),
+    })),
+  ],
+  ["counts other ids where a prune has one", 14, (self) => ({
+    prune: async (rule) => {
+      if (rule.id === undefined || rule.maxEntries === undefined) return await prune(self, rule);
+      const all = self.map().size;
+      const own = [...self.map().values()].filter(([[id]]) => id === rule.id).length;
+      return await prune(self, { ...rule, maxEntries: Math.max(0, rule.maxEntries - (all - own)) });
+    },
+  })],
+  ["deletes on a dry run", 14, pruning(({ dryRun: _, ...rule }) => rule)],
+  ["reports nothing on a dry run", 14, (self) => ({
+    prune: async (rule) => rule.dryRun ? { entries: 0, bytes: 0 } : await prune(self, rule),
+  })],
   ["prunes the first page only", 14, (self) => ({
     prune: async ({ maxEntries = Infinity }) => {
       await self.work();
