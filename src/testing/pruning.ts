@@ -52,6 +52,14 @@ export function testPruning<Store>(
         await store(backend, random);
         await prunesLikeModel(backend, rule);
       }
+      // As many bytes as the newest three have, and one less.
+      for (const less of [0, 1]) {
+        await backend.clear();
+        await store(backend, random);
+        const newest = (await list(backend)).sort((a, b) => b.storedAt - a.storedAt).slice(0, 3);
+        const maxBytes = newest.reduce((sum, { size }) => sum + size, 0) - less;
+        await prunesLikeModel(backend, { maxBytes: Math.max(1, maxBytes) });
+      }
     },
   );
 
