@@ -49,13 +49,13 @@ export class SQLiteCache extends Cache {
    *
    * @param database A path, a `file:` URL, `":memory:"`, or an open database of `node:sqlite`,
    * `jsr:@db/sqlite`, `bun:sqlite` or `better-sqlite3`, which its owner closes.
-   * @param options How large the file may become, and what every cache takes.
+   * @param options How large the file may become, whether it is made, and what every cache takes.
    * @throws {TypeError} If `database` is none of these, or an option is unknown or of the wrong
    * shape.
    * @throws {RangeError} If `maxBytes` is out of range.
    */
   constructor(database: string | URL | SQLiteHandle, options: SQLiteCacheOptions = {}) {
-    const [own, shared] = splitCacheOptions("open a cache", options, ["maxBytes"]);
+    const [own, shared] = splitCacheOptions("open a cache", options, ["maxBytes", "create"]);
     super(new SQLiteBackend(database, own), shared);
   }
 }

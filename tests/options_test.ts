@@ -52,6 +52,7 @@ const DOORS: readonly [
     onError: ["log"],
   }],
   ["new SQLiteCache()", (options) => Reflect.construct(SQLiteCache, [":memory:", options]), {
+    create: [1],
     onError: ["log"],
   }],
   ["new FolderCache()", (options) => Reflect.construct(FolderCache, ["recordings", options]), {

@@ -5,7 +5,7 @@
  */
 
 import type { Backend, EntryInfo, Maybe, Pruned, PruneRule, Report } from "../backend/contract.ts";
-import { check, count } from "../base/check.ts";
+import { boolean, check, count } from "../base/check.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { pathOf } from "../base/path.ts";
 import { builtin } from "../base/runtime.ts";
@@ -28,6 +28,14 @@ export interface SQLiteBackendOptions {
    * (`-wal`) takes up to 16 MiB besides, and more only while another program reads.
    */
   readonly maxBytes?: number;
+  /**
+   * Whether a missing database is made. With false, whatever is asked of the backend rejects while
+   * there is none, and nothing is made in an empty file, in somebody else's, or beside a damaged one.
+   * Only for a path.
+   *
+   * @default {true}
+   */
+  readonly create?: boolean;
 }
 
 /**
@@ -83,8 +91,8 @@ export class SQLiteBackend implements Backend {
    */
   constructor(database: string | URL | SQLiteHandle, options: SQLiteBackendOptions = {}) {
     const action = "open a SQLite database";
-    const rules = { maxBytes: count({ min: 1_048_576, infinity: true }) };
-    const { maxBytes = Infinity } = check(action, options, rules);
+    const rules = { maxBytes: count({ min: 1_048_576, infinity: true }), create: boolean };
+    const { maxBytes = Infinity, create = true } = check(action, options, rules);
     const report = (error: Error): void => this.#reports.forEach((each) => each(error));
     let handle: SQLiteHandle | undefined;
     if (isHandle(database)) {
@@ -100,8 +108,11 @@ export class SQLiteBackend implements Backend {
       this.description = `SQLite ${path}`;
       if (path !== ":memory:") {
         const absolute = builtin("node:path")?.resolve(path) ?? path;
-        this.#files = new Generations(absolute, this.description, report);
+        this.#files = new Generations(absolute, this.description, report, create);
       }
+    }
+    if (!create && this.#files === undefined) {
+      throw new TypeError(`Cannot ${action}: create: false is for a path`);
     }
     const isBounded = maxBytes !== Infinity;
     this.#connection = new Connection(this.#files, handle, this.description, isBounded);

@@ -9,7 +9,7 @@ import { BackendError } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
 import type { SQLiteHandle } from "./driver.ts";
 import { DamageError, isDamage, SQLITE, sqliteCode } from "./errors.ts";
-import { claim, configure, migrate } from "./schema.ts";
+import { claim, configure, hasTables, migrate } from "./schema.ts";
 import { TRANSACTION, whenUnlocked } from "./transaction.ts";
 
 /** A database that is ready for use. */
@@ -36,15 +36,20 @@ export async function openMemory(description: string): Promise<OpenDatabase> {
  * @param file Where it is.
  * @param mustBeOurs Whether a file of somebody else is refused.
  * @param description Which database, for messages.
+ * @param mayCreate Whether a database is made where there is none.
  * @throws {DamageError} If SQLite calls a file of ours damaged.
  */
 export async function openFile(
   file: string,
   mustBeOurs: boolean,
   description: string,
+  mayCreate: boolean,
 ): Promise<OpenDatabase> {
   const { DatabaseSync } = driver(description);
   const stat = statOf(file);
+  if (!mayCreate && stat === undefined && mayAccess("read", file)) {
+    throw new BackendError(description, "open", "there is no such file");
+  }
   const isPermitted = permitsWriting(file, stat !== undefined, description);
   if (stat === undefined) makeFolder(file);
   // SQLite takes a file of one byte for an empty one, and would overwrite it.
@@ -58,7 +63,8 @@ export async function openFile(
       : await whenUnlocked(() => new DatabaseSync(file, { readOnly: isReadOnly }));
     let isOurs = false;
     try {
-      isOurs = await claim(database, isReadOnly);
+      isOurs = await claim(database, isReadOnly || !mayCreate);
+      if (!mayCreate && !(await hasTables(database))) throw new Error("it holds no cache");
       if (mustBeOurs && !isOurs) throw new Error("the file is not of this library");
       if (isOurs && !isReadOnly) await configure(database);
       await migrate(database, TRANSACTION, description);

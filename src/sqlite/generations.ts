@@ -32,6 +32,7 @@ export class Generations {
   readonly #path: string;
   readonly #description: string;
   readonly #report: Report;
+  readonly #mayCreate: boolean;
   readonly #damages = new Map<number, Damage>();
   /** The least number to use: the file before it is left. */
   #least = 1;
@@ -42,11 +43,13 @@ export class Generations {
    * @param path The first of them, or a link to it.
    * @param description Which database, for messages.
    * @param report Gets a `DamagedDatabaseError` for each file that is left.
+   * @param mayCreate Whether one that is missing is made.
    */
-  constructor(path: string, description: string, report: Report) {
+  constructor(path: string, description: string, report: Report, mayCreate: boolean) {
     this.#path = path;
     this.#description = description;
     this.#report = report;
+    this.#mayCreate = mayCreate;
   }
 
   /** Whether another file is the one to use than that which is open. */
@@ -78,7 +81,7 @@ export class Generations {
       const rest = Math.min(AGAIN_MS, since + AGAIN_MS - performance.now());
       if (rest > 0) await sleep(rest);
       this.#open = { number, isFrozen: false, identity: identityOf(file), state: stateOf(file) };
-      const database = await openFile(file, number > 1, this.#description);
+      const database = await openFile(file, number > 1, this.#description, this.#mayCreate);
       this.#open.isFrozen = database.isFrozen;
       this.#open.identity ||= identityOf(file);
       this.#least = 1;
@@ -86,6 +89,11 @@ export class Generations {
       return database;
     } catch (error) {
       if (error instanceof DamageError) this.meet(error, performance.now());
+      const left = this.#damages.get(number - 1)?.cause;
+      if (!this.#mayCreate && left !== undefined) {
+        const advice = "repair it, or let a process that stores results continue beside it";
+        throw new BackendError(this.#description, "open", left, advice);
+      }
       if (error instanceof DamageError || error instanceof PanzaError) throw error;
       const advice = advise(error, file) ?? `use another path, or repair or remove ${file}`;
       throw new BackendError(this.#description, "open", error, advice);

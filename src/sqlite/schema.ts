@@ -65,6 +65,11 @@ function schemaVersion(handle: SQLiteHandle): number {
   return version;
 }
 
+/** Whether a database holds the tables of this library. */
+export async function hasTables(handle: SQLiteHandle): Promise<boolean> {
+  return await whenUnlocked(() => schemaVersion(handle)) > 0;
+}
+
 /**
  * Brings the tables of a database up to date, whoever else does the same at the same time, and
  * makes those that are gone again.

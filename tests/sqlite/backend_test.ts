@@ -191,6 +191,65 @@ test("new SQLiteBackend() makes no file before it is used", () =>
     assertEquals(readdirSync(join(folder, "deep", "er")), ["cache.db"]);
   }));
 
+test("SQLiteBackend with create: false makes nothing, and takes what another one makes", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "deep", "cache.db");
+    const backend = new SQLiteBackend(path, { create: false });
+    const uses = [
+      async () => await backend.get("id", "key"),
+      () => backend.set("id", "key", entry("1")),
+      () => backend.clear(),
+      () => backend.prune({ maxEntries: 1 }),
+      async () => void await Array.fromAsync(backend.entries()),
+    ];
+    for (const use of uses) await assertRejects(use, BackendError, "there is no such file");
+    assertEquals(readdirSync(folder), []);
+    await fill(path, 1);
+    assertEquals((await keysOf(backend)).length, 1);
+    await backend.set("id", "key", entry("1"));
+    await backend.close();
+    assertThrows(
+      () => new SQLiteBackend(":memory:", { create: false }),
+      TypeError,
+      "create: false is for a path",
+    );
+  }));
+
+test("SQLiteBackend with create: false makes no tables in files that have none", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    for (
+      const make of [
+        () => writeFileSync(path, ""),
+        () => new DatabaseSync(path).exec("CREATE TABLE notes (text)"),
+      ]
+    ) {
+      make();
+      const before = readFileSync(path);
+      const backend = new SQLiteBackend(path, { create: false });
+      await assertRejects(() => backend.set("id", "k", entry("1")), BackendError, "holds no cache");
+      await backend.close();
+      assertEquals(readFileSync(path), before);
+      assertEquals(readdirSync(folder), ["cache.db"]);
+    }
+  }));
+
+test("SQLiteBackend.prune() on a dry run writes nothing, not even where it may", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fill(path, 300);
+    const before = readFileSync(path);
+    await withBackend(path, async (backend) => {
+      const rule = { maxEntries: 100, id: "id" };
+      const dry = await backend.prune({ ...rule, dryRun: true });
+      assertEquals(dry.entries, 200);
+      assertEquals(readFileSync(path), before);
+      assertEquals(readdirSync(folder).filter((name) => name.endsWith("-wal")).length, 1);
+      assertEquals(statSync(`${path}-wal`).size, 0);
+      assertEquals(await backend.prune(rule), dry);
+    });
+  }));
+
 test("SQLiteBackend stores text that the sqlite3 shell can query", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");

@@ -54,6 +54,25 @@ async function fillAndDamage(path: string): Promise<void> {
   overwrite(path, 2 * PAGE_BYTES, 8 * PAGE_BYTES);
 }
 
+test("SQLiteBackend with create: false makes nothing beside a damaged database, and says why", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    await fillAndDamage(path);
+    const before = contents(folder);
+    const backend = new SQLiteBackend(path, { create: false });
+    for (let round = 0; round < 2; round++) {
+      const error = await assertRejects(
+        async () => void await Array.fromAsync(backend.entries()),
+        BackendError,
+        "malformed",
+      );
+      assert(error.message.includes(path), error.message);
+    }
+    await backend.close();
+    assertUntouched(before);
+    assertEquals(readdirSync(folder).filter((name) => name.includes("panza-")), []);
+  }));
+
 /** What may be where the database is looked for, and which file the error names. */
 const IN_THE_WAY: Record<string, (path: string) => unknown> = {
   "a CSV file": (path) => writeFileSync(path, "id,score\n1,0.5\n".repeat(100)),
