@@ -150,7 +150,7 @@ export {
   type SQLiteHandleStatement,
 } from "./sqlite.ts";
 export type { PruneOptions } from "./src/backend/prune.ts";
-export type { CacheStats, CallStatus, Unstored } from "./src/core/stats.ts";
+export type { AllStats, CacheStats, CallEvent, CallStatus, Unstored } from "./src/core/stats.ts";
 export {
   TieredBackend,
   TieredCache,

@@ -43,6 +43,7 @@ const DOORS: readonly [
 ][] = [
   ["new Cache()", (options) => Reflect.construct(Cache, [new MemoryBackend(), options]), {
     onError: ["log"],
+    onCall: ["log"],
   }],
   ["new MemoryBackend()", (options) => Reflect.construct(MemoryBackend, [options]), {
     maxBytes: ["1", 0],

@@ -453,13 +453,6 @@ export class BatchRun<Input, Value> {
 
   /** Calls the user's code; what it throws is reported, and the batch goes on. */
   #guarded(call: () => unknown): void {
-    const { state, own } = this.#calls;
-    const report = (error: unknown): void => state.report(error, "progress", own);
-    try {
-      const done = call();
-      if (done instanceof Promise) done.catch(report);
-    } catch (error) {
-      report(error);
-    }
+    this.#calls.state.guarded(call, this.#calls.own);
   }
 }

@@ -48,7 +48,7 @@ import {
   type StreamOptions,
 } from "./options.ts";
 import { CacheState, type FunctionState } from "./state.ts";
-import type { CacheStats } from "./stats.ts";
+import type { AllStats, CacheStats } from "./stats.ts";
 import {
   StreamCalls,
   type StreamDecorator,
@@ -487,10 +487,19 @@ export class Cache implements AsyncDisposable {
    * What the calls came to since this cache was opened, in this process.
    *
    * @param options `{ id }` counts one function only.
-   * @returns Hits, misses, shared and stale calls, errors, bytes and time saved.
+   * @returns Hits, misses, shared and stale calls, failed runs, errors by kind, bytes and time saved.
    */
-  stats(options: { readonly id?: string } = {}): CacheStats {
-    return this.#state.stats(check("count calls", options, { id: string }).id);
+  stats(options: { readonly id: string }): CacheStats;
+  /**
+   * The same for all functions, and for each.
+   *
+   * @returns Sums, and the counts of each function by its id.
+   */
+  stats(options?: { readonly id?: undefined }): AllStats;
+  stats(options: { readonly id?: string | undefined } = {}): CacheStats | AllStats {
+    const { id } = check("count calls", options, { id: string });
+    const counts = this.#state.stats(id);
+    return id === undefined ? { ...counts, byId: this.#state.statsById() } : counts;
   }
 
   /**

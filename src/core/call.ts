@@ -12,6 +12,7 @@ import type { AnyFunction } from "../base/wrap.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
 import { canonicalArguments } from "../encoding/canonical.ts";
+import { bytesOf } from "../encoding/size.ts";
 import type { Flow } from "./flow.ts";
 import { type KeyedCall, Keys } from "./key.ts";
 import type { CheckedOptions } from "./options.ts";
@@ -19,7 +20,7 @@ import type { Found, Owned } from "./owned.ts";
 import { Reader } from "./read.ts";
 import { type Failure, Flight, type Lookup, type Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
-import { type CallStatus, countCall, type Unstored } from "./stats.ts";
+import { type CallEvent, type CallStatus, countCall, type Unstored } from "./stats.ts";
 import { finiteOrNull, Writer } from "./write.ts";
 
 /** A value and how a call got it. */
@@ -58,8 +59,8 @@ export type CacheRead<Value> =
     readonly hit: false;
   };
 
-/** When a result was stored, and what it had cost. */
-type Cost = Pick<CallDetail<unknown>, "storedAt" | "durationMs">;
+/** When a result was stored, what it had cost, and its encoded value where there is one. */
+type Cost = Pick<Outcome, "storedAt" | "durationMs" | "data">;
 
 /** A debug line stays a line: longer arguments are cut. */
 const MAX_SHOWN = 500;
@@ -375,6 +376,7 @@ export class Calls {
     } catch (error) {
       run.returned(false);
       this.own.counters.failed++;
+      this.#tell(call, "failed", { storedAt: null, durationMs: run.durationMs });
       const isStandIn = fallback !== undefined && !run.isAborted &&
         this.state.order.isCurrent(flight.place, fallback.born) && this.reader.isFallback(fallback);
       if (run.isRefresh || isStandIn) {
@@ -382,8 +384,8 @@ export class Calls {
         this.state.report(error, "refresh", this.own, call.key);
       }
       if (!isStandIn) return { error };
-      const { storedAt, durationMs } = fallback.entry;
-      return { owned: fallback.owned, status: "stale", storedAt, durationMs };
+      const { storedAt, durationMs, data } = fallback.entry;
+      return { owned: fallback.owned, status: "stale", storedAt, durationMs, data };
     } finally {
       run.leave();
       if (flight.run === run) flight.run = undefined;
@@ -421,15 +423,31 @@ export class Calls {
   detail(
     call: KeyedCall,
     status: CallStatus,
-    { storedAt, durationMs }: Cost,
+    cost: Cost,
     value: unknown,
     unstored?: Unstored,
   ): CallDetail<unknown> {
+    const { storedAt, durationMs } = cost;
     countCall(this.own.counters, status, durationMs);
+    if (this.state.onCall !== undefined) this.#tell(call, status, cost, unstored);
     if (this.#options.debug === true) this.#print(status, call);
     const { key } = call;
     const detail = { value, status, key, storedAt, durationMs };
     return unstored === undefined ? detail : { ...detail, unstored };
+  }
+
+  #tell(
+    { key }: KeyedCall,
+    status: CallEvent["status"],
+    { storedAt, durationMs, data }: Cost,
+    unstored?: Unstored,
+  ): void {
+    const { onCall } = this.state;
+    if (onCall === undefined) return;
+    const { id } = this.own;
+    const bytes = data === undefined ? 0 : bytesOf(data);
+    const event = { id, key, status, durationMs, storedAt, bytes, unstored };
+    this.state.guarded(() => onCall(event), this.own, key);
   }
 
   #print(status: CallStatus, { key, given }: KeyedCall): void {

@@ -19,6 +19,7 @@ import {
 import { type Duration, duration } from "../base/duration.ts";
 import type { PanzaError } from "../base/errors.ts";
 import { schemaRule, type StandardSchema } from "../base/schema.ts";
+import type { CallEvent } from "./stats.ts";
 
 /**
  * Turns results of one's own types into values that can be stored, and back; both at once, not as
@@ -147,7 +148,7 @@ export type ErrorKind =
   | "id"
   /** A run failed; a stale result was served instead. */
   | "refresh"
-  /** `onProgress` or `count` threw, or a batch was never run. */
+  /** `onProgress`, `count` or `onCall` threw, or a batch was never run. */
   | "progress"
   /** An error that the backend reports by itself, such as a damaged file. */
   | "backend";
@@ -186,6 +187,13 @@ export interface CacheOptions {
    */
   readonly onError?: (error: PanzaError | Error, context: ErrorContext) => void;
   /**
+   * Is told of each call of a cached function that has ended, right before its caller is, and of each
+   * run that failed: for traces and metrics. Lookups by `readCache` and direct keys are no calls.
+   *
+   * @default {nothing, which costs nothing}
+   */
+  readonly onCall?: (call: CallEvent) => void;
+  /**
    * Encrypts every value that is stored, with AES-GCM: one key, or several, of which the first
    * encrypts and all are tried to decrypt. Ids, keys, sizes and times stay readable. What is stored
    * under another key, or not encrypted, is a reported miss.
@@ -205,6 +213,7 @@ const singleFlight: Rule<SingleFlight> = oneOf<"process" | false>("process", fal
 
 const CACHE_RULES = {
   onError: fn,
+  onCall: fn,
   // Checked by what encrypts, which never prints what is not a key.
   encrypt: { must: "a CryptoKey", read: (value: unknown): unknown => value } satisfies Rule<
     unknown

@@ -12,7 +12,7 @@ import type { CacheOptions, ErrorKind } from "./options.ts";
 const OWN_CODE: { readonly [Kind in ErrorKind]?: string } = {
   refused: "a result was not stored: shouldCache failed",
   refresh: "the function failed, and a stale result was served",
-  progress: "onProgress failed",
+  progress: "onProgress, count or onCall failed",
 };
 
 /** Sends reports where the user wants them; never throws. */

@@ -26,6 +26,8 @@ export interface Outcome {
   readonly unstored?: Unstored | undefined;
   /** The work of the run that made it, in milliseconds. */
   readonly durationMs: number;
+  /** The encoded value, where it could be encoded. */
+  readonly data?: string | Uint8Array | undefined;
 }
 
 /** The error of a run. */

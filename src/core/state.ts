@@ -87,6 +87,8 @@ export class CacheState {
   #lateWrites = 0;
   #switches: Switches | undefined;
   #closing: Promise<void> | undefined;
+  /** Is told of each call that ends. */
+  readonly onCall: CacheOptions["onCall"];
   /** Reports that belong to no function. */
   readonly #counters = newCounters();
 
@@ -99,6 +101,7 @@ export class CacheState {
     this.backend = backend;
     this.ids = new IdRegistry(given.location, given);
     this.#reporter = new Reporter(options.onError);
+    this.onCall = options.onCall;
     backend.connect((error) => {
       if (error instanceof DamagedEntryError) {
         this.report(error, "damaged", this.of(unescapeName(error.id)), error.key);
@@ -155,14 +158,31 @@ export class CacheState {
       : new BackendError(this.backend.description, operation, error);
   }
 
+  /** Calls the user's code; what it throws is reported, and changes no outcome. */
+  guarded(call: () => unknown, own: FunctionState, key?: string): void {
+    const report = (error: unknown): void => this.report(error, "progress", own, key);
+    try {
+      const done = call();
+      // An async function passes as one that returns nothing.
+      if (done instanceof Promise) done.catch(report);
+    } catch (error) {
+      report(error);
+    }
+  }
+
   /** The counts of one id, or the sum of all. */
   stats(id?: string): CacheStats {
     const sum = newCounters();
     if (id === undefined) addCounters(sum, this.#counters);
-    for (const state of this.#states.values()) {
-      if (id === undefined || state.id === id) addCounters(sum, state.counters);
-    }
+    const counted = id === undefined ? this.#states.values() : [this.#states.get(id)];
+    for (const state of counted) if (state !== undefined) addCounters(sum, state.counters);
     return sum;
+  }
+
+  /** The counts of each function. */
+  statsById(): Record<string, CacheStats> {
+    const functions = [...this.#states.keys()].filter((id) => id !== "");
+    return Object.fromEntries(functions.map((id) => [id, this.stats(id)]));
   }
 
   /**

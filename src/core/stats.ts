@@ -47,6 +47,33 @@ export interface CacheStats {
   readonly savedMs: number;
 }
 
+/** The counts of a whole cache, and of each of its functions. */
+export interface AllStats extends CacheStats {
+  /** The counts of each function, by its id; those of direct keys are in the sums alone. */
+  readonly byId: Readonly<Record<string, CacheStats>>;
+}
+
+/** A call that has ended, as `onCall` is told of it. Values and arguments are not in it. */
+export interface CallEvent {
+  /** The id of the function. */
+  readonly id: string;
+  /** The hex key of the call. */
+  readonly key: string;
+  /**
+   * How the call got its value; or `"failed"` for a run that failed, once, however many calls waited
+   * for it and whatever they got instead. There are as many of each as `stats()` counts.
+   */
+  readonly status: CallStatus | "failed";
+  /** The work of the run that made the value, without its waits, in milliseconds. */
+  readonly durationMs: number;
+  /** When the value was stored, in milliseconds since the Unix epoch; `null` if it was not. */
+  readonly storedAt: number | null;
+  /** Bytes of the encoded value; 0 where there is none. */
+  readonly bytes: number;
+  /** Why the value was not stored; `undefined` when it was. */
+  readonly unstored: Unstored | undefined;
+}
+
 /** Counters as they grow. */
 export type Counters = { -readonly [Name in keyof CacheStats]: CacheStats[Name] } & {
   errors: { [Kind in ErrorKind]?: number };

@@ -83,7 +83,7 @@ export class Writer {
     if (run.callers > 1 && encoded === undefined) {
       this.#prepareCopies(call, owned, storable, unstored);
     }
-    return { owned, status: "miss", storedAt, unstored, durationMs };
+    return { owned, status: "miss", storedAt, unstored, durationMs, data: encoded?.data };
   }
 
   /** Encodes what several callers wait for and is not stored. */

@@ -24,6 +24,7 @@ import { limitConcurrency, retry } from "../../concurrency.ts";
 import { hashKey } from "../../hash.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { escapeName, unescapeName } from "../../src/core/names.ts";
+import { FakeTime } from "../support/fake_time.ts";
 import { ByHand, comparable, HandBackend, quiet, stateOf, Warnings } from "../support/by_hand.ts";
 
 /** A cached function that tells what it was called with, and how often it ran. */
@@ -421,14 +422,38 @@ test("Cache.read() and set() that begin while everything is deleted wait for it"
   assertEquals(await cache.get("l"), "new");
 });
 
-test("Cache.entries() tells id, key, size and times, of all or of one function", async () => {
+test("Cache.read() with an id gives the result of a call by its key, as it is stored", async () => {
+  using time = new FakeTime();
+  const { cache } = echo();
+  const codec = { encode: (date: Date) => date.getTime(), decode: (ms: number) => new Date(ms) };
+  const day = cache.cache({ id: "day", ttl: 100, codec })(async (n: number): Promise<Date> =>
+    await Promise.resolve(new Date(n))
+  );
+  const key = await day.key(5);
+  assertEquals(await cache.read(key, { id: "day" }), { hit: false });
+  await day(5);
+  const { storedAt, expiresAt } = await cache.entries({ id: "day" }).next().then((next) =>
+    next.value
+  );
+  assertEquals(await cache.read(key, { id: "day" }), { hit: true, value: 5, storedAt, expiresAt });
+  assertEquals(await cache.read(key), { hit: false });
+  const storing = cache.set(key, "direct");
+  assertEquals((await cache.read(key, { id: "day" })).hit, true);
+  await storing;
+  await time.tick(100);
+  assertEquals(await cache.read(key, { id: "day" }), { hit: false });
+});
+
+test("Cache.entries() tells id, key, size, times and cost, of all or of one function", async () => {
   const { fn, cache } = echo();
   const before = Date.now();
   await fn("a");
   await cache.set("k", "äöü", { ttl: "1h" });
   const [entry] = await all(cache.entries({ id: "echo" }));
   assert(entry !== undefined);
+  assertEquals(entry.durationMs, (await fn.detail("a")).durationMs);
   assertEquals(Object.keys(entry).sort(), [
+    "durationMs",
     "expiresAt",
     "id",
     "key",

@@ -647,7 +647,7 @@ test("stats() counts how calls came to their values, for all and for one id", as
     bytesWritten: 0,
     savedMs: 0,
   };
-  assertEquals(cache.stats(), none);
+  assertEquals(cache.stats(), { ...none, byId: { f: none } });
   await call();
   await call();
   await time.tick(100);
@@ -681,7 +681,8 @@ test("stats() counts how calls came to their values, for all and for one id", as
     bytesWritten: 6,
     savedMs: 140,
   });
-  const { hits, misses, shared, stale, savedMs } = cache.stats();
+  const { hits, misses, shared, stale, savedMs, byId } = cache.stats();
+  assertEquals(byId, { f: cache.stats({ id: "f" }), slow: cache.stats({ id: "slow" }) });
   assertEquals([hits, misses, shared, stale, savedMs], [2, 2, 1, 1, 140]);
   assertEquals(cache.stats({ id: "never wrapped" }), none);
   assertEquals(errors.length, 1);
