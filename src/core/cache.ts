@@ -36,7 +36,7 @@ import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
 import { encode } from "../encoding/codec.ts";
 import { open, seal } from "../encoding/entry.ts";
 import { type CacheRead, Calls } from "./call.ts";
-import { escapeName, unescapeName } from "./names.ts";
+import { backendKey, escapeName, unescapeName, userKey } from "./names.ts";
 import {
   type CacheOptions,
   checkCacheOptions,
@@ -441,7 +441,7 @@ export class Cache implements AsyncDisposable {
         yield {
           ...entry,
           id: unescapeName(entry.id),
-          key: entry.key === EMPTY_KEY ? "" : unescapeName(entry.key),
+          key: userKey(entry.key),
         };
       }
     } catch (error) {
@@ -517,12 +517,8 @@ export class Cache implements AsyncDisposable {
 }
 
 function directName(action: string, key: unknown): string {
-  const name = checkValue(`${action} a direct key`, "key", key, string);
-  return name === "" ? EMPTY_KEY : escapeName(name);
+  return backendKey(checkValue(`${action} a direct key`, "key", key, string));
 }
-
-/** Backends take no empty key; a single backslash is what no other key is escaped to. */
-const EMPTY_KEY = "\\";
 
 /** Refuses a function that gives its values one by one where a result is needed, and the reverse. */
 function refuseGenerator(action: string, fn: AnyFunction): void {

@@ -22,6 +22,19 @@ export function escapeName(name: string): string {
   return text;
 }
 
+/** Backends take no empty key; a single backslash is what no other key is escaped to. */
+const EMPTY_KEY = "\\";
+
+/** A key as backends take it, which is never empty. */
+export function backendKey(key: string): string {
+  return key === "" ? EMPTY_KEY : escapeName(key);
+}
+
+/** The key that `backendKey` wrote. */
+export function userKey(text: string): string {
+  return text === EMPTY_KEY ? "" : unescapeName(text);
+}
+
 /** The string that `escapeName` wrote. */
 export function unescapeName(text: string): string {
   return text.replace(

@@ -11,7 +11,7 @@ import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts"
 import { check, count, type Rule } from "../base/check.ts";
 import { type Duration, duration } from "../base/duration.ts";
 import { type Terminal, terminal } from "../base/env.ts";
-import { describe, fit, Tally } from "./line.ts";
+import { describe, fit, Tally, WORDS, type Words } from "./line.ts";
 import { Speed } from "./speed.ts";
 
 /** Options of {@linkcode progressBar}. */
@@ -105,6 +105,11 @@ const TERMINAL: Rule<Terminal> = {
  * ```
  */
 export function progressBar(options: ProgressBarOptions = {}): ProgressBar {
+  return barOf(WORDS, options);
+}
+
+/** A bar that calls hits and misses by other words. */
+export function barOf(words: Words, options: ProgressBarOptions = {}): ProgressBar {
   const { total, plainInterval = 5_000, output = terminal() } = check("draw progress", options, {
     total: count({ min: 0 }),
     plainInterval: duration,
@@ -114,7 +119,7 @@ export function progressBar(options: ProgressBarOptions = {}): ProgressBar {
   /** Stands for the batch where another function passes on its reports, and nothing else. */
   const unnamed = {};
   const bar = (progress: BatchProgress, batch: object = unnamed): void => {
-    round ??= new Round(output, plainInterval, total);
+    round ??= new Round(output, plainInterval, total, words);
     round.update(progress, batch);
     if (progress.finished && round.end(batch)) round = undefined;
   };
@@ -132,6 +137,7 @@ class Round {
   readonly #output: Terminal;
   readonly #plainMs: number;
   readonly #total: number | undefined;
+  readonly #words: Words;
   readonly #startedAt = performance.now();
   readonly #speed = new Speed();
   readonly #timer: ReturnType<typeof setInterval>;
@@ -145,10 +151,11 @@ class Round {
   /** Whether the line is on the terminal now. */
   #isDrawn = false;
 
-  constructor(output: Terminal, plainMs: number, total: number | undefined) {
+  constructor(output: Terminal, plainMs: number, total: number | undefined, words: Words) {
     this.#output = output;
     this.#plainMs = plainMs;
     this.#total = total;
+    this.#words = words;
     this.#timer = setInterval(() => {
       try {
         this.#show();
@@ -191,7 +198,12 @@ class Round {
     if (this.#running.size > 0) return false;
     clearInterval(this.#timer);
     this.#clear();
-    const parts = describe(this.#ended, performance.now() - this.#startedAt);
+    const parts = describe(
+      this.#ended,
+      performance.now() - this.#startedAt,
+      undefined,
+      this.#words,
+    );
     this.#output.write(`${parts.join(", ")}\n`);
     return true;
   }
@@ -203,7 +215,7 @@ class Round {
     const tally = Object.assign(new Tally(), this.#ended);
     for (const progress of this.#running.values()) tally.add(progress, this.#total);
     this.#speed.add(elapsedMs, tally);
-    const parts = describe(tally, elapsedMs, this.#speed);
+    const parts = describe(tally, elapsedMs, this.#speed, this.#words);
     const { columns } = this.#output;
     if (columns !== undefined && this.#held.size === 0) {
       // Some terminals go to the next line when the last column is filled.

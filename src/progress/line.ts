@@ -37,17 +37,25 @@ export class Tally {
   }
 }
 
+/** What hits and misses are called. */
+export type Words = readonly [hits: string, misses: string];
+
+/** In a batch. */
+export const WORDS: Words = ["hits", "misses"];
+
 /**
  * The parts of a line, the most important first.
  *
  * @param tally The counts.
  * @param elapsedMs The time since the start, in milliseconds.
  * @param speed The rate while batches run; unset at the end.
+ * @param words What hits and misses are called.
  */
 export function describe(
   tally: Tally,
   elapsedMs: number,
   speed?: { readonly perSecond: number | undefined },
+  [hits, misses]: Words = WORDS,
 ): string[] {
   const { done, total, failed, unstored, shared, stale, spent, saved } = tally;
   const left = total - done;
@@ -64,7 +72,7 @@ export function describe(
   if (speed !== undefined) parts.push(`${tally.running} running`);
   if (failed > 0) parts.push(`failed ${failed}`);
   if (unstored > 0) parts.push(`not kept ${unstored}`);
-  parts.push(`hits ${tally.hits}`, `misses ${tally.misses}`);
+  parts.push(`${hits} ${tally.hits}`, `${misses} ${tally.misses}`);
   if (shared > 0) parts.push(`shared ${shared}`);
   if (stale > 0) parts.push(`stale ${stale}`);
   if (spent || saved) parts.push(`spent ${formatAmount(spent)}`, `saved ${formatAmount(saved)}`);

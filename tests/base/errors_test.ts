@@ -1,8 +1,8 @@
 /** Every error of the library: its class, name, fields, cause and message. */
 import { test } from "node:test";
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import * as exported from "../../mod.ts";
-import { optionMessage, quote } from "../../src/base/errors.ts";
+import { quote } from "../../src/base/errors.ts";
 
 const {
   BackendError,

@@ -1,0 +1,16 @@
+/**
+ * The command `panza`: looks into stores, and deletes, checks and copies what is in them.
+ *
+ * ```sh
+ * deno run -RW jsr:@panza/panza/cli ls cache.db
+ * npx @panza/panza ls cache.db
+ * ```
+ *
+ * It is run, never imported. `panza --help` names the commands.
+ *
+ * @module
+ */
+
+import { main } from "./src/cli/main.ts";
+
+await main();

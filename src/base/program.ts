@@ -1,0 +1,66 @@
+/**
+ * A program of this process: its arguments, stdout, Ctrl-C and exit code. Only the command uses it.
+ *
+ * @module
+ */
+
+import { variable } from "./env.ts";
+
+/** What a command line prints to. */
+export interface Output {
+  /** The width of the terminal, in characters; `undefined` where there is none. */
+  readonly columns: number | undefined;
+  /** Whether colours are wanted: on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`. */
+  readonly hasColors: boolean;
+  /**
+   * Writes a text, and waits until there is room for more.
+   *
+   * @returns Whether somebody still reads: `head` leaves early.
+   */
+  write(text: string): Promise<boolean>;
+}
+
+/** The one runtime that knows `NO_COLOR` without a permission to read it. */
+interface ColorHost {
+  readonly Deno?: { readonly noColor?: boolean };
+}
+
+/** The words after the name of the program. */
+export function programArguments(): readonly string[] {
+  return globalThis.process?.argv.slice(2) ?? [];
+}
+
+/** Stdout. */
+export function standardOutput(): Output {
+  const stream = globalThis.process.stdout;
+  let isRead = true;
+  // Without a listener the process would end with a stack trace.
+  stream.on("error", () => (isRead = false));
+  const isPlain = Boolean(variable("NO_COLOR")) || variable("TERM") === "dumb" ||
+    (globalThis as ColorHost).Deno?.noColor === true;
+  return {
+    // A pseudo-terminal may report 0.
+    columns: stream.isTTY ? stream.columns || 80 : undefined,
+    hasColors: stream.isTTY === true && !isPlain,
+    write: (text) =>
+      new Promise((resolve) => {
+        if (!isRead) resolve(false);
+        else stream.write(text, (error) => resolve(isRead &&= !error));
+      }),
+  };
+}
+
+/** Sets the exit code; the process ends by itself. */
+export function setExitCode(code: number): void {
+  globalThis.process.exitCode = code;
+}
+
+/**
+ * Listens for the first Ctrl-C; the second one ends the process as ever.
+ *
+ * @returns Ends listening.
+ */
+export function onInterrupt(listener: () => void): () => void {
+  globalThis.process.once("SIGINT", listener);
+  return () => void globalThis.process.off("SIGINT", listener);
+}

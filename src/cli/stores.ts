@@ -1,0 +1,111 @@
+/**
+ * The stores that the command opens, by what the user writes.
+ *
+ * @module
+ */
+
+import type { Backend, EntryInfo } from "../backend/contract.ts";
+import { warn } from "../base/env.ts";
+import { backendKey, escapeName, unescapeName, userKey } from "../core/names.ts";
+import { UsageError } from "./usage.ts";
+
+/** A kind of store. Each is loaded when it is asked for: most commands need one. */
+interface StoreKind {
+  /** Whether a name means a store of this kind; the first kind that says so is taken. */
+  matches(name: string): boolean;
+  /**
+   * Opens one.
+   *
+   * @param name A path or URL.
+   * @param create Whether it is made where it is missing.
+   */
+  open(name: string, create: boolean): Promise<Backend>;
+  /** Whether listing it costs little, so that its entries are counted first. */
+  readonly isLocal: boolean;
+}
+
+/** The kinds of stores. A line adds one; SQLite takes every path, and so is the last. */
+const KINDS: readonly StoreKind[] = [
+  {
+    matches: (name) => name.startsWith("s3://"),
+    open: async (name) => new (await import("../s3/backend.ts")).S3Backend(name),
+    isLocal: false,
+  },
+  {
+    matches: (name) => name !== "" && (name.startsWith("file:") || !/^\w+:\/\//.test(name)),
+    open: async (name, create) => {
+      const { SQLiteBackend } = await import("../sqlite/backend.ts");
+      // ":memory:" would be a store that nobody else sees: it is a file name here.
+      const path = name.startsWith("file:")
+        ? new URL(name)
+        : name === ":memory:"
+        ? `./${name}`
+        : name;
+      return new SQLiteBackend(path, { create });
+    },
+    isLocal: true,
+  },
+];
+
+/** An open store, without the rest of a cache, which takes as long to load as a runtime to start. */
+export class Store implements AsyncDisposable {
+  readonly backend: Backend;
+  readonly isLocal: boolean;
+
+  constructor(backend: Backend, isLocal: boolean) {
+    this.backend = backend;
+    this.isLocal = isLocal;
+    backend.connect(({ message }) => warn(`panza: ${message}`));
+  }
+
+  /** What is stored, under its names as the user knows them. */
+  async *entries(id?: string): AsyncGenerator<EntryInfo> {
+    const listed = this.backend.entries(id === undefined ? undefined : escapeName(id));
+    for await (const info of listed) {
+      yield { ...info, id: unescapeName(info.id), key: userKey(info.key) };
+    }
+  }
+
+  /**
+   * The key of a result: the one that begins so, or the newest where no beginning is given.
+   *
+   * @returns `undefined` where there is none.
+   */
+  async findKey(id: string, beginning?: string): Promise<string | undefined> {
+    const isThere = async (key: string) =>
+      await this.backend.get(escapeName(id), backendKey(key)) !== undefined;
+    if (beginning !== undefined && await isThere(beginning)) return beginning;
+    let found: EntryInfo | undefined;
+    for await (const info of this.entries(id)) {
+      if (beginning === undefined) {
+        if (found === undefined || info.storedAt > found.storedAt) found = info;
+      } else if (info.key.startsWith(beginning)) {
+        if (found !== undefined) throw new Error("several keys begin so; write more of it");
+        found = info;
+      }
+    }
+    return found?.key;
+  }
+
+  /** Closes it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.backend.close();
+  }
+}
+
+/**
+ * Opens a store; nothing is made or read before its first use.
+ *
+ * @throws {UsageError} If the name means none. It is not repeated: a URL may hold a password.
+ */
+export async function openStore(name: string, create = false): Promise<Store> {
+  const kind = KINDS.find((each) => each.matches(name));
+  if (kind === undefined) {
+    throw new UsageError("the store must be the path of a SQLite file or s3://bucket/prefix");
+  }
+  try {
+    return new Store(await kind.open(name, create), kind.isLocal);
+  } catch (error) {
+    throw error instanceof TypeError ? new UsageError(error.message) : error;
+  }
+}

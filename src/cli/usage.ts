@@ -1,0 +1,142 @@
+/**
+ * What the command line may say: the commands, their words and options, and the help.
+ *
+ * @module
+ */
+
+import { builtin } from "../base/runtime.ts";
+
+/** A command line that means nothing; the exit code is 2. */
+export class UsageError extends Error {}
+
+/** The options of all commands, as `parseArgs` takes them. */
+const OPTIONS = {
+  json: { type: "boolean" },
+  yes: { type: "boolean" },
+  "dry-run": { type: "boolean" },
+  all: { type: "boolean" },
+  create: { type: "boolean" },
+  expired: { type: "boolean" },
+  "older-than": { type: "string" },
+  "max-bytes": { type: "string" },
+  "max-entries": { type: "string" },
+  id: { type: "string" },
+} as const;
+
+/** The name of an option. */
+type OptionName = keyof typeof OPTIONS;
+
+/** The name of a command. */
+export type CommandName = "ls" | "get" | "prune" | "bust" | "check" | "copy";
+
+/** What a command takes: the least and the most words, and its options. */
+interface Usage {
+  readonly words: readonly [least: number, most: number];
+  readonly options: readonly OptionName[];
+}
+
+const COMMANDS: Readonly<Record<CommandName, Usage>> = {
+  ls: { words: [1, 2], options: ["json"] },
+  get: { words: [2, 3], options: ["json"] },
+  prune: {
+    words: [1, 1],
+    options: ["json", "yes", "dry-run", "older-than", "max-bytes", "max-entries", "expired", "id"],
+  },
+  bust: { words: [1, 3], options: ["json", "yes", "dry-run", "all"] },
+  check: { words: [1, 2], options: ["json"] },
+  copy: { words: [2, 3], options: ["json", "create"] },
+};
+
+/** A command line, read. */
+export interface CommandLine {
+  readonly name: CommandName;
+  readonly words: readonly string[];
+  /** The options that have a value. */
+  readonly values: Readonly<Partial<Record<OptionName, string>>>;
+  /** The options that are switched on. */
+  readonly flags: ReadonlySet<string>;
+}
+
+/** What `--help` prints. */
+export const HELP = `panza looks into the stores of Panza.
+
+  panza ls    <store> [id]        functions with their size and cost, or the results of one
+  panza get   <store> <id> [key]  a value: by key or its beginning, else the newest of a function
+  panza prune <store> …           delete by rule: --older-than 90d, --max-bytes 10GB,
+                                  --max-entries 1000, --expired; --id <id> for one function
+  panza bust  <store> <id> [key]  delete what a function has stored, or one result; --all for all
+  panza check <store> [id]        verify every checksum
+  panza copy  <from> <to> [id]    copy what is not there yet; --create makes a missing file
+
+A store is the path of a SQLite file, or s3://bucket/prefix with the usual AWS_… variables.
+The id "" stands for the direct keys. "panza get <store> <key>" finds a direct key too.
+
+  --json     one JSON object a line
+  --dry-run  say what would be done (prune, bust)
+  --yes      do not ask again before much is deleted (prune, bust)
+  --help     this text
+
+Exit codes: 0 done; 1 failed, not found, or damaged; 2 a wrong command; 130 interrupted.
+
+  panza ls cache.db
+  panza ls cache.db chat --json | jq .durationMs
+  panza get cache.db chat 3f9a
+  panza prune cache.db --older-than 90d --dry-run
+  panza copy cache.db s3://team/cache
+`;
+
+/**
+ * Reads a command line.
+ *
+ * @returns `undefined` where it asks for help.
+ * @throws {UsageError} If it means nothing.
+ */
+export function readCommandLine(args: readonly string[]): CommandLine | undefined {
+  const [name = "", ...rest] = args;
+  if (args.length === 0 || name === "help" || args.includes("--help") || args.includes("-h")) {
+    return undefined;
+  }
+  if (!isCommand(name)) {
+    throw new UsageError(`the first word must be one of ${Object.keys(COMMANDS).join(", ")}`);
+  }
+  const { words: [least, most], options } = COMMANDS[name];
+  const { positionals, values } = parse(rest, options);
+  if (positionals.length < least || positionals.length > most) {
+    const range = least === most ? `${least}` : `${least} to ${most}`;
+    throw new UsageError(
+      `${name} takes ${range} ${most === 1 ? "word" : "words"}, received ${positionals.length}`,
+    );
+  }
+  const entries = Object.entries(values);
+  return {
+    name,
+    words: positionals,
+    values: Object.fromEntries(entries.filter(([, value]) => typeof value === "string")),
+    flags: new Set(entries.filter(([, value]) => value === true).map(([flag]) => flag)),
+  };
+}
+
+function isCommand(name: string): name is CommandName {
+  return Object.hasOwn(COMMANDS, name);
+}
+
+/** Has the runtime read arguments; what it refuses is repeated by its name, never by its value. */
+function parse(
+  args: readonly string[],
+  names: readonly OptionName[],
+): { readonly positionals: readonly string[]; readonly values: object } {
+  const util = builtin("node:util");
+  if (util === undefined) throw new Error("this runtime has no node:util");
+  try {
+    return util.parseArgs({
+      args: [...args],
+      options: Object.fromEntries(names.map((name) => [name, OPTIONS[name]])),
+      allowPositionals: true,
+    });
+  } catch (error) {
+    const [, sentence = "the options cannot be read"] = /^([^.\n]+)/.exec(String(
+      error instanceof Error ? error.message : error,
+    )) ?? [];
+    throw new UsageError(sentence);
+  }
+}

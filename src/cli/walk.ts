@@ -1,0 +1,215 @@
+/**
+ * `panza check` and `panza copy`: every entry, as it is stored.
+ *
+ * @module
+ */
+
+import type { Backend, EntryInfo } from "../backend/contract.ts";
+import type { BatchProgress } from "../base/batch_progress.ts";
+import { terminal } from "../base/env.ts";
+import { DamagedEntryError } from "../base/errors.ts";
+import { onInterrupt } from "../base/program.ts";
+import { escapeName, unescapeName, userKey } from "../core/names.ts";
+import { isIntact, open, originOf, type StoredEntry } from "../encoding/entry.ts";
+import { barOf } from "../progress/bar.ts";
+import { assertWritable } from "./change.ts";
+import { formatCount, formatId, formatSize, visible } from "./format.ts";
+import type { Session } from "./session.ts";
+import { openStore, type Store } from "./stores.ts";
+import { UsageError } from "./usage.ts";
+
+/** So many entries are read, and written, at a time. */
+const AT_ONCE = 32;
+
+/** How a long name may be listed (clause 9 of the backend contract): it cannot be asked for. */
+const DIGEST = /^sha256-[0-9a-f]{64}$/;
+
+/** An entry as it was found: whole, or why it cannot be used. */
+interface Walked {
+  readonly info: EntryInfo;
+  readonly entry?: StoredEntry;
+  readonly problem?: string;
+}
+
+/** Reads all entries, some at a time; those that are deleted meanwhile are left out. */
+async function* walk(backend: Backend, id?: string): AsyncGenerator<readonly Walked[]> {
+  let group: EntryInfo[] = [];
+  for await (const info of backend.entries(id === undefined ? undefined : escapeName(id))) {
+    const isFull = group.length === AT_ONCE || (group[0] !== undefined && group[0].id !== info.id);
+    if (isFull) yield await readAll(backend, group);
+    if (isFull) group = [];
+    group.push(info);
+  }
+  if (group.length > 0) yield await readAll(backend, group);
+}
+
+async function readAll(backend: Backend, group: readonly EntryInfo[]): Promise<Walked[]> {
+  const entries = await backend.getMany(group[0]?.id ?? "", group.map(({ key }) => key));
+  const walked = await Promise.all(
+    group.map(async (info, index) => entries[index] ?? await readOne(backend, info)),
+  );
+  return walked.flatMap((found, index) => {
+    const info = group[index];
+    if (info === undefined || found === undefined) return [];
+    if (typeof found === "string") return [{ info, problem: found }];
+    const problem = problemOf(info, found);
+    return [problem === undefined ? { info, entry: found } : { info, problem }];
+  });
+}
+
+/** Reads again what a read of many did not find: `undefined` is gone, a text is why it is unusable. */
+async function readOne(
+  backend: Backend,
+  { id, key }: EntryInfo,
+): Promise<StoredEntry | string | undefined> {
+  try {
+    const entry = await backend.get(id, key);
+    if (entry !== undefined) return entry;
+  } catch (error) {
+    if (error instanceof DamagedEntryError) return "the stored object is damaged";
+    throw error;
+  }
+  return DIGEST.test(id) || DIGEST.test(key) ? "its name is too long to be listed" : undefined;
+}
+
+/** Why an entry cannot be used; those that are encrypted, or newer, are as good as their checksum. */
+function problemOf({ id, key }: EntryInfo, entry: StoredEntry): string | undefined {
+  if (!isIntact(id, key, entry)) return "its checksum does not match";
+  const origin = originOf(entry);
+  if (origin === "damaged") return "its format has no valid name";
+  if (origin !== "ours") return undefined;
+  try {
+    open(id, key, entry);
+    return undefined;
+  } catch {
+    return "it cannot be decoded";
+  }
+}
+
+/** Prints what cannot be used. */
+async function printProblem(session: Session, { info, problem }: Walked): Promise<void> {
+  const { id, key } = { id: unescapeName(info.id), key: userKey(info.key) };
+  if (session.isJson) await session.printJson({ id, key, problem });
+  else {
+    const name = `${formatId(id)}  ${visible(key)}`;
+    await session.print(`${session.styled("red", "damaged")}  ${name}: ${problem}`);
+  }
+}
+
+/** `panza check`. */
+export async function check(session: Session): Promise<number> {
+  const [name = "", id] = session.line.words;
+  await using store = await openStore(name);
+  let results = 0;
+  let damaged = 0;
+  for await (const group of walk(store.backend, id)) {
+    for (const each of group) {
+      results++;
+      if (each.problem === undefined) continue;
+      damaged++;
+      await printProblem(session, each);
+    }
+  }
+  if (session.isJson) await session.printJson({ results, damaged });
+  else await session.print(`checked ${formatCount(results)}, ${damaged} damaged`);
+  return damaged > 0 ? 1 : 0;
+}
+
+/** `panza copy`. */
+export async function copy(session: Session): Promise<number> {
+  const { words: [from = "", to = "", id], flags } = session.line;
+  await using source = await openStore(from);
+  await using target = await openStore(to, flags.has("create"));
+  const { location } = source.backend;
+  if (location !== undefined && location === target.backend.location) {
+    throw new UsageError("both are the same store");
+  }
+  assertWritable();
+  const progress = new Progress(await countOf(source, id));
+  let isStopped = false;
+  const end = onInterrupt(() => (isStopped = true));
+  try {
+    for await (const group of walk(source.backend, id)) {
+      if (isStopped) break;
+      const [first] = group;
+      if (first === undefined) continue;
+      const keys = group.map(({ info }) => info.key);
+      const there = await target.backend.getMany(first.info.id, keys);
+      await Promise.all(group.map(async (each, index) => {
+        const { info, entry } = each;
+        if (entry === undefined) {
+          progress.failed++;
+          return await printProblem(session, each);
+        }
+        if (isKept(info, there[index])) return void progress.hits++;
+        await target.backend.set(info.id, info.key, entry);
+        progress.misses++;
+        progress.bytes += info.size;
+      }));
+      progress.show();
+    }
+  } finally {
+    end();
+    progress.finish();
+  }
+  const { hits, misses, failed, bytes } = progress;
+  if (session.isJson) {
+    await session.printJson({ copied: misses, bytes, there: hits, damaged: failed, isStopped });
+  } else {
+    const left = failed > 0 ? `, left out ${failed}` : "";
+    const why = isStopped ? "; stopped: the same command goes on" : "";
+    const size = formatSize(bytes);
+    await session.print(`copied ${formatCount(misses)}, ${size}; ${hits} were there${left}${why}`);
+  }
+  return isStopped ? 130 : failed > 0 ? 1 : 0;
+}
+
+/** Whether the target keeps what it has: whole, encrypted, or of a newer version. */
+function isKept({ id, key }: EntryInfo, entry: StoredEntry | undefined): boolean {
+  if (entry === undefined) return false;
+  const origin = originOf(entry);
+  return origin === "encrypted" || origin === "newer" || isIntact(id, key, entry);
+}
+
+/** How many entries a store has, where that is quickly known and somebody looks. */
+async function countOf(store: Store, id?: string): Promise<number | undefined> {
+  if (!store.isLocal || terminal().columns === undefined) return undefined;
+  let count = 0;
+  for await (const _ of store.entries(id)) count++;
+  return count;
+}
+
+/** How far a copy is, as a batch reports it: what was there are its hits. Drawn on a terminal. */
+class Progress implements BatchProgress {
+  readonly #bar = terminal().columns === undefined ? undefined : barOf(["there", "copied"]);
+  readonly total: number | undefined;
+  readonly shared = 0;
+  readonly stale = 0;
+  readonly unstored = 0;
+  readonly running = 0;
+  readonly durationMs = 0;
+  readonly savedMs = 0;
+  hits = 0;
+  misses = 0;
+  failed = 0;
+  bytes = 0;
+  finished = false;
+
+  constructor(total: number | undefined) {
+    this.total = total;
+    this.show();
+  }
+
+  get done(): number {
+    return this.hits + this.misses + this.failed;
+  }
+
+  show(): void {
+    this.#bar?.(this);
+  }
+
+  finish(): void {
+    this.finished = true;
+    this.show();
+  }
+}
