@@ -65,7 +65,8 @@ function ruleOf({ line: { values, flags }, now }: Session): PruneRule {
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new UsageError(
-      message.replace(/(older|max)([A-Z])/g, (_, word, next) => `--${word}-${next.toLowerCase()}`),
+      message.replace("expired: true", "--expired").replace("bustAll()", "bust --all")
+        .replace(/(older|max)([A-Z])/g, (_, word, next) => `--${word}-${next.toLowerCase()}`),
     );
   }
 }

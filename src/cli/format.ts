@@ -24,10 +24,10 @@ const TIMES: readonly (readonly [string, number, number])[] = [
 
 /** A size: `98.5 kB`. */
 export function formatSize(bytes: number): string {
-  // What would round up to 1000 is one of the next unit.
+  // No 1000.0 of a unit.
   const [unit, factor] = SIZES.find(([, factor]) => bytes >= 0.9995 * factor) ?? ["B", 1];
   const value = bytes / factor;
-  return `${factor === 1 || value >= 999.5 ? value.toFixed(0) : value.toFixed(1)} ${unit}`;
+  return `${value.toFixed(factor === 1 ? 0 : 1)} ${unit}`;
 }
 
 /**

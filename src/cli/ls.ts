@@ -75,7 +75,8 @@ async function listFunctions(session: Session, store: Store): Promise<number> {
   const others = widths.slice(1).reduce((sum, width) => sum + width + 2, 0);
   const first = Math.min(widths[0] ?? 0, Math.max(LEAST_NAME, columns - others));
   for (const [index, [name = "", ...cells]] of rows.entries()) {
-    const text = row([cut(name, first), ...cells], [-first, ...widths.slice(1)]);
+    const cellsCut = [cut(name, first), ...cells];
+    const text = cut(row(cellsCut, [-first, ...widths.slice(1)]), columns);
     await session.print(index === 0 ? session.styled("bold", text) : text);
   }
   return 0;

@@ -32,7 +32,8 @@ const KINDS: readonly StoreKind[] = [
     isLocal: false,
   },
   {
-    matches: (name) => name !== "" && (name.startsWith("file:") || !/^\w+:\/\//.test(name)),
+    matches: (name) =>
+      name !== "" && (name.startsWith("file:") || !/^[a-z][a-z0-9+.-]*:\/\//i.test(name)),
     open: async (name, create) => {
       const { SQLiteBackend } = await import("../sqlite/backend.ts");
       // ":memory:" would be a store that nobody else sees: it is a file name here.

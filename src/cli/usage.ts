@@ -60,23 +60,24 @@ export interface CommandLine {
 /** What `--help` prints. */
 export const HELP = `panza looks into the stores of Panza.
 
-  panza ls    <store> [id]        functions with their size and cost, or the results of one
-  panza get   <store> <id> [key]  a value: by key or its beginning, else the newest of a function
-  panza prune <store> …           delete by rule: --older-than 90d, --max-bytes 10GB,
-                                  --max-entries 1000, --expired; --id <id> for one function
-  panza bust  <store> <id> [key]  delete what a function has stored, or one result; --all for all
+  panza ls    <store> [id]        functions, their size and cost; the results of one
+  panza get   <store> <id> [key]  a value: by its key or how that begins; the newest
+  panza prune <store> ...         delete by rule, of one function with --id <id>:
+              --older-than 90d --max-bytes 10GB --max-entries 1000 --expired
+  panza bust  <store> <id> [key]  delete all results of a function, or one result
+  panza bust  <store> --all       delete everything
   panza check <store> [id]        verify every checksum
-  panza copy  <from> <to> [id]    copy what is not there yet; --create makes a missing file
+  panza copy  <from> <to> [id]    copy what is not there; --create makes a new file
 
-A store is the path of a SQLite file, or s3://bucket/prefix with the usual AWS_… variables.
-The id "" stands for the direct keys. "panza get <store> <key>" finds a direct key too.
+A store is the path of a SQLite file, or s3://bucket/prefix with the AWS_ variables.
+The id "" has the direct keys; "panza get <store> <key>" finds them too.
 
   --json     one JSON object a line
-  --dry-run  say what would be done (prune, bust)
-  --yes      do not ask again before much is deleted (prune, bust)
+  --dry-run  only say what prune or bust would delete
+  --yes      delete much without a refusal
   --help     this text
 
-Exit codes: 0 done; 1 failed, not found, or damaged; 2 a wrong command; 130 interrupted.
+Exit codes: 0 done; 1 failed, not found or damaged; 2 wrong command; 130 interrupted
 
   panza ls cache.db
   panza ls cache.db chat --json | jq .durationMs

@@ -80,7 +80,9 @@ export interface Names {
  * @throws {TypeError} If it is none of them, or names what no bucket can hold.
  */
 export function parsePlace(action: string, location: unknown): Place {
-  const refuse = (rule: string) => new TypeError(optionMessage(action, "location", rule, location));
+  // What looks like a user before a host may hold a password, so it is not quoted.
+  const received = typeof location === "string" && location.includes("@") ? {} : location;
+  const refuse = (rule: string) => new TypeError(optionMessage(action, "location", rule, received));
   if (typeof location !== "string") {
     throw refuse('text such as "bucket/prefix"');
   }

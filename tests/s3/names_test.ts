@@ -66,3 +66,8 @@ test("S3Backend refuses a malformed location when it is constructed", () => {
     assertEquals(new S3Backend(location).description, `S3 ${label}`);
   }
 });
+
+test("parsePlace() repeats nothing of a location that may hold a password", () => {
+  const error = assertThrows(() => parsePlace("try", "s3://key:hunter2@bucket"), TypeError);
+  assert(!error.message.includes("hunter2"), error.message);
+});
