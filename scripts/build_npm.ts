@@ -91,6 +91,7 @@ function packageJson(): Record<string, unknown> {
       ),
       "./package.json": "./package.json",
     },
+    bin: { panza: "./esm/cli.js" },
     files: ["esm", ...PAGES],
     dependencies: ranges(used.filter((each) => !OPTIONAL.includes(each))),
     peerDependencies: ranges(optional),
@@ -275,6 +276,8 @@ mkdirSync(OUT);
 if (chosen === "dnt") await buildWithDnt();
 else if (chosen === "tsc") buildWithTsc();
 else throw new Error(`BUILDER must be dnt or tsc, received ${chosen}`);
+const command = join(OUT, "esm", "cli.js");
+writeFileSync(command, `#!/usr/bin/env node\n${readFileSync(command, "utf8")}`, { mode: 0o755 });
 writeFileSync(join(OUT, "package.json"), `${JSON.stringify(packageJson(), null, 2)}\n`);
 for (const page of ["README.md", ...PAGES]) {
   cpSync(join(ROOT, page), join(OUT, page), { recursive: true });

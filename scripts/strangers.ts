@@ -22,8 +22,9 @@ import {
 
 const { name, exports } = configuration();
 
-/** Entry points of the package: the name that users import. */
-const ENTRIES = Object.keys(exports).map((path) => name + path.slice(1));
+/** Entry points of the package: the names that users import. The command is run. */
+const ENTRIES = Object.keys(exports).filter((path) => path !== "./cli")
+  .map((path) => name + path.slice(1));
 
 /** The optional SDK, and the types of Node that its declarations need. */
 export const SDK: readonly string[] = [
@@ -131,6 +132,7 @@ export function typeCheckRecipes(tools: string): void {
   const project = install("recipes", {
     "@ai-sdk/openai": VERSIONS["@ai-sdk/openai"],
     "@anthropic-ai/sdk": VERSIONS["@anthropic-ai/sdk"],
+    "@opentelemetry/api": npmVersion("@opentelemetry/api"),
     "@types/node": VERSIONS["@types/node"],
     ai,
     openai,
