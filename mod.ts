@@ -150,7 +150,8 @@ export {
   type SQLiteHandleStatement,
 } from "./sqlite.ts";
 export type { PruneOptions } from "./src/backend/prune.ts";
-export type { AllStats, CacheStats, CallEvent, CallStatus, Unstored } from "./src/core/stats.ts";
+export type { CallEvent, CallStatus, Unstored } from "./src/core/events.ts";
+export type { AllStats, CacheStats } from "./src/core/stats.ts";
 export {
   TieredBackend,
   TieredCache,

@@ -4,7 +4,7 @@ import { assertEquals } from "@std/assert";
 import type { Batch } from "../src/core/batch.ts";
 import type { MapResult } from "../src/core/map_options.ts";
 import type { Cache } from "../src/core/cache.ts";
-import type { CallStatus } from "../src/core/stats.ts";
+import type { CallStatus } from "../src/core/events.ts";
 import { type CachedFunction, methodsOf } from "../src/core/wrapped.ts";
 import type { CacheRead, CallDetail } from "../src/core/call.ts";
 import { limitConcurrency } from "../concurrency.ts";

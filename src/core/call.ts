@@ -13,6 +13,7 @@ import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
 import { canonicalArguments } from "../encoding/canonical.ts";
 import { bytesOf } from "../encoding/size.ts";
+import type { CallEvent, CallStatus, Unstored } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import { type KeyedCall, Keys } from "./key.ts";
 import type { CheckedOptions } from "./options.ts";
@@ -20,7 +21,7 @@ import type { Found, Owned } from "./owned.ts";
 import { Reader } from "./read.ts";
 import { type Failure, Flight, type Lookup, type Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
-import { type CallEvent, type CallStatus, countCall, type Unstored } from "./stats.ts";
+import { countCall } from "./stats.ts";
 import { finiteOrNull, Writer } from "./write.ts";
 
 /** A value and how a call got it. */

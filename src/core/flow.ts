@@ -12,7 +12,7 @@ import { nextTurn } from "../base/turn.ts";
 import { decode, encode, type Encoded } from "../encoding/codec.ts";
 import { bytesOf } from "../encoding/size.ts";
 import type { ValueCodec } from "./options.ts";
-import type { CallStatus } from "./stats.ts";
+import type { CallStatus } from "./events.ts";
 
 /** How the flows of a function go. */
 export interface FlowOptions {

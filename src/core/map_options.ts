@@ -5,7 +5,7 @@
  */
 
 import type { BatchProgress } from "../base/batch_progress.ts";
-import type { CallStatus } from "./stats.ts";
+import type { CallStatus } from "./events.ts";
 
 /** Options of `fn.map(inputs, options)`. */
 export interface MapOptions<Rest extends readonly unknown[] = readonly unknown[]> {

@@ -19,7 +19,7 @@ import {
 import { type Duration, duration } from "../base/duration.ts";
 import type { PanzaError } from "../base/errors.ts";
 import { schemaRule, type StandardSchema } from "../base/schema.ts";
-import type { CallEvent } from "./stats.ts";
+import type { CallEvent } from "./events.ts";
 
 /**
  * Turns results of one's own types into values that can be stored, and back; both at once, not as

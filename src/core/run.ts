@@ -11,9 +11,10 @@ import { Passage, type PassageOptions } from "../base/passage.ts";
 import { Link, Ring } from "../base/ring.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
+import type { Unstored } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import type { Found, Owned } from "./owned.ts";
-import { toThousandths, type Unstored } from "./stats.ts";
+import { toThousandths } from "./stats.ts";
 
 /** The result of a run, or of a lookup, for all who share it. */
 export interface Outcome {

@@ -15,7 +15,7 @@ import type { CheckedOptions, ValueCodec } from "./options.ts";
 import { Owned } from "./owned.ts";
 import type { Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
-import type { CallStatus } from "./stats.ts";
+import type { CallStatus } from "./events.ts";
 import type { CachedMethods } from "./wrapped.ts";
 
 /** Any function that gives a stream, or a promise of one. */

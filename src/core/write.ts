@@ -16,7 +16,7 @@ import type { Reader } from "./read.ts";
 import { Owned } from "./owned.ts";
 import type { Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
-import type { Unstored } from "./stats.ts";
+import type { Unstored } from "./events.ts";
 
 /** Keeps the results of one function. */
 export class Writer {
