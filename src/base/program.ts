@@ -25,8 +25,10 @@ interface ColorHost {
   readonly Deno?: { readonly noColor?: boolean };
 }
 
-/** The words after the name of the program. */
+/** The words after the name of the program, which from now on prints no warning of its runtime. */
 export function programArguments(): readonly string[] {
+  // Node 22 warns of its SQLite, which is no concern of who runs a command.
+  globalThis.process?.removeAllListeners("warning");
   return globalThis.process?.argv.slice(2) ?? [];
 }
 
