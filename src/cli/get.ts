@@ -40,9 +40,10 @@ export async function get(session: Session): Promise<number> {
       ...info,
       ...(typeof data === "string" ? { value } : { inspected: inspect() }),
     });
-  } else if (typeof data !== "string") await session.print(inspect());
-  else if (!session.isTerminal) await session.print(data);
-  else await session.print(visible(JSON.stringify(value, null, 2), "\n"));
+  } else if (session.isTerminal) {
+    const text = typeof data === "string" ? JSON.stringify(value, null, 2) : inspect();
+    await session.print(visible(text, "\n"));
+  } else await session.print(typeof data === "string" ? data : inspect());
   return 0;
 }
 

@@ -34,11 +34,6 @@ export class Session {
     return this.columns !== undefined;
   }
 
-  /** Whether values have colours. */
-  get hasColors(): boolean {
-    return this.#output.hasColors;
-  }
-
   /** A text in a style of ECMA-48, where there are colours. */
   styled(style: "bold" | "red" | "yellow", text: string): string {
     if (!this.#output.hasColors) return text;

@@ -7,6 +7,7 @@
 import type { Backend, EntryInfo } from "../backend/contract.ts";
 import { warn } from "../base/env.ts";
 import { backendKey, escapeName, unescapeName, userKey } from "../core/names.ts";
+import { visible } from "./format.ts";
 import { UsageError } from "./usage.ts";
 
 /** A kind of store. Each is loaded when it is asked for: most commands need one. */
@@ -56,7 +57,7 @@ export class Store implements AsyncDisposable {
   constructor(backend: Backend, isLocal: boolean) {
     this.backend = backend;
     this.isLocal = isLocal;
-    backend.connect(({ message }) => warn(`panza: ${message}`));
+    backend.connect(({ message }) => warn(`panza: ${visible(message)}`));
   }
 
   /** What is stored, under its names as the user knows them. */

@@ -23,6 +23,7 @@ const AT_ONCE = 32;
 
 /** How a long name may be listed (clause 9 of the backend contract): it cannot be asked for. */
 const DIGEST = /^sha256-[0-9a-f]{64}$/;
+const UNLISTED = "its name is too long to be listed";
 
 /** An entry as it was found: whole, or why it cannot be used. */
 interface Walked {
@@ -69,7 +70,7 @@ async function readOne(
     if (error instanceof DamagedEntryError) return "the stored object is damaged";
     throw error;
   }
-  return DIGEST.test(id) || DIGEST.test(key) ? "its name is too long to be listed" : undefined;
+  return DIGEST.test(id) || DIGEST.test(key) ? UNLISTED : undefined;
 }
 
 /** Why an entry cannot be used; those that are encrypted, or newer, are as good as their checksum. */
@@ -92,7 +93,8 @@ async function printProblem(session: Session, { info, problem }: Walked): Promis
   if (session.isJson) await session.printJson({ id, key, problem });
   else {
     const name = `${formatId(id)}  ${visible(key)}`;
-    await session.print(`${session.styled("red", "damaged")}  ${name}: ${problem}`);
+    const what = problem === UNLISTED ? "left out" : session.styled("red", "damaged");
+    await session.print(`${what}  ${name}: ${problem}`);
   }
 }
 
@@ -102,16 +104,18 @@ export async function check(session: Session): Promise<number> {
   await using store = await openStore(name);
   let results = 0;
   let damaged = 0;
+  let unread = 0;
   for await (const group of walk(store.backend, id)) {
     for (const each of group) {
       results++;
       if (each.problem === undefined) continue;
-      damaged++;
+      if (each.problem === UNLISTED) unread++;
+      else damaged++;
       await printProblem(session, each);
     }
   }
-  if (session.isJson) await session.printJson({ results, damaged });
-  else await session.print(`checked ${formatCount(results)}, ${damaged} damaged`);
+  if (session.isJson) await session.printJson({ results, damaged, unread });
+  else await session.print(`checked ${formatCount(results - unread)}, ${damaged} damaged`);
   return damaged > 0 ? 1 : 0;
 }
 

@@ -240,7 +240,7 @@ test(
     const json = await panza(["check", path, "chat", "--json"]);
     assertEquals(json.stdout.trimEnd().split("\n").map((line) => JSON.parse(line)), [
       { id: "chat", key: KEY, problem },
-      { results: 2, damaged: 1 },
+      { results: 2, damaged: 1, unread: 0 },
     ]);
     const target = `${path}.copy`;
     const copied = await panza(["copy", path, target, "--create"]);
@@ -318,6 +318,18 @@ test(
         printed(await panza(["prune", url, "--expired", "--id", "embed"], remote)),
         "deleted 1 result, 5 B\n",
       );
+      await cache.set("long".repeat(500), 1);
+      const long = await panza(["check", url], remote);
+      assertEquals(long.code, 0);
+      assertMatch(
+        long.stdout,
+        /^left out {2}\(direct keys\) {2}sha256-\w{64}: .*too long.*\nchecked 3 results, 0 damaged\n$/,
+      );
+      const partly = join(folder, "partly.db");
+      const left = await panza(["copy", url, partly, "--create"], remote);
+      assertEquals(left.code, 1);
+      assertMatch(left.stdout, /copied 3 results, 25 B; 0 were there, left out 1\n$/);
+      await cache.delete("long".repeat(500));
       const back = join(folder, "back.db");
       assertEquals(
         printed(await panza(["copy", url, back, "--create"], remote)),
