@@ -5,7 +5,6 @@
  */
 
 import type { Backend, EntryInfo } from "../backend/contract.ts";
-import type { BatchProgress } from "../base/batch_progress.ts";
 import { terminal } from "../base/env.ts";
 import { DamagedEntryError } from "../base/errors.ts";
 import { onInterrupt } from "../base/program.ts";
@@ -129,7 +128,10 @@ export async function copy(session: Session): Promise<number> {
     throw new UsageError("both are the same store");
   }
   assertWritable();
-  const progress = new Progress(await countOf(source, id));
+  const progress = newProgress(await countOf(source, id));
+  const bar = terminal().columns === undefined ? undefined : barOf(["there", "copied"]);
+  let bytes = 0;
+  bar?.(progress);
   let isStopped = false;
   const end = onInterrupt(() => (isStopped = true));
   try {
@@ -148,15 +150,17 @@ export async function copy(session: Session): Promise<number> {
         if (isKept(info, there[index])) return void progress.hits++;
         await target.backend.set(info.id, info.key, entry);
         progress.misses++;
-        progress.bytes += info.size;
+        bytes += info.size;
       }));
-      progress.show();
+      progress.done += group.length;
+      bar?.(progress);
     }
   } finally {
     end();
-    progress.finish();
+    progress.finished = true;
+    bar?.(progress);
   }
-  const { hits, misses, failed, bytes } = progress;
+  const { hits, misses, failed } = progress;
   if (session.isJson) {
     await session.printJson({ copied: misses, bytes, there: hits, damaged: failed, isStopped });
   } else {
@@ -183,37 +187,8 @@ async function countOf(store: Store, id?: string): Promise<number | undefined> {
   return count;
 }
 
-/** How far a copy is, as a batch reports it: what was there are its hits. Drawn on a terminal. */
-class Progress implements BatchProgress {
-  readonly #bar = terminal().columns === undefined ? undefined : barOf(["there", "copied"]);
-  readonly total: number | undefined;
-  readonly shared = 0;
-  readonly stale = 0;
-  readonly unstored = 0;
-  readonly running = 0;
-  readonly durationMs = 0;
-  readonly savedMs = 0;
-  hits = 0;
-  misses = 0;
-  failed = 0;
-  bytes = 0;
-  finished = false;
-
-  constructor(total: number | undefined) {
-    this.total = total;
-    this.show();
-  }
-
-  get done(): number {
-    return this.hits + this.misses + this.failed;
-  }
-
-  show(): void {
-    this.#bar?.(this);
-  }
-
-  finish(): void {
-    this.finished = true;
-    this.show();
-  }
+/** How far a copy is, as a batch reports it: what was there are its hits. */
+function newProgress(total: number | undefined) {
+  const rest = { running: 0, shared: 0, stale: 0, unstored: 0, durationMs: 0, savedMs: 0 };
+  return { ...rest, total, done: 0, hits: 0, misses: 0, failed: 0, finished: false };
 }
