@@ -334,3 +334,18 @@ test("prune() deletes at most 16 entries at a time, also when one large entry pu
   await prune(inner, { maxBytes: 600 });
   assert(most <= 16, `${most} at a time`);
 });
+
+test("Cache.prune() with an id takes any id, and the direct keys as the empty one", async () => {
+  await using cache = new MemoryCache();
+  const ids = ["a\\b", "a\0b", "a\ud800", "a"];
+  for (const id of ids) {
+    const fn = cache.cache({ id })(async (n: number): Promise<number> => await Promise.resolve(n));
+    await fn.map([1, 2, 3], { concurrency: 1 }).run();
+  }
+  await cache.set("key", 1);
+  for (const id of ids) {
+    assertEquals((await cache.prune({ id, maxEntries: 1 })).entries, 2, JSON.stringify(id));
+  }
+  assertEquals((await cache.prune({ id: "", maxBytes: 1 })).entries, 0);
+  assertEquals((await Array.fromAsync(cache.entries())).length, ids.length + 1);
+});

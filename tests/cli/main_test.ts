@@ -271,6 +271,13 @@ test(
     assertEquals(objects(again), [
       { copied: 1, bytes: 16, there: 3, damaged: 0, isStopped: false },
     ]);
+    const newer = new DatabaseSync(target);
+    newer.exec(`UPDATE panza_entries SET format = 'json-9' WHERE key = '${KEY}'`);
+    newer.close();
+    assertMatch(printed(await panza(["copy", path, target])), /^copied 0 results, .* 4 were there/);
+    const older = new DatabaseSync(target);
+    older.exec(`UPDATE panza_entries SET format = 'json-1' WHERE key = '${KEY}'`);
+    older.close();
     const dump = async (file: string) => {
       await using cache = new SQLiteCache(file);
       const infos = await Array.fromAsync(cache.entries());
