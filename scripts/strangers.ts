@@ -120,6 +120,10 @@ export function run(tools: string, project: string, runtimes: readonly string[])
     for (const program of programs.flatMap((file) => [file, file])) {
       runProcess(command ?? "", [...flags, program], { cwd: project, timeout: 60_000 });
     }
+    const cli = join("node_modules", name, "esm", "cli.js");
+    const help = runProcess(command ?? "", [...flags, cli, "--help"], { cwd: project });
+    expect(help.includes("panza copy cache.db"), "the command has no help");
+    expect(existsSync(join(project, "node_modules", ".bin", "panza")), "there is no command panza");
     expect(existsSync(join(project, ".cache")), "the blocks stored nothing");
     rmSync(join(project, ".cache"), { recursive: true });
     console.log(`${each}: ${all.length} blocks run, ${all.length - lowered.length} as they stand`);
