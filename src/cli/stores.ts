@@ -5,7 +5,7 @@
  */
 
 import type { Backend, EntryInfo } from "../backend/contract.ts";
-import { warn } from "../base/env.ts";
+import { mayReadEnvironment, warn } from "../base/env.ts";
 import { backendKey, escapeName, unescapeName, userKey } from "../core/names.ts";
 import { visible } from "./format.ts";
 import { UsageError } from "./usage.ts";
@@ -29,7 +29,11 @@ interface StoreKind {
 const KINDS: readonly StoreKind[] = [
   {
     matches: (name) => name.startsWith("s3://"),
-    open: async (name) => new (await import("../s3/backend.ts")).S3Backend(name),
+    open: async (name) => {
+      // The AWS SDK looks as it loads, for which Deno would ask the user, one variable at a time.
+      if (!mayReadEnvironment()) throw new Error("S3 needs the AWS_ variables: run deno with -A");
+      return new (await import("../s3/backend.ts")).S3Backend(name);
+    },
     isLocal: false,
   },
   {
