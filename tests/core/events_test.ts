@@ -111,6 +111,29 @@ test("onCall that fails, at once or later, is reported and changes no outcome", 
   }
 });
 
+test("onCall is told of a stream when it has ended, as stats() counts it", async () => {
+  const { cache, events } = observed();
+  const count = cache.stream({ id: "count" })(async function* (to: number) {
+    for (let n = 0; n < to; n++) yield await Promise.resolve(n);
+    if (to === 0) throw new RangeError("nothing");
+  });
+  for (let round = 0; round < 2; round++) {
+    assertEquals(await Array.fromAsync(count(3)), [0, 1, 2]);
+    await quiet();
+  }
+  await assertRejects(() => Array.fromAsync(count(0)), RangeError, "nothing");
+  await quiet();
+  assertEquals(events.map(({ id, status }) => [id, status]), [
+    ["count", "miss"],
+    ["count", "hit"],
+    ["count", "failed"],
+  ]);
+  const [miss, hit] = events;
+  assertEquals([miss?.key, miss?.bytes, miss?.storedAt], [hit?.key, hit?.bytes, hit?.storedAt]);
+  const { hits, misses, failed } = cache.stats({ id: "count" });
+  assertEquals([hits, misses, failed], [1, 1, 1]);
+});
+
 test("onCall is told nothing of readCache(), busts and direct keys", async () => {
   const { cache, events } = observed();
   const one = cache.cache({ id: "one" })(async (n: number): Promise<number> =>
