@@ -7,6 +7,7 @@
 import { builtin } from "../base/runtime.ts";
 import { backendKey, escapeName } from "../core/names.ts";
 import { open } from "../encoding/entry.ts";
+import { bytesOf } from "../encoding/size.ts";
 import { formatId, visible } from "./format.ts";
 import type { Session } from "./session.ts";
 import { openStore } from "./stores.ts";
@@ -35,7 +36,7 @@ export async function get(session: Session): Promise<number> {
   // Text is JSON; bytes hold what JSON cannot.
   const inspect = () => builtin("node:util")?.inspect(value, INSPECT) ?? String(value);
   if (session.isJson) {
-    const info = { id, key, size: sizeOf(data), storedAt, expiresAt, staleUntil, durationMs };
+    const info = { id, key, size: bytesOf(data), storedAt, expiresAt, staleUntil, durationMs };
     await session.printJson({
       ...info,
       ...(typeof data === "string" ? { value } : { inspected: inspect() }),
@@ -45,8 +46,4 @@ export async function get(session: Session): Promise<number> {
     await session.print(visible(text, "\n"));
   } else await session.print(typeof data === "string" ? data : inspect());
   return 0;
-}
-
-function sizeOf(data: string | Uint8Array): number {
-  return typeof data === "string" ? new TextEncoder().encode(data).length : data.byteLength;
 }

@@ -41,7 +41,7 @@ async function run(args: readonly string[]): Promise<number> {
     if (error instanceof ReaderGone) return 0;
     const message = error instanceof Error ? error.message : String(error);
     const isUsage = error instanceof UsageError;
-    const isMissing = args[0] === "copy" && message.endsWith("there is no such file");
+    const isMissing = args[0] === "copy" && /there is no such (file|folder)$/.test(message);
     const hint = isUsage && !message.includes("--") ? "; see panza --help" : "";
     warn(`panza: ${visible(message, "\n")}${hint}${isMissing ? "; --create makes a target" : ""}`);
     return isUsage ? 2 : 1;

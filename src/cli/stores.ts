@@ -5,7 +5,8 @@
  */
 
 import type { Backend, EntryInfo } from "../backend/contract.ts";
-import { mayReadEnvironment, warn } from "../base/env.ts";
+import { mayAccess, mayReadEnvironment, warn } from "../base/env.ts";
+import { builtin } from "../base/runtime.ts";
 import { backendKey, escapeName, unescapeName, userKey } from "../core/names.ts";
 import { visible } from "./format.ts";
 import { UsageError } from "./usage.ts";
@@ -25,6 +26,17 @@ interface StoreKind {
   readonly isLocal: boolean;
 }
 
+function isPath(name: string): boolean {
+  return name !== "" && !/^[a-z][a-z0-9+.-]*:\/\//i.test(name);
+}
+
+/** Whether a folder is there, as far as this process may look. */
+function isFolder(name: string): boolean {
+  if (!mayAccess("read", name)) return false;
+  const files = builtin("node:fs");
+  return files?.statSync(name, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
 /** The kinds of stores. A line adds one; SQLite takes every path, and so is the last. */
 const KINDS: readonly StoreKind[] = [
   {
@@ -37,17 +49,22 @@ const KINDS: readonly StoreKind[] = [
     isLocal: false,
   },
   {
-    matches: (name) =>
-      name !== "" && (name.startsWith("file:") || !/^[a-z][a-z0-9+.-]*:\/\//i.test(name)),
+    matches: (name) => isPath(name) && (name.endsWith("/") || isFolder(name)),
+    open: async (name, create) => {
+      if (!create && !isFolder(name)) {
+        throw new Error(`Cannot open folder ${name}: there is no such folder`);
+      }
+      return new (await import("../folder/backend.ts")).FolderBackend(name);
+    },
+    isLocal: true,
+  },
+  {
+    matches: (name) => name.startsWith("file:") || isPath(name),
     open: async (name, create) => {
       const { SQLiteBackend } = await import("../sqlite/backend.ts");
       // ":memory:" would be a store that nobody else sees: it is a file name here.
-      const path = name.startsWith("file:")
-        ? new URL(name)
-        : name === ":memory:"
-        ? `./${name}`
-        : name;
-      return new SQLiteBackend(path, { create });
+      const path = name === ":memory:" ? `./${name}` : name;
+      return new SQLiteBackend(name.startsWith("file:") ? new URL(name) : path, { create });
     },
     isLocal: true,
   },
@@ -107,7 +124,9 @@ export class Store implements AsyncDisposable {
 export async function openStore(name: string, create = false): Promise<Store> {
   const kind = KINDS.find((each) => each.matches(name));
   if (kind === undefined) {
-    throw new UsageError("the store must be the path of a SQLite file or s3://bucket/prefix");
+    throw new UsageError(
+      "the store must be the path of a SQLite file or folder, or s3://bucket/prefix",
+    );
   }
   try {
     return new Store(await kind.open(name, create), kind.isLocal);

@@ -67,9 +67,10 @@ export const HELP = `panza looks into the stores of Panza.
   panza bust  <store> <id> [key]  delete all results of a function, or one result
   panza bust  <store> --all       delete everything
   panza check <store> [id]        verify every checksum
-  panza copy  <from> <to> [id]    copy what is not there; --create makes a new file
+  panza copy  <from> <to> [id]    copy what is not there; --create makes a new store
 
-A store is the path of a SQLite file, or s3://bucket/prefix with the AWS_ variables.
+A store is the path of a SQLite file, a folder of readable files (export/), or
+s3://bucket/prefix with the AWS_ variables.
 The id "" has the direct keys; "panza get <store> <key>" finds them too.
 
   --json     one JSON object a line

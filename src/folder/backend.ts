@@ -127,14 +127,15 @@ export class FolderBackend implements Backend {
       const file = readFile(await readOurs(`${this.#folder}/${path}`) ?? "");
       // A file that was moved or copied by hand holds no entry.
       if (file === undefined || await pathIn(file.id, file.key) !== path) continue;
-      const { data, storedAt, expiresAt, staleUntil } = file.entry;
+      const { data, storedAt, expiresAt, staleUntil, durationMs } = file.entry;
       const { length: size } = typeof data === "string" ? new TextEncoder().encode(data) : data;
-      yield { id: file.id, key: file.key, size, storedAt, expiresAt, staleUntil };
+      yield { id: file.id, key: file.key, size, storedAt, expiresAt, staleUntil, durationMs };
     }
   }
 
   /** Removes what a rule names, and temporary files that killed processes left an hour ago. */
   async prune(rule: PruneRule): Promise<Pruned> {
+    if (rule.dryRun === true) return await prune(this, rule);
     await this.#attempt("delete", async () => {
       for await (const path of this.#find(TEMPORARY)) {
         const file = `${this.#folder}/${path}`;

@@ -293,6 +293,34 @@ test(
 );
 
 test(
+  "panza exports to a folder, looks into it, and takes it back",
+  withStore(RESULTS, async (path, folder) => {
+    const target = join(folder, "export") + "/";
+    const missing = await panza(["copy", path, target]);
+    assertEquals(missing.code, 1);
+    assertMatch(missing.stderr, /there is no such folder; --create makes a target\n$/);
+    assert(!existsSync(target));
+    const copied = await panza(["copy", path, target, "--create"]);
+    assertEquals(printed(copied), "copied 4 results, 30 B; 0 were there\n");
+    assertStringIncludes(
+      readFileSync(join(target, "chat", `${KEY}.json`), "utf8"),
+      '"answer": "new"',
+    );
+    assertMatch(printed(await panza(["ls", target.slice(0, -1)])), /^chat +2 +0 +21 B +91 s/m);
+    assertEquals(printed(await panza(["get", target, "chat", "3f0"])), '"old"\n');
+    assertEquals(printed(await panza(["check", target])), "checked 4 results, 0 damaged\n");
+    const dry = await panza(["prune", target, "--expired", "--id", "embed", "--dry-run"]);
+    assertEquals(printed(dry), "would delete 1 result, 5 B\n");
+    const back = join(folder, "back.db");
+    assertEquals(
+      printed(await panza(["copy", target, back, "--create"])),
+      "copied 4 results, 30 B; 0 were there\n",
+    );
+    assertEquals(await keysOf(back), await keysOf(path));
+  }),
+);
+
+test(
   "panza looks into S3 as into a file, and copies from one to the other and back",
   withStore(RESULTS, async (path, folder) => {
     await withBucket(async (bucket, _, server) => {
