@@ -1,0 +1,199 @@
+/**
+ * Which request it is: method, URL, the headers that count, credentials as a digest, and the body.
+ *
+ * @module
+ */
+
+import { isObject } from "../base/plain.ts";
+import { digest } from "../encoding/digest.ts";
+import { bytesName, bytesOf, tagOf } from "../encoding/kinds.ts";
+import { keepsNumbers, parseJson } from "./json.ts";
+
+/** A request as `hashFunc`, `shouldCache` and `deriveKey` see it. */
+export interface FetchRequest {
+  /** The method, in upper case. */
+  readonly method: string;
+  /** All headers that the caller gave, by their names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  /**
+   * The body: the value of a JSON text, another text, bytes, or the parts of a form with digests in
+   * the place of its files; `undefined` for none.
+   */
+  readonly body?: unknown;
+}
+
+/** What identifies a request, besides its method, its URL and its body. */
+export interface IdentityRules {
+  /** The names of the headers that identify, in lower case. */
+  readonly headers: ReadonlySet<string>;
+  /** Whether the headers that hold credentials identify too. */
+  readonly credentials: boolean;
+  /** Makes the identity in the place of method, URL, headers and body; credentials stay. */
+  readonly hashFunc: ((url: string, request: FetchRequest) => unknown) | undefined;
+}
+
+/** The headers in which clients send who they are. */
+export const CREDENTIALS: ReadonlySet<string> = new Set([
+  "api-key",
+  "authorization",
+  "cookie",
+  "proxy-authorization",
+  "x-api-key",
+  "x-auth-token",
+  "x-github-otp",
+  "x-goog-api-key",
+]);
+
+/**
+ * The headers that choose among representations, or versions of an API. A list of those that do not
+ * count would break with each release of an SDK: `x-stainless-…`, `traceparent`, `user-agent`.
+ */
+export const IDENTIFYING: readonly string[] = [
+  "accept",
+  "accept-language",
+  "anthropic-beta",
+  "anthropic-version",
+  "notion-version",
+  "openai-beta",
+  "prefer",
+  "range",
+  "x-github-api-version",
+  "x-requested-with",
+];
+
+/** What a request sends: owned, so that later changes of the caller's objects do not reach it. */
+export type Body =
+  | { readonly kind: "none" }
+  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: "blob"; readonly blob: Blob }
+  | { readonly kind: "form"; readonly form: FormData }
+  /** A stream can be read once: it is passed on as it is. */
+  | { readonly kind: "stream" };
+
+/** Takes a body as it is now. */
+export function bodyOf(body: unknown): Body {
+  if (body === undefined || body === null) return { kind: "none" };
+  if (typeof body === "string") return { kind: "text", text: body };
+  if (!isObject(body)) return { kind: "text", text: String(body) };
+  if (bytesName(body) !== undefined) {
+    return { kind: "bytes", bytes: new Uint8Array(bytesOf(body)) };
+  }
+  const tag = tagOf(body);
+  if (tag === "URLSearchParams") return { kind: "text", text: String(body) };
+  if (body instanceof Blob) return { kind: "blob", blob: body };
+  if (body instanceof FormData) return { kind: "form", form: copyOf(body) };
+  return { kind: "stream" };
+}
+
+function copyOf(form: FormData): FormData {
+  const copy = new FormData();
+  for (const [name, value] of form) copy.append(name, value);
+  return copy;
+}
+
+/**
+ * What a body says, as canonical data.
+ *
+ * JSON is its value, because clients order and indent it as they like; a form is its parts, because
+ * the boundary between them is random; files and bytes are digests.
+ *
+ * @param body The body.
+ * @param type The content type, as the headers or the body itself give it; empty for none.
+ */
+export async function contentOf(body: Body, type: string): Promise<unknown> {
+  const [essence = ""] = type.toLowerCase().split(";", 1);
+  switch (body.kind) {
+    case "none":
+    case "stream":
+      return undefined;
+    case "text":
+      return textContent(body.text, essence.trim());
+    case "form":
+      return { form: await partsOf(body.form) };
+    case "blob":
+      return await bytesContent(new Uint8Array(await body.blob.arrayBuffer()), type, essence);
+    case "bytes":
+      return await bytesContent(body.bytes, type, essence);
+  }
+}
+
+function textContent(text: string, type: string): unknown {
+  const json = /^\s*[[{]/.test(text) ? parseJson(text) : undefined;
+  return json !== undefined && keepsNumbers(text) ? { json: json.value } : { text, type };
+}
+
+async function bytesContent(
+  bytes: Uint8Array<ArrayBuffer>,
+  type: string,
+  essence: string,
+): Promise<unknown> {
+  if (essence === "multipart/form-data") {
+    try {
+      const headers = { "content-type": type };
+      return { form: await partsOf(await new Response(bytes, { headers }).formData()) };
+    } catch {
+      // Not a form, whatever it calls itself.
+    }
+  }
+  if (/\bjson$/.test(essence) || essence.startsWith("text/")) {
+    const text = textOf(bytes);
+    if (text !== undefined) return textContent(text, essence.trim());
+  }
+  return { bytes: await digest(bytes), type: essence.trim() };
+}
+
+async function partsOf(form: FormData): Promise<readonly unknown[]> {
+  const parts: unknown[] = [];
+  for (const [name, value] of form) {
+    if (typeof value === "string") parts.push([name, value]);
+    else {
+      const bytes = new Uint8Array(await value.arrayBuffer());
+      parts.push([name, value.name, value.type.toLowerCase(), await digest(bytes)]);
+    }
+  }
+  return parts;
+}
+
+/** Bytes as the text that they are; `undefined` if they are not UTF-8. */
+export function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    // With its byte order mark: the text has to give the same bytes again.
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What identifies a request, as canonical data. Credentials are in it as a digest only.
+ *
+ * @param url The URL, without its fragment.
+ * @param request The request.
+ * @param content What its body says.
+ * @param rules What identifies.
+ */
+export async function identityOf(
+  url: string,
+  request: FetchRequest,
+  content: unknown,
+  rules: IdentityRules,
+): Promise<unknown> {
+  const headers: Record<string, string> = {};
+  const secrets: [name: string, value: string][] = [];
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (CREDENTIALS.has(name) && rules.credentials) secrets.push([name, value]);
+    else if (rules.headers.has(name)) headers[name] = value;
+  }
+  const credentials = secrets.length === 0
+    ? undefined
+    : await digest(JSON.stringify(secrets.sort(([a], [b]) => a < b ? -1 : 1)));
+  if (rules.hashFunc === undefined) {
+    return { method: request.method, url, headers, credentials, body: content };
+  }
+  const hash = rules.hashFunc(url, request);
+  if (hash === undefined || hash instanceof Promise) {
+    throw new TypeError("Cannot identify the request: hashFunc must return a value, not a promise");
+  }
+  return { hash, credentials };
+}
