@@ -177,11 +177,13 @@ export class CacheOnlyError extends PanzaError {
    *
    * @param id The id of the function.
    * @param key The hex key of the call.
+   * @param further Another way out, as a clause.
    */
-  constructor(id: string, key: string) {
+  constructor(id: string, key: string, further?: string) {
     super(
       `Cannot run ${quote(id)}: CACHE_ONLY is on and nothing is stored for key ${key}; ` +
-        "run once without CACHE_ONLY to fill the cache",
+        "run once without CACHE_ONLY to fill the cache" +
+        (further === undefined ? "" : `; ${further}`),
     );
     this.id = id;
     this.key = key;
@@ -333,6 +335,33 @@ export class UncacheableValueError extends PanzaError {
   ) {
     super(`Cannot store the value: ${path} is ${what}; ${wayOut}`);
     this.path = path;
+  }
+}
+
+/**
+ * Reported when a response has succeeded and is not stored: it is not whole, or it varies by what
+ * does not identify its request. The client has got it all the same.
+ *
+ * @example The message tells why
+ * ```ts
+ * import { UnstoredResponseError } from "@panza/panza/fetch";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new UnstoredResponseError("its JSON was cut");
+ * assertEquals(error.message, "a response was not stored: its JSON was cut");
+ * ```
+ */
+export class UnstoredResponseError extends PanzaError {
+  /** The literal name of this class. */
+  override readonly name = "UnstoredResponseError";
+
+  /**
+   * Tells why.
+   *
+   * @param reason The reason, in words that quote neither the request nor the response.
+   */
+  constructor(reason: string) {
+    super(`a response was not stored: ${reason}`);
   }
 }
 

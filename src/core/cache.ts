@@ -63,8 +63,12 @@ export interface FlowSettings {
   readonly isEager?: boolean;
   /** The most bytes of encoded items that are kept; 64 MiB unless set. */
   readonly maxBytes?: number;
+  /** Names the option that raises the bounds. */
+  readonly wayOut?: string;
   /** Whether one whose last reader leaves has said all that matters, by its items so far. */
   readonly finishes?: (items: unknown[]) => boolean;
+  /** Whether a call is to run whatever is stored, and to replace it. */
+  readonly renews?: (args: readonly unknown[]) => boolean;
 }
 
 /** The most bytes of encoded items that are kept of a stream. */
@@ -247,7 +251,7 @@ export class Cache implements AsyncDisposable {
 
   #stream<Args extends readonly unknown[], Value, Self>(
     options: StreamOptions<Args, Value, Self>,
-    { isEager = false, maxBytes = MAX_STREAM_BYTES, finishes }: FlowSettings,
+    { isEager = false, maxBytes = MAX_STREAM_BYTES, ...settings }: FlowSettings,
   ): StreamDecorator<Args, Value> {
     const { maxItems, ...checked } = checkStreamOptions(options);
     return <F extends StreamFunction>(
@@ -256,7 +260,8 @@ export class Cache implements AsyncDisposable {
     ): StreamOrMismatch<F, Args, Value> => {
       const action = "cache a stream function";
       const { own, isShared, needsInstance } = this.#adopt(action, fn, context, checked);
-      const flows = { maxItems, maxBytes, isEager, finishes };
+      const wayOut = `cache.stream takes maxItems (${maxItems})`;
+      const flows = { maxItems, maxBytes, isEager, wayOut, ...settings };
       const calls = new StreamCalls(this.#state, own, fn, checked, isShared, flows);
       const open = function (this: unknown, ...args: unknown[]) {
         return calls.open(this, args);

@@ -163,6 +163,18 @@ export class Calls {
     return this.#settle(call, undefined, true);
   }
 
+  /** Runs the function for a call whatever is stored, which its result replaces. */
+  async renew(call: KeyedCall): Promise<CallDetail<unknown>> {
+    if (this.state.switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
+    this.keys.own(call);
+    const flight = this.#enter(call.key);
+    try {
+      return await this.#lead(call, flight, undefined);
+    } finally {
+      this.#leave(flight);
+    }
+  }
+
   /**
    * Brings a call to its value without running the function.
    *

@@ -27,6 +27,10 @@ export interface FlowOptions {
    * read to its end all the same.
    */
   readonly finishes?: ((items: unknown[]) => boolean) | undefined;
+  /** Names the option that raises the bounds. */
+  readonly wayOut: string;
+  /** Whether a call is to run whatever is stored, and to replace it. */
+  readonly renews?: ((args: readonly unknown[]) => boolean) | undefined;
 }
 
 /** Who reads a flow item by item. */

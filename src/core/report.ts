@@ -5,7 +5,7 @@
  */
 
 import { warn } from "../base/env.ts";
-import { quote } from "../base/errors.ts";
+import { quote, UnstoredResponseError } from "../base/errors.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
 
 /** Fixed messages for errors of the user's code, whose own messages may hold arguments. */
@@ -29,7 +29,8 @@ export class Reporter {
     const known = error instanceof Error ? error : new Error(quote(error), { cause: error });
     const print = (): void => {
       const where = id === undefined || id === "" ? "" : `${id}: `;
-      const own = OWN_CODE[kind];
+      // Its words are the library's own.
+      const own = known instanceof UnstoredResponseError ? undefined : OWN_CODE[kind];
       const what = own === undefined ? known.message : `${own} (${known.name})`;
       this.#warnOnce(`${kind}:${id ?? ""}`, `${where}${what}`);
     };

@@ -97,7 +97,8 @@ export class StreamCalls extends Calls {
     this.state.assertOpen();
     const call = asked instanceof Promise ? await asked : asked;
     call.reader = reader;
-    const detail = await this.fly(call);
+    const isNew = this.#flows.renews?.(call.given) === true;
+    const detail = await (isNew ? this.renew(call) : this.fly(call));
     // A loop of hits would keep the store from its changes.
     if (order.isChanging) await pacer.pace();
     return detail;
@@ -132,10 +133,8 @@ export class StreamCalls extends Calls {
   ): Promise<Outcome> {
     if (!run.flow?.isOverlong) return await super.keep(call, run, place, result);
     this.own.counters.unstored++;
-    const { maxItems, maxBytes } = this.#flows;
     const error = new RangeError(
-      `a stream was not stored: it has more than ${maxItems} items, or ${maxBytes} bytes; ` +
-        "cache.stream takes maxItems",
+      `a stream was not stored: it is longer than its bound; ${this.#flows.wayOut}`,
     );
     this.state.report(error, "encode", this.own, call.key);
     const owned = new Owned(result, undefined, this.reader.restore);

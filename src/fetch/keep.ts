@@ -6,11 +6,12 @@
  */
 
 import { CREDENTIALS, type IdentityRules, textOf } from "./identity.ts";
-import { type Head, type Item, headOf, joined, typeOf } from "./stored.ts";
+import { type Head, headOf, type Item, joined, typeOf } from "./stored.ts";
 import { endingOf } from "./whole.ts";
 
 /** Request headers that only the runtime sets, the same for all requests of a program. */
-const OF_THE_RUNTIME = /^(?:accept-charset|accept-encoding|access-control-.*|origin|referer|sec-.*)$/;
+const OF_THE_RUNTIME =
+  /^(?:accept-charset|accept-encoding|access-control-.*|origin|referer|sec-.*)$/;
 
 /** The headers of a request that its response depends on and that do not identify it. */
 function foreignVary({ headers }: Head, rules: IdentityRules): string[] {
@@ -62,7 +63,7 @@ function varyReason(names: readonly string[]): string {
 }
 
 /** Whether a response says by its body that nothing more can come. */
-export function isFinal(items: readonly Item[]): boolean {
+export function isFinal(items: readonly unknown[]): boolean {
   const head = headOf(items);
   return endingOf(typeOf(head), textOf(joined(items))) === "final";
 }

@@ -68,13 +68,18 @@ function streamOf(rest: AsyncIterator<Item>): ReadableStream<Uint8Array<ArrayBuf
   return new ReadableStream({
     type: "bytes",
     async pull(controller) {
-      const { done, value } = await rest.next();
-      if (done === true) {
-        controller.close();
-        controller.byobRequest?.respond(0);
-      } else if (value instanceof Uint8Array && value.length > 0) {
-        controller.enqueue(new Uint8Array(value));
-      } else await this.pull?.(controller);
+      for (;;) {
+        const { done, value } = await rest.next();
+        if (done === true) {
+          controller.close();
+          // A reader with a buffer of its own waits for that.
+          controller.byobRequest?.respond(0);
+          return;
+        }
+        if (value instanceof Uint8Array && value.length > 0) {
+          return controller.enqueue(new Uint8Array(value));
+        }
+      }
     },
     async cancel() {
       await rest.return?.();

@@ -48,7 +48,7 @@ export function typeOf({ headers }: Head): string {
 }
 
 /** The bytes of a body in one piece. */
-export function joined(chunks: readonly Item[]): Uint8Array<ArrayBuffer> {
+export function joined(chunks: readonly unknown[]): Uint8Array<ArrayBuffer> {
   const bytes = chunks.filter((chunk) => chunk instanceof Uint8Array);
   const whole = new Uint8Array(bytes.reduce((sum, { length }) => sum + length, 0));
   let at = 0;

@@ -22,7 +22,11 @@ const TYPES: readonly (readonly [name: string, begins: RegExp, ends: RegExp])[] 
   ["message", /^(?:message_start|content_block_\w+)$/, /^message_stop$/],
   ["response", /^response\./, /^response\.(?:completed|incomplete)$/],
   ["message-end", /^(?:message|content)-start$/, /^message-end$/],
-  ["audio", /^(?:speech\.audio|transcript\.text)\.delta$/, /^(?:speech\.audio|transcript\.text)\.done$/],
+  [
+    "audio",
+    /^(?:speech\.audio|transcript\.text)\.delta$/,
+    /^(?:speech\.audio|transcript\.text)\.done$/,
+  ],
 ];
 
 /** The last words of a stream of chat completions. */
@@ -36,7 +40,8 @@ const DONE = "[DONE]";
  */
 export function endingOf(type: string, text: string | undefined): Ending {
   const [essence = ""] = type.toLowerCase().split(";", 1);
-  const kind = /[/+.-](ndjson|jsonlines|jsonl|json-seq|json|event-stream)$/.exec(essence.trim())?.[1];
+  const kind = /[/+.-](ndjson|jsonlines|jsonl|json-seq|json|event-stream)$/.exec(essence.trim())
+    ?.[1];
   if (kind === undefined) return "open";
   if (text === undefined) return { reason: "it is not UTF-8" };
   if (kind === "json") {
@@ -68,8 +73,8 @@ function readEvents(text: string, stream: Stream): boolean {
 
 /** Hands the lines of a stream of JSON texts on. Returns whether the last one is incomplete. */
 function readLines(text: string, stream: Stream): boolean {
-  // eslint-disable-next-line no-control-regex -- the separator of application/json-seq
-  for (const line of text.split(/[\r\n\u001E]+/)) {
+  // application/json-seq has a separator of its own.
+  for (const line of text.replaceAll("\x1E", "\n").split(/[\r\n]+/)) {
     if (line.trim() === "") continue;
     if (!isObject(parseJson(line)?.value)) return true;
     stream.take("", line);

@@ -1,0 +1,134 @@
+/**
+ * A request as it was asked for: owned, identified, and ready to be sent more than once.
+ *
+ * @module
+ */
+
+import { isObject } from "../base/plain.ts";
+import {
+  type Body,
+  bodyOf,
+  contentOf,
+  CREDENTIALS,
+  type FetchRequest,
+  identityOf,
+  type IdentityRules,
+} from "./identity.ts";
+
+/** A request, as `hashFunc`, `shouldCache` and limits see it, with what sends it. */
+export class AskedRequest implements FetchRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  body?: unknown;
+  /** The URL without its fragment. */
+  readonly url: string;
+  /** The caller's signal. */
+  readonly signal: AbortSignal | undefined;
+  /** Whether what is stored is to be replaced. */
+  readonly isReload: boolean;
+  /** Whether neither lookup nor store may see it: by the caller's word, or because of its body. */
+  readonly isBypass: boolean;
+  readonly #input: RequestInfo | URL;
+  readonly #init: RequestInit;
+  readonly #headers: Headers;
+  #body: Body;
+  #identity: unknown;
+
+  /**
+   * Takes the arguments of `fetch` as they are now.
+   *
+   * @param input Its first argument.
+   * @param init Its second one.
+   */
+  constructor(input: RequestInfo | URL, init: RequestInit = {}) {
+    const request = isRequest(input) ? input : undefined;
+    const base: unknown = Reflect.get(globalThis, "location");
+    const href = isObject(base) ? String(Reflect.get(base, "href")) : undefined;
+    const url = new URL(request?.url ?? String(input), href);
+    url.hash = "";
+    this.url = url.href;
+    this.method = (init.method ?? request?.method ?? "GET").toUpperCase();
+    this.#headers = new Headers(init.headers ?? request?.headers);
+    this.headers = Object.fromEntries(this.#headers);
+    this.signal = init.signal ?? request?.signal ?? undefined;
+    const cacheMode = init.cache ?? request?.cache;
+    const redirect = init.redirect ?? request?.redirect ?? "follow";
+    const mode = init.mode ?? request?.mode;
+    this.isReload = cacheMode === "reload" || cacheMode === "no-cache";
+    this.#input = input;
+    this.#init = init;
+    this.#body = bodyOf(init.body);
+    this.isBypass = cacheMode === "no-store" || redirect !== "follow" || mode === "no-cors" ||
+      this.#body.kind === "stream";
+  }
+
+  /** Whether it names who asks. */
+  get hasCredentials(): boolean {
+    return Object.keys(this.headers).some((name) => CREDENTIALS.has(name));
+  }
+
+  /** What identifies it, once `identify` is done. */
+  get identity(): unknown {
+    return this.#identity;
+  }
+
+  /** Reads its body, and finds out what identifies it. */
+  async identify(rules: IdentityRules): Promise<void> {
+    const input = this.#input;
+    if (this.#body.kind === "none" && isRequest(input) && input.body !== null) {
+      // Used up, as by `fetch` itself.
+      this.#body = { kind: "bytes", bytes: new Uint8Array(await input.arrayBuffer()) };
+    }
+    const own = this.#body.kind === "blob" ? this.#body.blob.type : "";
+    const content = await contentOf(this.#body, this.headers["content-type"] ?? own);
+    this.body = shownBody(this.#body, content);
+    this.#identity = await identityOf(this.url, this, content, rules);
+  }
+
+  /** Sends it; may be called again. */
+  send(base: typeof fetch, signal: AbortSignal): Promise<Response> {
+    const body = sentBody(this.#body);
+    return base(this.#input, {
+      ...this.#init,
+      ...(body !== undefined && { body }),
+      headers: this.#headers,
+      signal,
+    });
+  }
+
+  /** What `debug` prints of it: no headers, for they hold credentials. */
+  toJSON(): unknown {
+    return { method: this.method, body: this.body };
+  }
+}
+
+/** Requests of other realms and polyfills are requests too. */
+function isRequest(input: unknown): input is Request {
+  return isObject(input) && "url" in input && "method" in input && "headers" in input;
+}
+
+function sentBody(body: Body): BodyInit | undefined {
+  switch (body.kind) {
+    case "text":
+      return body.text;
+    case "bytes":
+      return body.bytes;
+    case "blob":
+      return body.blob;
+    case "form":
+      return body.form;
+    case "none":
+    case "stream":
+      // As it stands in the caller's own argument.
+      return undefined;
+  }
+}
+
+/** The body as the caller's functions see it. */
+function shownBody(body: Body, content: unknown): unknown {
+  if (!isObject(content)) return undefined;
+  if ("json" in content) return content.json;
+  if ("form" in content) return content.form;
+  if ("text" in content) return content.text;
+  return body.kind === "bytes" ? body.bytes : content;
+}
