@@ -3,15 +3,12 @@
  *
  * @example One line for a client
  * ```ts
- * import { SQLiteCache } from "@panza/panza";
+ * import { MemoryCache } from "@panza/panza";
  * import { cachedFetch } from "@panza/panza/fetch";
- * import OpenAI from "openai";
  *
- * await using cache = new SQLiteCache(".cache/answers.db");
- * const openai = new OpenAI({
- *   apiKey: "sk-…",
- *   fetch: cachedFetch(cache, { id: "openai", methods: ["POST"], credentials: "ignore" }),
- * });
+ * await using cache = new MemoryCache();
+ * const fetch = cachedFetch(cache, { id: "openai", methods: ["POST"], credentials: "ignore" });
+ * // For new OpenAI({ fetch }), new Anthropic({ fetch }), createOpenAI({ fetch }) and their like.
  * ```
  *
  * @module

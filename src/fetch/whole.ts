@@ -57,6 +57,7 @@ function readEvents(text: string, stream: Stream): boolean {
   let name = "";
   let data: string[] = [];
   const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/);
+  const rest = lines.pop() ?? "";
   for (const line of lines) {
     const [, field = "", value = ""] = /^([^:]*):? ?([\s\S]*)$/.exec(line) ?? [];
     if (field === "event") name = value;
@@ -67,8 +68,7 @@ function readEvents(text: string, stream: Stream): boolean {
     data = [];
   }
   // A comment may be cut: it says nothing.
-  const last = lines.at(-1) ?? "";
-  return name !== "" || data.length > 0 || (last !== "" && !last.startsWith(":"));
+  return name !== "" || data.length > 0 || (rest !== "" && !rest.startsWith(":"));
 }
 
 /** Hands the lines of a stream of JSON texts on. Returns whether the last one is incomplete. */
@@ -107,7 +107,9 @@ class Stream {
     const type: unknown = Reflect.get(event, "type") ?? name;
     if (type === "ping") return;
     this.#isEmpty = false;
-    if (type === "error" || Boolean(Reflect.get(event, "error"))) this.#hasError = true;
+    if (type === "error" || type === "response.failed" || Boolean(Reflect.get(event, "error"))) {
+      this.#hasError = true;
+    }
     if (typeof type === "string") {
       for (const [kind, begins, ends] of TYPES) {
         if (begins.test(type)) this.#opened.add(kind);
