@@ -224,8 +224,10 @@ export function cachedFetch(cache: Cache, options: CachedFetchOptions): typeof f
     request: AskedRequest,
   ): Promise<boolean> {
     const { status } = headOf(items);
-    if (!isSuccess(status) || joined(items).length > maxBytes) return false;
-    const reason = reasonAgainst(items, request.method, rules);
+    if (!isSuccess(status)) return false;
+    const reason = joined(items).length > maxBytes
+      ? `it has more than ${maxBytes} bytes; maxBytes decides`
+      : reasonAgainst(items, request.method, rules);
     if (reason !== undefined) throw new UnstoredResponseError(reason);
     return shouldCache === undefined ||
       Boolean(await shouldCache(encodeResponse(items), url, request));

@@ -182,18 +182,23 @@ export async function identityOf(
   const headers: Record<string, string> = {};
   const secrets: [name: string, value: string][] = [];
   for (const [name, value] of Object.entries(request.headers)) {
-    if (CREDENTIALS.has(name) && rules.credentials) secrets.push([name, value]);
-    else if (rules.headers.has(name)) headers[name] = value;
+    const isNamed = rules.headers.has(name);
+    if (!CREDENTIALS.has(name)) { if (isNamed) headers[name] = value; }
+    else if (isNamed || rules.credentials) secrets.push([name, value]);
   }
-  const credentials = secrets.length === 0
-    ? undefined
-    : await digest(JSON.stringify(secrets.sort(([a], [b]) => a < b ? -1 : 1)));
+  const who = {
+    credentials: secrets.length === 0
+      ? undefined
+      : await digest(JSON.stringify(secrets.sort(([a], [b]) => a < b ? -1 : 1))),
+    // Who ignores them shares nothing with who does not: it may be the answer to anybody.
+    ignores: rules.credentials ? undefined : "credentials",
+  };
   if (rules.hashFunc === undefined) {
-    return { method: request.method, url, headers, credentials, body: content };
+    return { method: request.method, url, headers, body: content, ...who };
   }
   const hash = rules.hashFunc(url, request);
   if (hash === undefined || hash instanceof Promise) {
     throw new TypeError("Cannot identify the request: hashFunc must return a value, not a promise");
   }
-  return { hash, credentials };
+  return { hash, ...who };
 }

@@ -20,8 +20,9 @@ function foreignVary({ headers }: Head, rules: IdentityRules): string[] {
     .flatMap(([, value]) => value.toLowerCase().split(",").map((name) => name.trim()))
     .filter((name) => {
       if (name === "" || OF_THE_RUNTIME.test(name)) return false;
+      if (rules.headers.has(name)) return false;
       if (CREDENTIALS.has(name)) return !rules.credentials;
-      return name === "*" || (rules.hashFunc === undefined && !rules.headers.has(name));
+      return name === "*" || rules.hashFunc === undefined;
     });
 }
 
