@@ -163,18 +163,6 @@ export class Calls {
     return this.#settle(call, undefined, true);
   }
 
-  /** Runs the function for a call whatever is stored, which its result replaces. */
-  async renew(call: KeyedCall): Promise<CallDetail<unknown>> {
-    if (this.state.switches.cacheOnly) throw new CacheOnlyError(this.own.id, call.key);
-    this.keys.own(call);
-    const flight = this.#enter(call.key);
-    try {
-      return await this.#lead(call, flight, undefined);
-    } finally {
-      this.#leave(flight);
-    }
-  }
-
   /**
    * Brings a call to its value without running the function.
    *
@@ -223,7 +211,7 @@ export class Calls {
       let found: Found | undefined;
       // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
       // changes all the time must not keep a call for ever.
-      for (let round = 0; round < 2; round++) {
+      for (let round = 0; round < 2 && !call.renews; round++) {
         run = this.#joinable(flight, isShared);
         if (run !== undefined && !run.isRefresh) break;
         const lookup = this.#look(flight, looked);

@@ -35,6 +35,8 @@ export class KeyedCall {
   watch: Watch | undefined;
   /** Reads the flow of a run that it waits for, and needs no value then. */
   reader: FlowReader | undefined;
+  /** Whether it runs whatever is stored, which its result replaces. */
+  renews = false;
 
   constructor(
     key: string,

@@ -97,8 +97,8 @@ export class StreamCalls extends Calls {
     this.state.assertOpen();
     const call = asked instanceof Promise ? await asked : asked;
     call.reader = reader;
-    const isNew = this.#flows.renews?.(call.given) === true;
-    const detail = await (isNew ? this.renew(call) : this.fly(call));
+    call.renews = this.#flows.renews?.(call.given) === true;
+    const detail = await this.fly(call);
     // A loop of hits would keep the store from its changes.
     if (order.isChanging) await pacer.pace();
     return detail;
