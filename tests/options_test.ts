@@ -13,6 +13,7 @@ import {
   TieredCache,
 } from "../mod.ts";
 import { FolderCache } from "../folder.ts";
+import { cachedFetch } from "../fetch.ts";
 import { progressBar } from "../progress.ts";
 import { testBackend } from "../testing.ts";
 import { reasonOf } from "./support/by_hand.ts";
@@ -136,6 +137,17 @@ const DOORS: readonly [
     "backoff.multiplier": ["2", 0.5],
     "backoff.jitter": ["1", 1.1],
   }],
+  ["cachedFetch()", (options) => call(cachedFetch, cache, options), {
+    methods: ["POST", []],
+    headers: [["a b"]],
+    credentials: ["omit"],
+    hashFunc: ["url"],
+    shouldCache: [true],
+    fetch: ["fetch"],
+    limit: [5],
+    retry: [3],
+    maxBytes: ["1", 0],
+  }, { methods: ["GET"] }],
   ["progressBar()", (options) => call(progressBar, options), {
     total: ["9", -1],
     plainInterval: ["soon", 0],

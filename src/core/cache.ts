@@ -63,8 +63,8 @@ export interface FlowSettings {
   readonly isEager?: boolean;
   /** The most bytes of encoded items that are kept; 64 MiB unless set. */
   readonly maxBytes?: number;
-  /** Names the option that raises the bounds. */
-  readonly wayOut?: string;
+  /** Names the bounds, and the option that raises them. */
+  readonly bound?: string;
   /** Whether one whose last reader leaves has said all that matters, by its items so far. */
   readonly finishes?: (items: unknown[]) => boolean;
   /** Whether a call is to run whatever is stored, and to replace it. */
@@ -260,8 +260,8 @@ export class Cache implements AsyncDisposable {
     ): StreamOrMismatch<F, Args, Value> => {
       const action = "cache a stream function";
       const { own, isShared, needsInstance } = this.#adopt(action, fn, context, checked);
-      const wayOut = `cache.stream takes maxItems (${maxItems})`;
-      const flows = { maxItems, maxBytes, isEager, wayOut, ...settings };
+      const bound = `${maxItems} items, or ${maxBytes} bytes; cache.stream takes maxItems`;
+      const flows = { maxItems, maxBytes, isEager, bound, ...settings };
       const calls = new StreamCalls(this.#state, own, fn, checked, isShared, flows);
       const open = function (this: unknown, ...args: unknown[]) {
         return calls.open(this, args);

@@ -27,8 +27,8 @@ export interface FlowOptions {
    * read to its end all the same.
    */
   readonly finishes?: ((items: unknown[]) => boolean) | undefined;
-  /** Names the option that raises the bounds. */
-  readonly wayOut: string;
+  /** Names the bounds, and the option that raises them. */
+  readonly bound: string;
   /** Whether a call is to run whatever is stored, and to replace it. */
   readonly renews?: ((args: readonly unknown[]) => boolean) | undefined;
 }

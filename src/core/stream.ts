@@ -134,7 +134,7 @@ export class StreamCalls extends Calls {
     if (!run.flow?.isOverlong) return await super.keep(call, run, place, result);
     this.own.counters.unstored++;
     const error = new RangeError(
-      `a stream was not stored: it is longer than its bound; ${this.#flows.wayOut}`,
+      `a stream was not stored: it has more than ${this.#flows.bound}`,
     );
     this.state.report(error, "encode", this.own, call.key);
     const owned = new Owned(result, undefined, this.reader.restore);

@@ -249,7 +249,7 @@ export function cachedFetch(cache: Cache, options: CachedFetchOptions): typeof f
     {
       isEager: true,
       maxBytes: maxBytes + OVERHEAD,
-      wayOut: `a cached fetch takes maxBytes (${maxBytes})`,
+      bound: `${maxBytes} bytes; maxBytes decides`,
       finishes: isFinal,
       renews: ([, request]) => request instanceof AskedRequest && request.isReload,
     },

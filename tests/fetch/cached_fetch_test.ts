@@ -689,7 +689,7 @@ test("A body past maxBytes passes with back pressure, is not kept, and is report
     ...Array(2).fill(
       "refused: a response was not stored: it has more than 1000 bytes; maxBytes decides",
     ),
-    "encode: a stream was not stored: it is longer than its bound; a cached fetch takes maxBytes (1000)",
+    "encode: a stream was not stored: it has more than 1000 bytes; maxBytes decides",
   ]);
 });
 

@@ -120,6 +120,7 @@ export class ByHand {
 
 /** What the models say: the prompt, in upper case. */
 function answerTo(value: unknown): string {
+  if (typeof value === "string") return value.toUpperCase();
   const text = JSON.stringify(value ?? "");
   const [, prompt = ""] = /"(?:content|text|input)":"([^"]*)"[^"]*$/.exec(text) ?? [];
   return prompt.toUpperCase();
@@ -136,7 +137,7 @@ const converse: Reply = (response, request) => {
   }
   const asked = JSON.parse(text);
   const { model, stream } = asked;
-  const answer = answerTo(asked.messages ?? asked);
+  const answer = answerTo(asked.messages ?? asked.input ?? asked);
   const words = answer.match(/.{1,3}/gs) ?? [];
   const events = (list: readonly string[], type = "text/event-stream"): Reply => pieces(type, list);
   const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
