@@ -13,10 +13,10 @@ type Fetch = typeof fetch;
 /** The model that is asked. */
 export const model = "m";
 /** A conversation of one question. */
-export const messages = [{ role: "user" as const, content: "hello" }];
+export const messages: { role: "user"; content: string }[] = [{ role: "user", content: "hello" }];
 
 /** A client of OpenAI's SDK. */
-export const openai = (url: string, fetch: Fetch, apiKey = "k1") =>
+export const openai = (url: string, fetch: Fetch, apiKey = "k1"): OpenAI =>
   new OpenAI({ baseURL: `${url}/v1`, apiKey, fetch, maxRetries: 2 });
 const anthropic = (url: string, fetch: Fetch, apiKey = "k1") =>
   new Anthropic({ baseURL: url, apiKey, fetch });
@@ -84,4 +84,8 @@ export const CALLS: Readonly<
 };
 
 /** Those whose answers are recorded for a run without a server. */
-export const RECORDED = ["openai: chat", "anthropic: messages, streamed", "vercel: streamText"];
+export const RECORDED: readonly string[] = [
+  "openai: chat",
+  "anthropic: messages, streamed",
+  "vercel: streamText",
+];
