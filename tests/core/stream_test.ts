@@ -875,7 +875,7 @@ test("10,000 flows that end, fail or are left leave nothing in any table", async
     if (n % 3 === 0) throw failure;
     yield n;
   };
-  const flows = { maxItems, maxBytes: Infinity, isEager: false };
+  const flows = { maxItems, maxBytes: Infinity, isEager: false, bound: "its bound" };
   const calls = new StreamCalls(state, own, tokens, options, true, flows);
   for (let n = 0; n < 10_000; n += 100) {
     await Promise.all(Array.from({ length: 100 }, async (_, more) => {

@@ -1,4 +1,5 @@
 /** A server on this machine that speaks like the APIs of language models, and fails like them. */
+// deno-lint-ignore-file camelcase -- the names of the APIs
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -1,4 +1,5 @@
 /** Streams as the APIs of language models send them: each a list of whole events. */
+// deno-lint-ignore-file camelcase -- the names of the APIs
 
 /** A stream and how it is known. */
 export interface SampleStream {

@@ -1,4 +1,5 @@
 /** What real SDKs are asked in tests. */
+// deno-lint-ignore-file camelcase -- the names of the APIs
 
 import { createOpenAI } from "@ai-sdk/openai";
 import Anthropic from "@anthropic-ai/sdk";
