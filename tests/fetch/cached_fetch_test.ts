@@ -1,5 +1,4 @@
 /** A fetch that keeps responses, against a server on this machine. */
-// deno-lint-ignore-file camelcase -- the names of the APIs
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";

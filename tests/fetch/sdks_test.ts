@@ -1,5 +1,4 @@
 /** Real SDKs over a cached fetch: the second run is the first one's value, without a request. */
-// deno-lint-ignore-file camelcase -- the names of the APIs
 import { join } from "node:path";
 import { test } from "node:test";
 import OpenAI, { toFile } from "openai";

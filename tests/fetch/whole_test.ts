@@ -1,5 +1,4 @@
 /** Bodies that are whole by their own word, and bodies that were cut. */
-// deno-lint-ignore-file camelcase -- the names of the APIs
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { type Ending, endingOf } from "../../src/fetch/whole.ts";
