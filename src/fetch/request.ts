@@ -79,7 +79,8 @@ export class AskedRequest implements FetchRequest {
       // Used up, as by `fetch` itself.
       this.#body = { kind: "bytes", bytes: new Uint8Array(await input.arrayBuffer()) };
     }
-    const own = this.#body.kind === "blob" ? this.#body.blob.type : "";
+    const { kind } = this.#body;
+    const own = kind === "blob" ? this.#body.blob.type : kind === "text" ? this.#body.type : "";
     const content = await contentOf(this.#body, this.headers["content-type"] ?? own);
     this.body = shownBody(this.#body, content);
     this.#identity = await identityOf(this.url, this, content, rules);
