@@ -14,6 +14,7 @@ export type {
   Backend,
   EntryInfo,
   Maybe,
+  NoteChange,
   Pruned,
   PruneRule,
   Report,

@@ -1,5 +1,5 @@
 /**
- * The contract between a cache and the place where it keeps its entries: types only.
+ * The contract between a cache and the place where it keeps its entries.
  *
  * A backend stores what it is given and understands none of it: keys are hashed, values encoded
  * and entries checked above it. `testBackend` of `@panza/panza/testing` runs one test for each
@@ -39,6 +39,26 @@
  *     Where it is left out, a cache does the same through `entries` and `delete`.
  * 15. `location`, which a backend may leave out, is the same for every backend on the same store,
  *     and another for a backend whose entries are others.
+ *
+ * What processes need to share work through the store, and a backend may leave out as a whole, is a
+ * note: a small text under an id and a key, beside the entry of that name.
+ *
+ * 16. `update` replaces a note in one step: no other change of it comes between what `change` gets
+ *     (`undefined` when there is none) and what it returns (`undefined` to remove the note, what it
+ *     got to write nothing); without `change` it only looks. It resolves to what is stored then. `change` has no effects and may run
+ *     again; when it throws, nothing changes and `update` rejects with that error. `now` is the
+ *     clock of the store in milliseconds since the Unix epoch, the same for every process.
+ * 17. Notes are not entries: no read, listing or prune shows or deletes one. `delete`, `deleteId` and
+ *     `clear` remove the notes under what they name, also where there is no entry; only `clear`
+ *     leaves those of ids that begin with `RESERVED`.
+ * 18. `exchange` stores an entry like `set` if its note is the one given, removes that note in the
+ *     same step, and resolves to `true`; otherwise it changes nothing and resolves to `false`.
+ * 19. `changed` resolves when something may have changed since it was called, whoever changed it, and
+ *     at the latest after `ms` milliseconds.
+ * 20. `endSession` removes every note that begins with the name of the session and a dot, whoever
+ *     opened the session. `isOver` is true only for a session that nobody can hold any more: the
+ *     process that opened it has ended, or it was ended there. A session that the store knows
+ *     nothing of is not over. Without these three, only its heartbeat tells.
  *
  * A bounded backend may drop entries to stay within its bounds.
  *
@@ -109,6 +129,12 @@ export interface StoreLink {
   isReadOnly?(): boolean;
 }
 
+/** Makes a note of what is there, by the clock of the store; see clause 16. */
+export type NoteChange = (note: string | undefined, now: number) => string | undefined;
+
+/** Begins ids that no function has, so that `clear` leaves their notes. */
+export const RESERVED = "\\:";
+
 /** A place where entries are kept; see the numbered clauses at the top of this module. */
 export interface Backend {
   /** What it is and where, for messages: `SQLite cache.db`. No secrets. */
@@ -147,6 +173,18 @@ export interface Backend {
   entries(id?: string): AsyncIterable<EntryInfo>;
   /** Clause 14. */
   prune?(rule: PruneRule): Promise<Pruned>;
+  /** Clause 16. */
+  update?(id: string, key: string, change?: NoteChange): Promise<string | undefined>;
+  /** Clause 18. */
+  exchange?(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean>;
+  /** Clause 19. */
+  changed?(ms: number): Promise<void>;
+  /** Clause 20: makes whatever tells others that this process lives. */
+  openSession?(session: string): Promise<void>;
+  /** Clause 20, asked without a wait. */
+  isOver?(session: string): boolean;
+  /** Clause 20. */
+  endSession?(session: string): Promise<void>;
   /** Clause 12: waits for writes that were accepted, then releases everything. */
   close(): Promise<void>;
 }

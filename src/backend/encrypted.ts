@@ -11,6 +11,7 @@
 import { decryptAesGcm, encryptAesGcm } from "@std/crypto/aes-gcm";
 import type { StoredEntry } from "../encoding/entry.ts";
 import type { Backend, EntryInfo, Pruned, PruneRule, Report, StoreLink } from "./contract.ts";
+import { handOn } from "./shared.ts";
 import { ENCRYPTED, type EntryTimes, isIntact, seal } from "../encoding/entry.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 
@@ -62,6 +63,18 @@ export class EncryptedBackend implements Backend {
   readonly description: string;
   /** As the other backend does it, where it does. */
   readonly prune?: (rule: PruneRule) => Promise<Pruned>;
+  /** Replaces a note, which is not encrypted: it holds no value. */
+  readonly update?: NonNullable<Backend["update"]>;
+  /** Encrypts an entry and stores it in exchange for its note. */
+  readonly exchange?: NonNullable<Backend["exchange"]>;
+  /** Waits for a change. */
+  readonly changed?: NonNullable<Backend["changed"]>;
+  /** Opens a session. */
+  readonly openSession?: NonNullable<Backend["openSession"]>;
+  /** Whether a session is over. */
+  readonly isOver?: NonNullable<Backend["isOver"]>;
+  /** Ends a session. */
+  readonly endSession?: NonNullable<Backend["endSession"]>;
   readonly #inner: Backend;
   readonly #keys: readonly CryptoKey[];
   readonly #first: CryptoKey;
@@ -80,6 +93,12 @@ export class EncryptedBackend implements Backend {
     this.#keys = keys;
     this.#first = first;
     this.description = inner.description;
+    handOn(this, inner);
+    const exchange = inner.exchange?.bind(inner);
+    if (exchange !== undefined) {
+      this.exchange = (id, key, note, entry) =>
+        this.#store(id, key, entry, (encrypted) => exchange(id, key, note, encrypted));
+    }
     const prune = inner.prune?.bind(inner);
     if (prune !== undefined) {
       this.prune = async (rule) => {
@@ -131,6 +150,15 @@ export class EncryptedBackend implements Backend {
 
   /** Encrypts and stores an entry. */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
+    return this.#store(id, key, entry, (encrypted) => this.#inner.set(id, key, encrypted));
+  }
+
+  #store<Result>(
+    id: string,
+    key: string,
+    entry: StoredEntry,
+    store: (encrypted: StoredEntry) => Promise<Result>,
+  ): Promise<Result> {
     if (this.#closing !== undefined) return Promise.reject(new CacheClosedError());
     const forget = (): void => void this.#writes.delete(settled);
     // In this turn: the caller may change its bytes afterwards.
@@ -140,8 +168,7 @@ export class EncryptedBackend implements Backend {
     } catch (error) {
       return Promise.reject(error);
     }
-    const done = this.#encrypt(id, key, entry, plaintext)
-      .then((encrypted) => this.#inner.set(id, key, encrypted));
+    const done = this.#encrypt(id, key, entry, plaintext).then(store);
     const settled: Promise<void> = done.then(forget, forget);
     this.#writes.add(settled);
     return done;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { builtin } from "./runtime.ts";
+
 /**
  * The runtime's own timers, taken when this module loads: what the library needs to make progress
  * must go on under the fake timers of a test.
@@ -51,4 +53,20 @@ export class Pacer {
     await nextTurn();
     this.#since = performance.now();
   }
+}
+
+/**
+ * Does something later, in real time; a process that waits for nothing else ends before that.
+ *
+ * @returns Calls it off.
+ */
+export function inBackground(work: () => void, milliseconds: number): () => void {
+  // Of node:timers, because Deno's global one gives a number, which cannot be let go of.
+  const timers = builtin("node:timers");
+  if (timers === undefined) {
+    const id = timeout(work, milliseconds);
+    return () => clearTimeout(id);
+  }
+  const timer = timers.setTimeout(work, milliseconds).unref();
+  return () => timers.clearTimeout(timer);
 }

@@ -4,11 +4,18 @@
  * @module
  */
 
-import type { Backend, EntryInfo, Maybe } from "../backend/contract.ts";
+import {
+  type Backend,
+  type EntryInfo,
+  type Maybe,
+  type NoteChange,
+  RESERVED,
+} from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { check, count } from "../base/check.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { Link, Ring } from "../base/ring.ts";
+import { sleep } from "../base/turn.ts";
 
 /** Options of {@linkcode MemoryBackend}. */
 export interface MemoryBackendOptions {
@@ -70,6 +77,9 @@ export class MemoryBackend implements Backend {
   /** All slots, the least recently used first. */
   readonly #used = new Ring<Slot>();
   readonly #slots = new Map<string, Map<string, Slot>>();
+  readonly #notes = new Map<string, Map<string, string>>();
+  /** Are called at the next change. */
+  readonly #waiting = new Set<() => void>();
   #bytes = 0;
   #closed = false;
 
@@ -148,7 +158,10 @@ export class MemoryBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   delete(id: string, key: string): Promise<void> {
-    return this.#change(() => this.#drop(this.#slots.get(id)?.get(key)));
+    return this.#change(() => {
+      this.#note(id, key, undefined);
+      this.#drop(this.#slots.get(id)?.get(key));
+    });
   }
 
   /**
@@ -159,6 +172,7 @@ export class MemoryBackend implements Backend {
    */
   deleteId(id: string): Promise<void> {
     return this.#change(() => {
+      this.#notes.delete(id);
       for (const slot of this.#slots.get(id)?.values() ?? []) this.#drop(slot);
     });
   }
@@ -169,7 +183,60 @@ export class MemoryBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   clear(): Promise<void> {
-    return this.#change(() => this.#dropAll());
+    return this.#change(() => {
+      for (const id of this.#notes.keys()) if (!id.startsWith(RESERVED)) this.#notes.delete(id);
+      this.#dropAll();
+    });
+  }
+
+  /**
+   * Replaces a note; its clock is that of this process.
+   *
+   * @param id The id that it belongs to.
+   * @param key The key.
+   * @param change Makes the new note of the one that is there; left out, it only looks.
+   * @returns The note that is stored then.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async update(id: string, key: string, change?: NoteChange): Promise<string | undefined> {
+    this.#refuseWhenClosed();
+    const before = this.#notes.get(id)?.get(key);
+    const note = change === undefined ? before : change(before, Date.now());
+    return note === before ? note : await this.#change(() => this.#note(id, key, note));
+  }
+
+  /**
+   * Stores an entry in exchange for its note.
+   *
+   * @param id The id that both belong to.
+   * @param key The key.
+   * @param note The note that must be there, and is removed.
+   * @param entry The entry; its bytes are copied.
+   * @returns Whether it was; otherwise nothing is stored.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async exchange(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean> {
+    if (this.#notes.get(id)?.get(key) !== note) {
+      this.#refuseWhenClosed();
+      return false;
+    }
+    this.#note(id, key, undefined);
+    await this.set(id, key, entry);
+    return true;
+  }
+
+  /**
+   * Waits for the next change.
+   *
+   * @param ms For how long at most, in milliseconds.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async changed(ms: number): Promise<void> {
+    this.#refuseWhenClosed();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.add(resolve);
+    await Promise.race([promise, sleep(ms)]);
+    this.#waiting.delete(resolve);
   }
 
   /**
@@ -200,7 +267,9 @@ export class MemoryBackend implements Backend {
   /** Forgets everything; can be called again. */
   close(): Promise<void> {
     this.#closed = true;
+    this.#notes.clear();
     this.#dropAll();
+    this.#wake();
     return Promise.resolve();
   }
 
@@ -209,10 +278,25 @@ export class MemoryBackend implements Backend {
   }
 
   /** Makes a change at once; reports it by a promise, as the contract asks. */
-  #change(make: () => void): Promise<void> {
+  #change<Result>(make: () => Result): Promise<Result> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
-    make();
-    return Promise.resolve();
+    const result = make();
+    if (this.#waiting.size > 0) this.#wake();
+    return Promise.resolve(result);
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+
+  #note(id: string, key: string, note: string | undefined): string | undefined {
+    const notes = this.#notes.get(id);
+    if (note === undefined) {
+      if (notes?.delete(key) && notes.size === 0) this.#notes.delete(id);
+    } else if (notes === undefined) this.#notes.set(id, new Map([[key, note]]));
+    else notes.set(key, note);
+    return note;
   }
 
   #read(slots: Map<string, Slot> | undefined, key: string): StoredEntry | undefined {

@@ -4,7 +4,15 @@
  * @module
  */
 
-import type { Backend, EntryInfo, Maybe, Pruned, PruneRule, Report } from "../backend/contract.ts";
+import type {
+  Backend,
+  EntryInfo,
+  Maybe,
+  NoteChange,
+  Pruned,
+  PruneRule,
+  Report,
+} from "../backend/contract.ts";
 import { boolean, check, count } from "../base/check.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { pathOf } from "../base/path.ts";
@@ -13,8 +21,10 @@ import type { StoredEntry } from "../encoding/entry.ts";
 import { Connection } from "./connection.ts";
 import { isHandle, type Parameter, type SQLiteHandle } from "./driver.ts";
 import { Generations } from "./generations.ts";
+import { Changes, removeNote, removeNotes, removeNotesOf, takeNote, update } from "./notes.ts";
 import { CHUNK, Reads } from "./reads.ts";
-import { toTime, utf8Length } from "./rows.ts";
+import { type Session, toTime, utf8Length } from "./rows.ts";
+import { SideFiles } from "./side_files.ts";
 import { prune, type RunStep, sweep, sweepId, sweeping } from "./sweep.ts";
 import { Writes } from "./writes.ts";
 
@@ -39,7 +49,8 @@ export interface SQLiteBackendOptions {
 }
 
 /**
- * Keeps entries in a SQLite database, in the tables `panza_entries` and `panza_schema`.
+ * Keeps entries in a SQLite database, in the tables `panza_entries`, `panza_schema` and, where
+ * processes share work, `panza_notes`.
  *
  * The database is opened on first use. Several processes may use one file at the same time. No file
  * is ever renamed, moved or deleted: when SQLite calls `cache.db` damaged, and again a second later,
@@ -75,6 +86,26 @@ export class SQLiteBackend implements Backend {
   readonly #connection: Connection;
   readonly #reads: Reads;
   readonly #writes: Writes;
+  readonly #changes: Changes;
+  readonly #sideFiles: SideFiles | undefined;
+  /**
+   * Makes the side file of a session and locks it, where that is allowed; only for a path.
+   *
+   * @param session The name of the session.
+   */
+  readonly openSession?: (session: string) => Promise<void>;
+  /**
+   * Whether the process of a session is gone; only for a path.
+   *
+   * @param session The name of the session.
+   */
+  readonly isOver?: (session: string) => boolean;
+  /**
+   * Ends a session: removes its notes and its side file; only for a path.
+   *
+   * @param session The name of the session.
+   */
+  readonly endSession?: (session: string) => Promise<void>;
   readonly #reports: Report[] = [];
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
@@ -108,7 +139,19 @@ export class SQLiteBackend implements Backend {
       this.description = `SQLite ${path}`;
       if (path !== ":memory:") {
         const absolute = builtin("node:path")?.resolve(path) ?? path;
-        this.#files = new Generations(absolute, this.description, report, create);
+        const files = this.#files = new Generations(absolute, this.description, report, create);
+        const sides = this.#sideFiles = new SideFiles(() => files.location);
+        this.openSession = (session) => {
+          if (this.#closing !== undefined) return Promise.reject(new CacheClosedError());
+          return Promise.resolve(sides.open(session));
+        };
+        this.isOver = (session) => sides.isOver(session);
+        this.endSession = async (session) => {
+          await removeNotesOf(this.#writes, session);
+          // After its notes: who dies in between leaves a file that tells others to go on.
+          sides.end(session);
+          this.#changes.tell();
+        };
       }
     }
     if (!create && this.#files === undefined) {
@@ -118,6 +161,7 @@ export class SQLiteBackend implements Backend {
     this.#connection = new Connection(this.#files, handle, this.description, isBounded);
     this.#reads = new Reads(this.#connection, (promise) => this.#track(promise));
     this.#writes = new Writes(this.#connection, maxBytes, report);
+    this.#changes = new Changes(this.#connection);
   }
 
   /** The real path of a file; absent for memory and for an open database. */
@@ -170,25 +214,30 @@ export class SQLiteBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
-    const { data } = entry;
-    const bytes = typeof data === "string" ? utf8Length(data) : data.byteLength;
-    const parameters: Parameter[] = [
-      id,
-      key,
-      entry.format,
-      entry.checksum | 0,
-      entry.storedAt,
-      entry.expiresAt,
-      entry.staleUntil,
-      entry.durationMs,
-      bytes,
-      // A copy, because the caller may change its bytes before the transaction begins; not
-      // `slice`, which shares memory in Node's Buffer.
-      typeof data === "string" ? data : new Uint8Array(data),
-    ];
-    return this.#writes.change("write", bytes, (session) => {
-      session.insert.run(...parameters);
+    const [bytes, store] = storing(id, key, entry);
+    return this.#writes.change("write", bytes, store);
+  }
+
+  /**
+   * Stores an entry in exchange for its note, in one transaction.
+   *
+   * @param id The id that both belong to.
+   * @param key The key.
+   * @param note The note that must be there, and is removed.
+   * @param entry What to store.
+   * @returns Whether it was; otherwise nothing is stored.
+   * @throws {BackendError} If it cannot be stored.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async exchange(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean> {
+    const [bytes, store] = storing(id, key, entry);
+    let isStored = false;
+    await this.#writes.change("write", bytes, (session) => {
+      isStored = takeNote(session, id, key, note);
+      if (isStored) store(session);
     });
+    this.#changes.tell();
+    return isStored;
   }
 
   /**
@@ -202,6 +251,7 @@ export class SQLiteBackend implements Backend {
    */
   delete(id: string, key: string): Promise<void> {
     return this.#writes.change("delete", 0, (session) => {
+      removeNote(session, id, key);
       session.remove.run(id, key);
     });
   }
@@ -215,7 +265,10 @@ export class SQLiteBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   deleteId(id: string): Promise<void> {
-    return this.#sweep((step) => sweepId(step, id));
+    return this.#sweep(async (step) => {
+      await step((session) => removeNotes(session, id));
+      await sweepId(step, id);
+    });
   }
 
   /**
@@ -227,7 +280,10 @@ export class SQLiteBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   clear(): Promise<void> {
-    return this.#sweep(async (step) => void (await sweep(step, "TRUE", [])));
+    return this.#sweep(async (step) => {
+      await step((session) => removeNotes(session, undefined));
+      await sweep(step, "TRUE", []);
+    });
   }
 
   /**
@@ -256,6 +312,35 @@ export class SQLiteBackend implements Backend {
     if (rule.dryRun !== true) return this.#sweep((step) => prune(step, rule));
     if (this.#closing !== undefined) return Promise.reject(new CacheClosedError());
     return this.#track(prune(this.#connection.step("list"), rule));
+  }
+
+  /**
+   * Replaces a note, in the same transaction as other changes of its turn.
+   *
+   * @param id The id that it belongs to.
+   * @param key The key.
+   * @param change Makes the new note of the one that is there; it may be called again. Left out, it
+   * only looks.
+   * @returns The note that is stored then.
+   * @throws {BackendError} If it cannot be stored.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async update(id: string, key: string, change?: NoteChange): Promise<string | undefined> {
+    const ready = this.#closing === undefined ? this.#connection.ready() : undefined;
+    const { note, isChange } = await update(this.#writes, ready, id, key, change);
+    if (isChange) this.#changes.tell();
+    return note;
+  }
+
+  /**
+   * Waits for a change, of another process too: a tenth late at most, and 50 ms.
+   *
+   * @param ms For how long at most, in milliseconds.
+   * @throws {CacheClosedError} After `close()`.
+   */
+  async changed(ms: number): Promise<void> {
+    if (this.#closing !== undefined) throw new CacheClosedError();
+    await this.#changes.wait(ms);
   }
 
   /**
@@ -316,8 +401,10 @@ export class SQLiteBackend implements Backend {
   }
 
   async #close(): Promise<void> {
+    this.#changes.tell();
     this.#reads.flush();
     await this.#writes.close();
+    this.#sideFiles?.close();
     await Promise.allSettled(this.#running);
     await this.#connection.close();
   }
@@ -335,4 +422,29 @@ export class SQLiteBackend implements Backend {
     const step = this.#connection.step("delete");
     return this.#writes.sweep(() => sweeping(step, work));
   }
+}
+
+/** How many bytes an entry has, and what stores it. */
+function storing(
+  id: string,
+  key: string,
+  entry: StoredEntry,
+): [bytes: number, store: (session: Session) => void] {
+  const { data } = entry;
+  const bytes = typeof data === "string" ? utf8Length(data) : data.byteLength;
+  const parameters: Parameter[] = [
+    id,
+    key,
+    entry.format,
+    entry.checksum | 0,
+    entry.storedAt,
+    entry.expiresAt,
+    entry.staleUntil,
+    entry.durationMs,
+    bytes,
+    // A copy, because the caller may change its bytes before the transaction begins; not
+    // `slice`, which shares memory in Node's Buffer.
+    typeof data === "string" ? data : new Uint8Array(data),
+  ];
+  return [bytes, (session) => session.insert.run(...parameters)];
 }

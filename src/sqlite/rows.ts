@@ -10,6 +10,7 @@ import { prepare, type Row, type Statement } from "./driver.ts";
 import { DamageError } from "./errors.ts";
 import type { OpenDatabase } from "./file.ts";
 import type { SweepSession } from "./sweep.ts";
+import { hasNotes } from "./schema.ts";
 import { transact, type TransactionWords } from "./transaction.ts";
 
 const COLUMNS = "format, checksum, stored_at, expires_at, stale_until, duration_ms, e.value";
@@ -17,6 +18,7 @@ const COLUMNS = "format, checksum, stored_at, expires_at, stale_until, duration_
 /** An open database and its prepared statements. */
 export class Session implements SweepSession {
   readonly #statements = new Map<string, Statement>();
+  #hasNotes = false;
   readonly database: OpenDatabase;
   readonly words: TransactionWords;
   readonly openedAt: number = performance.now();
@@ -49,6 +51,12 @@ export class Session implements SweepSession {
     this.remove = this.statement("DELETE FROM panza_entries WHERE id = ? AND key = ?");
     this.begin = this.statement(words.begin);
     this.commit = this.statement(words.commit);
+  }
+
+  /** Whether there is a table of notes; makes it, as part of the transaction, if asked to. */
+  hasNotes(make: boolean): boolean {
+    // Only what was there before: a table that is made now may be rolled back.
+    return (this.#hasNotes ||= hasNotes(this.database.handle, make)) || make;
   }
 
   get isOurs(): boolean {

@@ -39,6 +39,26 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
 ];
 
+/**
+ * Made when a note is first written, and no migration: a newer version of the tables would lock out
+ * processes that still run an older library on the same file.
+ */
+const NOTES = `CREATE TABLE IF NOT EXISTS panza_notes (
+  id TEXT NOT NULL, key TEXT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (id, key)) WITHOUT ROWID`;
+
+/**
+ * Whether the table of notes is there.
+ *
+ * @param handle The database.
+ * @param make Whether to make it, as part of the transaction.
+ */
+export function hasNotes(handle: SQLiteHandle, make: boolean): boolean {
+  const found = scalar(handle, "SELECT count(*) FROM sqlite_master WHERE name = 'panza_notes'");
+  if (Number(found) > 0) return true;
+  if (make) handle.exec(NOTES);
+  return false;
+}
+
 /** Fails to prepare when a table is not what the migrations made. */
 const PROBE = `SELECT id, key, format, checksum, stored_at, expires_at,
   stale_until, duration_ms, size, value FROM panza_entries INDEXED BY panza_entries_by_key

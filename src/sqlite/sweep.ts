@@ -17,6 +17,8 @@ import { LOG_PAGES } from "./schema.ts";
 export interface SweepSession {
   /** Whether this library made the file, and so may change its settings and its length. */
   readonly isOurs: boolean;
+  /** Whether there is a table of notes. */
+  hasNotes(make: false): boolean;
   /** Prepares a statement once. */
   statement(sql: string): Statement;
   /** Runs statements as one transaction. */

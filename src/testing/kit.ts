@@ -10,6 +10,7 @@ import { check as checkOptions, count, fn } from "../base/check.ts";
 import { testEnd, testFailures, testLocation, testOwnership, testVisibility } from "./life.ts";
 import { testListing } from "./listing.ts";
 import { testNames } from "./names.ts";
+import { testNotes } from "./notes.ts";
 import { testPruning } from "./pruning.ts";
 import { testValues } from "./values.ts";
 
@@ -130,6 +131,7 @@ export function testBackend<Store extends OpenStore>(
   testOwnership(kit);
   testPruning(kit);
   testLocation(kit);
+  testNotes(kit);
 }
 
 /** Closes a backend. A broken store may refuse, but the failure of the test matters more. */

@@ -20,6 +20,7 @@ import {
 } from "../backend/contract.ts";
 import { ChangeOrder } from "../backend/order.ts";
 import { prune } from "../backend/prune.ts";
+import { handOn } from "../backend/shared.ts";
 import { isIntact, seal, type StoredEntry } from "../encoding/entry.ts";
 import { Lookup, mustStay } from "./lookup.ts";
 import { type MissedWrite, nameOf } from "./marks.ts";
@@ -76,6 +77,18 @@ interface Search {
 export class TieredBackend implements Backend {
   /** The descriptions of the tiers, nearest first. */
   readonly description: string;
+  /** Replaces a note of the last tier; absent where that keeps none. */
+  readonly update?: NonNullable<Backend["update"]>;
+  /** Stores an entry in exchange for a note of the last tier; absent where that keeps none. */
+  readonly exchange?: NonNullable<Backend["exchange"]>;
+  /** Waits for a change in the last tier; absent where that keeps no notes. */
+  readonly changed?: NonNullable<Backend["changed"]>;
+  /** Opens a session in the last tier; absent where that tells of none. */
+  readonly openSession?: NonNullable<Backend["openSession"]>;
+  /** Whether a session is over by the last tier; absent where that tells of none. */
+  readonly isOver?: NonNullable<Backend["isOver"]>;
+  /** Ends a session in the last tier; absent where that tells of none. */
+  readonly endSession?: NonNullable<Backend["endSession"]>;
   readonly #tiers: readonly Tier[];
   readonly #innerTtl: number;
   readonly #reports: Report[] = [];
@@ -112,6 +125,14 @@ export class TieredBackend implements Backend {
     this.#tiers = backends.map((backend, index) =>
       new Tier(backend, index < backends.length - 1, listener)
     );
+    const last = backends.at(-1);
+    handOn(this, last ?? {});
+    if (last?.exchange !== undefined) {
+      this.exchange = async (id, key, note, entry) => {
+        this.#assertOpen();
+        return await this.#store(id, key, entry, note);
+      };
+    }
     this.description = `tiers (${backends.map(({ description }) => description).join(", ")})`;
   }
 
@@ -277,15 +298,15 @@ export class TieredBackend implements Backend {
     id: string,
     key: string,
     entry: StoredEntry,
-    isForced = false,
-  ): Promise<Error | undefined> {
+    asking: { readonly isForced?: boolean; readonly note?: string | undefined } = {},
+  ): Promise<Error | false | undefined> {
     const end = tier.isInner ? Date.now() + this.#innerTtl : Infinity;
     const isLater = end !== Infinity && end < (entry.expiresAt ?? Infinity);
     // A new checksum would hide damage.
     const copy = isLater && isIntact(id, key, entry)
       ? seal(id, key, entry, { ...entry, expiresAt: end })
       : entry;
-    return tier.write(id, key, copy, { isForced });
+    return tier.write(id, key, copy, asking);
   }
 
   /**
@@ -300,12 +321,29 @@ export class TieredBackend implements Backend {
    * @throws {CacheClosedError} After `close()`.
    */
   async set(id: string, key: string, entry: StoredEntry): Promise<void> {
+    await this.#store(id, key, entry, undefined);
+  }
+
+  /** Stores an entry in every tier; `false` if the last one, asked first, has another note. */
+  #store(
+    id: string,
+    key: string,
+    entry: StoredEntry,
+    note: string | undefined,
+  ): Promise<boolean> {
     // In its own order it may have to wait, when the caller may have changed the bytes.
     const own = this.#link === undefined ? ownBytes(entry) : entry;
-    await this.#change(id, key, async () => {
+    return this.#change(id, key, async () => {
       const tiers = this.#tiers;
-      const results = await Promise.all(tiers.map((tier) => this.#write(tier, id, key, own)));
-      const errors = results.filter((result) => result !== undefined);
+      let last: Promise<Error | false | undefined> | undefined;
+      if (note !== undefined) {
+        last = this.#write(tiers.at(-1)!, id, key, own, { note });
+        if (await last === false) return false;
+      }
+      const results = await Promise.all(
+        tiers.map((tier) => (tier.isInner ? undefined : last) ?? this.#write(tier, id, key, own)),
+      );
+      const errors = results.filter((result) => result instanceof Error);
       // No tier is behind another: what was stored counts as before.
       if (errors.length === tiers.length) throw this.#failure("write", errors);
       for (const [index, tier] of tiers.entries()) {
@@ -314,6 +352,7 @@ export class TieredBackend implements Backend {
         tier.marks.missedWrite(id, key, own);
         if (tier.takesWrites) void this.#bring(tier);
       }
+      return true;
     });
   }
 
@@ -369,13 +408,17 @@ export class TieredBackend implements Backend {
   }
 
   /** Changes one entry; where a cache is connected, it has its place in the order already. */
-  async #change(id: string, key: string, work: () => Promise<void>): Promise<void> {
+  async #change<Result>(
+    id: string,
+    key: string,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
     this.#assertOpen();
     if (this.#link !== undefined) return await work();
     const place = this.#order.enter(this.#order.scope(id), key);
     const done = this.#order.change(place, work);
     this.#order.leave(place);
-    await done;
+    return await done;
   }
 
   async #deleteFromAll(
@@ -510,7 +553,7 @@ export class TieredBackend implements Backend {
       if (held instanceof Error) answers = false;
       else if (held !== undefined && isIntact(id, key, held) && outlasts(held, entry)) {
         tier.marks.changed(id, key);
-      } else answers = await this.#write(tier, id, key, entry, true) === undefined;
+      } else answers = await this.#write(tier, id, key, entry, { isForced: true }) === undefined;
     };
     await order.repair(place, order.now(), work).finally(() => order.leave(place));
     return answers;

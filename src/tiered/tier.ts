@@ -36,6 +36,8 @@ interface Asking {
   readonly isForced?: boolean;
   /** When it aborts, the tier has not failed. */
   readonly signal?: AbortSignal | undefined;
+  /** The note that must be there for a write. */
+  readonly note?: string | undefined;
   /** How long it may make no progress, in milliseconds; 10 s when unset. */
   readonly limitMs?: number;
 }
@@ -101,16 +103,23 @@ export class Tier implements Progress {
     return after(this.#ask("read", "read", work, asking), finish);
   }
 
-  /** Stores an entry; returns why it failed. */
+  /** Stores an entry; returns why it failed, `false` if its note is another one. */
   async write(
     id: string,
     key: string,
     entry: StoredEntry,
     asking: Asking = {},
-  ): Promise<Error | undefined> {
-    let storing: Promise<void> | undefined;
-    const work = () => storing = this.backend.set(id, key, entry);
-    const error = await this.#ask("write", "write", work, asking) ?? undefined;
+  ): Promise<Error | false | undefined> {
+    const { note } = asking;
+    const { backend } = this;
+    let storing: Promise<void | boolean> | undefined;
+    const work = (): Promise<void | boolean> =>
+      storing = note === undefined
+        ? backend.set(id, key, entry)
+        : backend.exchange?.(id, key, note, entry) ?? Promise.resolve(false);
+    const result = await this.#ask("write", "write", work, asking);
+    if (result === false) return false;
+    const error = result instanceof Error ? result : undefined;
     if (error === undefined) this.marks.changed(id, key);
     else if (error.cause instanceof NoProgressError) {
       // It may still arrive, on top of what was changed meanwhile.

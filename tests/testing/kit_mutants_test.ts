@@ -1,10 +1,17 @@
 /** The conformance kit itself: it passes right backends and rejects broken ones by the clause. */
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { Backend, EntryInfo, Pruned, PruneRule } from "../../src/backend/contract.ts";
+import {
+  type Backend,
+  type EntryInfo,
+  type NoteChange,
+  type Pruned,
+  type PruneRule,
+  RESERVED,
+} from "../../src/backend/contract.ts";
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { CacheClosedError } from "../../src/base/errors.ts";
-import { nextTurn } from "../../src/base/turn.ts";
+import { nextTurn, sleep } from "../../src/base/turn.ts";
 import { prune } from "../../src/backend/prune.ts";
 import { testBackend, type TestOptions } from "../../testing.ts";
 import { OPERATION_NAMES } from "../support/faulty.ts";
@@ -20,6 +27,9 @@ type Space = Map<string, [Pair, StoredEntry]>;
 /** The part that several backends share: spaces of entries, and a switch that makes all fail. */
 interface Shelf {
   readonly spaces: Map<string, Space>;
+  /** The notes of all spaces, by space, id and key. */
+  readonly notes: Map<string, string>;
+  readonly waiting: Set<() => void>;
   broken: boolean;
   readonly name: string;
 }
@@ -27,7 +37,13 @@ interface Shelf {
 let shelves = 0;
 
 function newShelf(): Shelf {
-  return { spaces: new Map(), broken: false, name: `shelf ${shelves++}` };
+  return {
+    spaces: new Map(),
+    notes: new Map(),
+    waiting: new Set(),
+    broken: false,
+    name: `shelf ${shelves++}`,
+  };
 }
 
 /** A backend on a shelf, as operations and the steps that they are made of. */
@@ -45,6 +61,16 @@ interface ShelfBackend extends Backend {
   write(id: string, key: string, entry: StoredEntry): void;
   remove(matches: (pair: Pair) => boolean): void;
   info(pair: Pair, entry: StoredEntry): EntryInfo;
+  update(id: string, key: string, change?: NoteChange): Promise<string | undefined>;
+  exchange(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean>;
+  changed(ms: number): Promise<void>;
+  openSession(session: string): Promise<void>;
+  isOver(session: string): boolean;
+  endSession(session: string): Promise<void>;
+  /** Writes a note, or removes it. */
+  note(id: string, key: string, text: string | undefined): void;
+  noted(id: string, key: string): string | undefined;
+  forget(matches: (pair: Pair, note: string) => boolean): void;
 }
 
 /** Replaces steps of a backend; `right` has them as they were, and calls replaced ones. */
@@ -83,14 +109,17 @@ function shelfBackend(
     async delete(id, key) {
       await self.work();
       self.remove((pair) => self.join(...pair) === self.join(id, key));
+      self.forget((pair) => pair[0] === id && pair[1] === key);
     },
     async deleteId(id) {
       await self.work();
       self.remove((pair) => pair[0] === id);
+      self.forget((pair) => pair[0] === id);
     },
     async clear() {
       await self.work();
       self.remove(() => true);
+      self.forget(([id]) => !id.startsWith(RESERVED));
     },
     async *entries(id) {
       await self.work();
@@ -101,6 +130,48 @@ function shelfBackend(
     async close() {
       self.closed = true;
       await Promise.allSettled(pending);
+    },
+    async update(id, key, change = (note) => note) {
+      await self.work();
+      const before = self.noted(id, key);
+      const note = change(before, Date.now());
+      if (note !== before) self.note(id, key, note);
+      return note;
+    },
+    async exchange(id, key, note, entry) {
+      const copied = self.accept(entry);
+      await self.work();
+      if (self.noted(id, key) !== note) return false;
+      self.note(id, key, undefined);
+      self.write(id, key, copied);
+      return true;
+    },
+    async changed(ms) {
+      self.check();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      shelf.waiting.add(resolve);
+      await Promise.race([promise, sleep(ms)]);
+    },
+    async openSession() {
+      await self.work();
+    },
+    isOver: () => false,
+    async endSession(session) {
+      await self.work();
+      self.forget((_, note) => note.startsWith(`${session}.`));
+    },
+    note(id, key, text) {
+      const name = JSON.stringify([space, id, key]);
+      if (text === undefined) shelf.notes.delete(name);
+      else shelf.notes.set(name, text);
+      for (const wake of shelf.waiting) wake();
+    },
+    noted: (id, key) => shelf.notes.get(JSON.stringify([space, id, key])),
+    forget(matches) {
+      for (const [name, note] of shelf.notes) {
+        const [of, id, key] = JSON.parse(name);
+        if (of === space && matches([id, key], note)) self.note(id, key, undefined);
+      }
     },
     join: (id, key) => JSON.stringify([id, key]),
     map: () => spaceOf(shelf, space),
@@ -292,6 +363,11 @@ const RIGHT: readonly [string, Override][] = [
       await nextTurn();
     },
   })],
+  ["keeps no notes", (self) => {
+    const names = ["update", "exchange", "changed", "openSession", "isOver", "endSession"];
+    for (const name of names) Reflect.deleteProperty(self, name);
+    return {};
+  }],
   ["has no location", () => ({ location: undefined })],
   ["reports the earlier expiry of an inner copy", (_, right) => ({
     answer: (entry) => ({ ...right.answer(entry), ...innerExpiry(entry) }),
@@ -307,6 +383,17 @@ const RIGHT: readonly [string, Override][] = [
     };
   }],
 ];
+
+/** An entry, where only its data matters. */
+const SAMPLE: StoredEntry = {
+  data: "",
+  format: "test.1",
+  checksum: 0,
+  storedAt: 0,
+  expiresAt: null,
+  staleUntil: null,
+  durationMs: 0,
+};
 
 /** Each broken backend: its fault, the clause that it breaks, and the steps that it replaces. */
 const MUTANTS: readonly [fault: string, clause: number, override: Override][] = [
@@ -775,6 +862,119 @@ const MUTANTS: readonly [fault: string, clause: number, override: Override][] = 
   })],
   ["has another location than others on its store", 15, () => ({ location: `${shelves++}` })],
   ["has the location of its neighbour", 15, (self) => ({ location: self.shelf.name })],
+  ["writes a note over a change that came in between", 16, (self) => ({
+    async update(id, key, change = (note) => note) {
+      const note = change(self.noted(id, key), Date.now());
+      await self.work();
+      self.note(id, key, note);
+      return note;
+    },
+  })],
+  ["keeps an empty note for none", 16, (_, right) => ({
+    noted: (id, key) => right.noted(id, key) || undefined,
+  })],
+  ["removes a note that is looked at", 16, (_, right) => ({
+    update: (id, key, change = () => undefined) => right.update(id, key, change),
+  })],
+  ["removes no note", 16, (_, right) => ({
+    note(id, key, text) {
+      if (text !== undefined) right.note(id, key, text);
+    },
+  })],
+  ["keeps one note for each id", 16, (_, right) => ({
+    noted: (id) => right.noted(id, ""),
+    note: (id, _key, text) => right.note(id, "", text),
+  })],
+  ["takes a change that throws for one that removes", 16, (_, right) => ({
+    update: (id, key, change = (note) => note) =>
+      right.update(
+        id,
+        key,
+        (note, now) => attempt<string | undefined>(() => change(note, now) ?? "", ""),
+      ),
+  })],
+  ["swallows the error of a change", 16, (_, right) => ({
+    update: (id, key, change = (note) => note) =>
+      right.update(id, key, change).catch(() => undefined),
+  })],
+  ["tells the time since the process began", 16, (_, right) => ({
+    update: (id, key, change = (note) => note) =>
+      right.update(id, key, (note) => change(note, performance.now())),
+  })],
+  ["keeps notes among its entries", 17, (self, right) => ({
+    note(id, key, text) {
+      right.note(id, key, text);
+      if (text !== undefined) self.write(id, key, { ...SAMPLE, data: text });
+    },
+  })],
+  ["removes the note when it stores", 17, (self, right) => ({
+    write(id, key, entry) {
+      right.write(id, key, entry);
+      self.note(id, key, undefined);
+    },
+  })],
+  [
+    "deletes an entry and leaves its note",
+    17,
+    deleting(
+      (stored, asked) => stored[0] === asked[0] && stored[1] === asked[1],
+      "delete",
+    ),
+  ],
+  ["deletes an id and leaves its notes", 17, deletingIds((stored, asked) => stored === asked)],
+  ["clears everything but the notes", 17, deleting(() => true, "clear")],
+  ["clears reserved notes too", 17, (self, right) => ({
+    async clear() {
+      await right.clear();
+      self.forget(() => true);
+    },
+  })],
+  ["removes the notes of ids that begin alike", 17, (self, right) => ({
+    async deleteId(id) {
+      await right.deleteId(id);
+      self.forget((pair) => pair[0].startsWith(id));
+    },
+  })],
+  ["exchanges an entry for any note", 18, (self) => ({
+    async exchange(id, key, _note, entry) {
+      await self.set(id, key, entry);
+      self.note(id, key, undefined);
+      return true;
+    },
+  })],
+  ["leaves the note that an entry was exchanged for", 18, (self, right) => ({
+    async exchange(id, key, note, entry) {
+      const isStored = await right.exchange(id, key, note, entry);
+      if (isStored) self.note(id, key, note);
+      return isStored;
+    },
+  })],
+  ["exchanges in two steps", 18, (self) => ({
+    async exchange(id, key, note, entry) {
+      if (self.noted(id, key) !== note) return false;
+      await self.set(id, key, entry);
+      self.note(id, key, undefined);
+      return true;
+    },
+  })],
+  ["says that it stored what it did not", 18, (_, right) => ({
+    exchange: async (...args) => await right.exchange(...args) || true,
+  })],
+  ["notices no change", 19, () => ({ changed: (ms) => sleep(ms) })],
+  ["takes every look for a change", 19, (self, right) => ({
+    update(id, key, change) {
+      self.note("", "", "looked");
+      return right.update(id, key, change);
+    },
+  })],
+  ["leaves the notes of a session that has ended", 20, () => ({ endSession: async () => {} })],
+  ["removes the notes of sessions that begin alike", 20, (self) => ({
+    async endSession(session) {
+      await self.work();
+      self.forget((_, note) => note.startsWith(session));
+    },
+  })],
+  ["takes a session that it does not know for over", 20, () => ({ isOver: () => true })],
 ];
 
 /** Registers the kit over backends on shelves, and returns its tests. */
@@ -815,7 +1015,7 @@ async function failures(override: Override, clause?: number): Promise<Map<string
 
 test("testBackend() has a test for each numbered clause", () => {
   const names = [...testsOf(undefined, { breakStore() {}, reopen: () => shelfBackend() }).keys()];
-  for (let clause = 1; clause <= 15; clause++) {
+  for (let clause = 1; clause <= 20; clause++) {
     assert(names.some((name) => name.startsWith(`clause ${clause}: `)), `clause ${clause}`);
   }
 });

@@ -1,0 +1,180 @@
+/**
+ * Notes: what processes that share a database write down for each other, in a table of their own.
+ *
+ * @module
+ */
+
+import { type NoteChange, RESERVED } from "../backend/contract.ts";
+import { sleep } from "../base/turn.ts";
+import type { Connection } from "./connection.ts";
+import type { Session } from "./rows.ts";
+import type { SweepSession } from "./sweep.ts";
+import type { Writes } from "./writes.ts";
+
+/** What a change of a note came to. */
+interface Outcome {
+  readonly note: string | undefined;
+  /** Whether there is something to write. */
+  readonly isChange: boolean;
+}
+
+/**
+ * The clock of the machine, which no process sees differently from another, and the note. `REAL`,
+ * because `@db/sqlite` cuts integers to 32 bits.
+ */
+const READ = `SELECT (julianday('now') - 2440587.5) * 86400000.0 AS now, n.note
+  FROM (SELECT 1) LEFT JOIN panza_notes n ON n.id = ? AND n.key = ?`;
+
+/** The note that is there, and the time. */
+function read(session: Session, id: string, key: string): [note: string | undefined, now: number] {
+  const [now, note] = session.statement(READ).row(id, key) ?? [];
+  return [typeof note === "string" ? note : undefined, Number(now)];
+}
+
+/**
+ * Replaces a note, or looks at it.
+ *
+ * @param ready The open database, where it is certainly the one to use.
+ * @returns The note, and whether it was written.
+ */
+export async function update(
+  writes: Writes,
+  ready: Session | undefined,
+  id: string,
+  key: string,
+  given: NoteChange | undefined,
+): Promise<Outcome> {
+  const change: NoteChange = given ?? ((note) => note);
+  try {
+    // Who looks must not wait for the lock of those who write. Leases are mostly free, and limits
+    // are mostly looked at.
+    if ((given === undefined || id.startsWith(RESERVED)) && ready?.hasNotes(false)) {
+      const [before, now] = read(ready, id, key);
+      if (change(before, now) === before) return { note: before, isChange: false };
+    }
+  } catch {
+    // The long way finds the same error, and what to do about it.
+  }
+  let outcome: Outcome = { note: undefined, isChange: false };
+  let failure: { readonly error: unknown } | undefined;
+  await writes.change("write", 0, (session) => {
+    session.hasNotes(true);
+    const [before, now] = read(session, id, key);
+    try {
+      const note = change(before, now);
+      outcome = { note, isChange: note !== before };
+      failure = undefined;
+    } catch (error) {
+      // Not thrown here: the other changes of the transaction have nothing to do with it.
+      failure = { error };
+      return;
+    }
+    const { note, isChange } = outcome;
+    if (!isChange) return;
+    if (note === undefined) removeNote(session, id, key);
+    else {
+      session.statement("INSERT OR REPLACE INTO panza_notes (id, key, note) VALUES (?, ?, ?)")
+        .run(id, key, note);
+    }
+  });
+  if (failure !== undefined) throw failure.error;
+  return outcome;
+}
+
+/** Removes a note if it is this text; whether it was. */
+export function takeNote(session: Session, id: string, key: string, note: string): boolean {
+  return session.hasNotes(false) && session.statement(
+        "DELETE FROM panza_notes WHERE id = ? AND key = ? AND note = ? RETURNING 1 AS taken",
+      ).rows(id, key, note).length > 0;
+}
+
+/** Removes the note of one entry. */
+export function removeNote(session: Session, id: string, key: string): void {
+  if (!session.hasNotes(false)) return;
+  session.statement("DELETE FROM panza_notes WHERE id = ? AND key = ?").run(id, key);
+}
+
+/**
+ * Removes the notes of one id, or of all that are not reserved. Before the entries: what began
+ * before a deletion must not be stored while it goes on.
+ */
+export function removeNotes(session: SweepSession, id: string | undefined): void {
+  session.transact(() => {
+    if (!session.hasNotes(false)) return;
+    const [where, value] = id === undefined ? ["substr(id, 1, 2) <> ?", RESERVED] : ["id = ?", id];
+    session.statement(`DELETE FROM panza_notes WHERE ${where}`).run(value);
+  });
+}
+
+/** Removes the notes that a session has written. */
+export async function removeNotesOf(writes: Writes, name: string): Promise<void> {
+  await writes.change("delete", 0, (session) => {
+    if (!session.hasNotes(false)) return;
+    session.statement("DELETE FROM panza_notes WHERE substr(note, 1, length(?)) = ?")
+      .run(`${name}.`, `${name}.`);
+  });
+}
+
+/** How often the database is looked at while somebody waits, in milliseconds. */
+const OFTEN_MS = 1;
+const SELDOM_MS = 50;
+/** Which part of the time without a change is between two looks: so late a change is noticed. */
+const PART = 10;
+
+/** Waits for changes, those of other processes too: one loop, however many wait. */
+export class Changes {
+  readonly #connection: Connection;
+  readonly #waiting = new Set<{ readonly until: number; readonly resolve: () => void }>();
+  #isLooking = false;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** Resolves after the next change, at the latest after so many milliseconds. */
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.add({ until: performance.now() + ms, resolve });
+      if (!this.#isLooking) void this.#look();
+    });
+  }
+
+  /** This process has changed something, which SQLite tells only the others. */
+  tell(): void {
+    for (const { resolve } of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+
+  async #look(): Promise<void> {
+    this.#isLooking = true;
+    let seen = this.#version();
+    let since = performance.now();
+    while (this.#waiting.size > 0) {
+      const idleMs = performance.now() - since;
+      await sleep(Math.min(SELDOM_MS, Math.max(OFTEN_MS, idleMs / PART)));
+      const version = this.#version();
+      const now = performance.now();
+      if (version !== seen) {
+        seen = version;
+        since = now;
+        this.tell();
+      }
+      for (const wait of this.#waiting) {
+        if (wait.until > now) continue;
+        wait.resolve();
+        this.#waiting.delete(wait);
+      }
+    }
+    this.#isLooking = false;
+  }
+
+  /** Changes with each commit of somebody else, and with the connection. */
+  #version(): unknown {
+    const { session } = this.#connection;
+    try {
+      return session?.statement("PRAGMA data_version").row()?.[0];
+    } catch {
+      return session;
+    }
+  }
+}
