@@ -23,7 +23,14 @@ import { type CacheOptions, splitCacheOptions } from "./src/core/options.ts";
 import { TieredBackend, type TieredOptions } from "./src/tiered/backend.ts";
 
 export { TieredBackend, type TieredOptions };
-export type { Backend, EntryInfo, Pruned, PruneRule, Report } from "./src/backend/contract.ts";
+export type {
+  Backend,
+  EntryInfo,
+  NoteChange,
+  Pruned,
+  PruneRule,
+  Report,
+} from "./src/backend/contract.ts";
 export type { StoredEntry } from "./src/encoding/entry.ts";
 
 /** Options of {@linkcode TieredCache}. */
@@ -31,6 +38,8 @@ export interface TieredCacheOptions extends TieredOptions, CacheOptions {}
 
 /**
  * A cache over several stores, nearest first: memory, SQLite, S3.
+ *
+ * Processes share work (`singleFlight`) through the last tier, and by default as it does.
  *
  * What another machine busts in the last tier, the inner tiers serve until their copy is gone;
  * `innerTtl` bounds for how long.
@@ -72,6 +81,12 @@ export class TieredCache extends Cache {
     options: TieredCacheOptions = {},
   ) {
     const [own, shared] = splitCacheOptions("open a cache", options, ["innerTtl"]);
-    super(new TieredBackend(tiers, own), shared);
+    // What the last tier does by default, where it is a cache that says so.
+    const last: unknown = tiers?.at?.(-1);
+    const singleFlight = last instanceof Cache ? last.singleFlight : undefined;
+    super(
+      new TieredBackend(tiers, own),
+      singleFlight === undefined ? shared : { singleFlight, ...shared },
+    );
   }
 }

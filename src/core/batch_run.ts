@@ -9,7 +9,9 @@ import { CacheClosedError } from "../base/errors.ts";
 import { Pacer } from "../base/turn.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { MapOptions, MapResult } from "./map_options.ts";
+import type { LeaseWait } from "../leases/leases.ts";
 import type { CallDetail, Calls } from "./call.ts";
+import { ElsewhereError } from "./claim.ts";
 import type { KeyedCall } from "./key.ts";
 import type { Found } from "./owned.ts";
 import { sizeOf, Source } from "./source.ts";
@@ -77,6 +79,8 @@ export class BatchRun<Input, Value> {
   #aside = 0;
   /** Inputs that wait for an equal one. */
   #followers = 0;
+  /** Inputs that another process computes. */
+  readonly #elsewhere = new Set<LeaseWait>();
   #nextIndex = 0;
   #nextOut = 0;
   /** What the reader waits for. */
@@ -150,7 +154,7 @@ export class BatchRun<Input, Value> {
             this.#moment("beforeResult");
             yield result;
           }
-        } else if (this.#hasEnded && !this.#isBusy && this.#waiting.length === 0) {
+        } else if (this.#hasEnded && !this.#isBusy && !this.#hasMore) {
           break;
         } else {
           this.#moment("beforeWait");
@@ -174,6 +178,11 @@ export class BatchRun<Input, Value> {
     return this.#places + this.#aside + this.#followers > 0 || this.#reading === "store";
   }
 
+  /** Whether something waits to begin. */
+  get #hasMore(): boolean {
+    return this.#waiting.length > 0 || this.#elsewhere.size > 0;
+  }
+
   async #change(): Promise<void> {
     await new Promise<void>((resolve) => (this.#wake = resolve));
   }
@@ -185,6 +194,8 @@ export class BatchRun<Input, Value> {
     this.#isStopped = true;
     this.#waiting = [];
     this.#queued.clear();
+    for (const wait of this.#elsewhere) wait.leave();
+    this.#elsewhere.clear();
     void this.#source.leave();
     this.#wake?.();
   }
@@ -197,7 +208,7 @@ export class BatchRun<Input, Value> {
     }
     const done = this.#ready.length + this.#untaken + this.#early.size;
     const held = done + this.#waiting.length + this.#followers;
-    const underWay = held + this.#places + this.#aside;
+    const underWay = held + this.#places + this.#aside + this.#elsewhere.size;
     if (
       !this.#hasEnded && this.#reading === "nothing" && held < WINDOW && underWay < MAX_HELD &&
       this.#ready.length < CHUNK
@@ -266,6 +277,7 @@ export class BatchRun<Input, Value> {
         this.#finish({ index, input, ok: false, error: call.error, status: "failed" });
         continue;
       }
+      call.mayLeave = true;
       tasks.push({ index, input, call });
       // With a key that somebody works on, nothing is certain: an ordinary call looks.
       if (order.isQuiet(own.scope, call.key)) sought.push(call.key);
@@ -380,11 +392,28 @@ export class BatchRun<Input, Value> {
     this.#finish({ index, input, ok: true, value, status: detail.status }, detail);
   }
 
-  #fail({ index, input }: Task<Input>, error: unknown): void {
+  #fail(task: Task<Input>, error: unknown): void {
+    if (error instanceof ElsewhereError) return this.#setAside(task, error);
+    const { index, input } = task;
     // A call that the batch's own signal has ended: the batch ends with its reason.
     const { signal } = this.#options;
     if (signal?.aborted === true && error === signal.reason) return;
     this.#finish({ index, input, ok: false, error, status: "failed" });
+  }
+
+  /** Comes back to an input when the lease of the other process may be free. */
+  #setAside(task: Task<Input>, error: ElsewhereError): void {
+    const { claims, own } = this.#calls;
+    if (claims === undefined || this.#isStopped) return;
+    const wait = claims.wait(own, task.call.key, error);
+    task.call.hasLeft = true;
+    this.#elsewhere.add(wait);
+    void wait.free.then(() => {
+      this.#elsewhere.delete(wait);
+      this.#enqueue(task);
+      this.#advance();
+      this.#wake?.();
+    });
   }
 
   /** Puts a result where the consumer finds it. */

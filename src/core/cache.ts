@@ -36,6 +36,7 @@ import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
 import { encode } from "../encoding/codec.ts";
 import { open, seal } from "../encoding/entry.ts";
 import { type CacheRead, Calls } from "./call.ts";
+import { Claims } from "./claim.ts";
 import { backendKey, escapeName, unescapeName, userKey } from "./names.ts";
 import {
   type CacheOptions,
@@ -108,7 +109,9 @@ export class Cache implements AsyncDisposable {
   readonly backend: Backend;
   readonly #state: CacheState;
   readonly #direct: FunctionState;
-  readonly #singleFlight: SingleFlight;
+  readonly #claims: Claims | undefined;
+  /** Which concurrent equal calls share one run, for functions that do not say. */
+  readonly singleFlight: SingleFlight;
 
   /**
    * Opens nothing yet: the backend does, on first use.
@@ -130,7 +133,12 @@ export class Cache implements AsyncDisposable {
       ? new EncryptedBackend(backend, checkKeys(action, options.encrypt))
       : backend;
     this.#state = new CacheState(this.backend, backend, options);
-    this.#singleFlight = options.singleFlight ?? "process";
+    // A store that tells of its sessions is one that processes share.
+    this.singleFlight = options.singleFlight ??
+      (this.backend.openSession === undefined ? "process" : "store");
+    const { leases } = this.#state;
+    this.#claims = leases === undefined ? undefined : new Claims(this.#state, leases);
+    this.#claimsOf(action, this.singleFlight);
     this.#direct = this.#state.of(DIRECT);
   }
 
@@ -189,6 +197,8 @@ export class Cache implements AsyncDisposable {
     options: FunctionOptions<Args, Value, Self, Output> = {},
   ): CacheDecorator<Args, Value, Output> {
     const checked = checkFunctionOptions(options);
+    const singleFlight = checked.singleFlight ?? this.singleFlight;
+    const claims = this.#claimsOf("cache a function", singleFlight);
     return <F extends AnyFunction>(
       fn: F,
       context?: ClassMethodDecoratorContext<never>,
@@ -199,7 +209,7 @@ export class Cache implements AsyncDisposable {
         context,
         checked,
       );
-      const calls = new Calls(this.#state, own, fn, checked, isShared);
+      const calls = new Calls(this.#state, own, fn, checked, isShared, claims);
       // The one place where the typed surface meets code that knows no types.
       return withMethods(fn, calls, needsInstance) as CachedOrMismatch<F, Args, Value, Output>;
     };
@@ -302,8 +312,16 @@ export class Cache implements AsyncDisposable {
       );
       this.#state.report(error, "id", own);
     }
-    const isShared = (checked.singleFlight ?? this.#singleFlight) !== false;
+    const isShared = (checked.singleFlight ?? this.singleFlight) !== false;
     return { own, isShared, needsInstance };
+  }
+
+  /** What the runs of a function share work by, where they do. */
+  #claimsOf(action: string, singleFlight: SingleFlight): Claims | undefined {
+    if (singleFlight !== "store") return undefined;
+    if (this.#claims !== undefined) return this.#claims;
+    const rule = `"process" or false for ${this.backend.description}, which keeps no notes`;
+    throw new TypeError(optionMessage(action, "singleFlight", rule, singleFlight));
   }
 
   /** Takes the name of a function as its id. */

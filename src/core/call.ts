@@ -13,6 +13,7 @@ import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
 import { canonicalArguments } from "../encoding/canonical.ts";
 import { bytesOf } from "../encoding/size.ts";
+import { type Claims, ElsewhereError } from "./claim.ts";
 import type { CallEvent, CallStatus, Unstored } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import { type KeyedCall, Keys } from "./key.ts";
@@ -73,6 +74,7 @@ export class Calls {
   protected readonly fn: AnyFunction;
   readonly #options: CheckedOptions;
   readonly #isShared: boolean;
+  readonly claims: Claims | undefined;
   readonly keys: Keys;
   readonly reader: Reader;
   readonly #writer: Writer;
@@ -83,7 +85,9 @@ export class Calls {
     fn: AnyFunction,
     options: CheckedOptions,
     isShared: boolean,
+    claims: Claims | undefined,
   ) {
+    this.claims = claims;
     this.state = state;
     this.own = own;
     this.fn = fn;
@@ -242,7 +246,10 @@ export class Calls {
         flow = run.flow;
         flow?.enter(call.reader, how);
         const outcome = await this.#outcome(call, run);
-        if ("error" in outcome) throw outcome.error;
+        if ("error" in outcome) {
+          if (outcome.error instanceof ElsewhereError && !call.mayLeave) continue;
+          throw outcome.error;
+        }
         // A reader of the flow has its items already.
         const isRead = call.reader !== undefined && outcome.status === "miss";
         if (isRead) return this.detail(call, how, outcome, undefined, outcome.unstored);
@@ -302,6 +309,7 @@ export class Calls {
     if (run.passage.isCurrent) throw new ReentrantCallError(this.own.id, call.key);
     assertNotAborted(call);
     if (call.watch !== undefined) run.watch(call.watch);
+    if (!call.mayLeave) run.isAwaited = true;
     return run.wait(call.signals);
   }
 
@@ -369,12 +377,17 @@ export class Calls {
     fallback: Found | undefined,
   ): Promise<Outcome | Failure> {
     try {
+      if (this.claims !== undefined) {
+        const outcome = await this.claims.take(this.own, this.reader, call, run, flight.place);
+        if (outcome !== undefined) return outcome;
+      }
       const result: unknown = await this.invoke(call, run);
       run.returned(true);
       const outcome = await this.keep(call, run, flight.place, result);
       this.own.pause.end();
       return outcome;
     } catch (error) {
+      if (error instanceof ElsewhereError) return { error };
       run.returned(false);
       this.own.counters.failed++;
       this.#tell(call, "failed", { storedAt: null, durationMs: run.durationMs });
@@ -388,6 +401,7 @@ export class Calls {
       const { storedAt, durationMs, data } = fallback.entry;
       return { owned: fallback.owned, status: "stale", storedAt, durationMs, data };
     } finally {
+      run.lease?.release();
       run.leave();
       if (flight.run === run) flight.run = undefined;
       this.#leave(flight);
@@ -428,6 +442,7 @@ export class Calls {
     value: unknown,
     unstored?: Unstored,
   ): CallDetail<unknown> {
+    if (call.hasLeft && status === "hit") status = "shared";
     const { storedAt, durationMs } = cost;
     countCall(this.own.counters, status, durationMs);
     if (this.state.onCall !== undefined) this.#tell(call, status, cost, unstored);

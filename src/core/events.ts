@@ -10,9 +10,11 @@ export type CallStatus = "hit" | "miss" | "shared" | "stale";
 /**
  * Why a result was not stored: a bust came in between, `shouldCache` refused it, it cannot be
  * encoded, the store failed, the arguments changed while the function ran, the store holds an entry
- * under this key that must not be replaced, or a stream was longer than its bound.
+ * under this key that must not be replaced, a stream was longer than its bound, or another process
+ * has busted it or taken it over (`"lease"`).
  */
 export type Unstored =
+  | "lease"
   | "busted"
   | "refused"
   | "encode"

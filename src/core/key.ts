@@ -31,6 +31,10 @@ export class KeyedCall {
   untouched: readonly unknown[] | undefined;
   /** The signal in the arguments, for the run that this call leads. */
   controller: AbortController | undefined;
+  /** Whether it leaves a run that another process computes: a batch comes back to it. */
+  mayLeave = false;
+  /** Whether it has left one: what it finds then, it has waited for. */
+  hasLeft = false;
   /** Is told when a run that it waits for begins or ends to wait for its next attempt. */
   watch: Watch | undefined;
   /** Reads the flow of a run that it waits for, and needs no value then. */

@@ -92,10 +92,10 @@ export interface FunctionOptions<
   // deno-lint-ignore no-explicit-any -- what is stored is the codec's own affair
   readonly codec?: ValueCodec<any, any>;
   /**
-   * Whether concurrent equal calls share one run in this process (`"process"`), or each runs
-   * (`false`).
+   * Which concurrent equal calls share one run: those of all processes that share the store
+   * (`"store"`), those of this process (`"process"`), or none (`false`).
    *
-   * @default {that of the cache, "process" when unset}
+   * @default {that of the cache}
    */
   readonly singleFlight?: SingleFlight;
   /**
@@ -127,8 +127,8 @@ export interface StreamOptions<
   readonly maxItems?: number;
 }
 
-/** Which equal calls share one run: those of this process, or none. */
-export type SingleFlight = "process" | false;
+/** Which equal calls share one run: those of all processes over the store, of this one, or none. */
+export type SingleFlight = "store" | "process" | false;
 
 /** What failed while the function's caller got its result all the same. */
 export type ErrorKind =
@@ -150,6 +150,8 @@ export type ErrorKind =
   | "refresh"
   /** `onProgress`, `count` or `onCall` threw, or a batch was never run. */
   | "progress"
+  /** The store could not say whether another process runs; the function ran. */
+  | "lease"
   /** An error that the backend reports by itself, such as a damaged file. */
   | "backend";
 
@@ -202,14 +204,19 @@ export interface CacheOptions {
    */
   readonly encrypt?: EncryptionKey | readonly EncryptionKey[];
   /**
-   * Whether concurrent equal calls share one run, for functions that do not say.
+   * Which concurrent equal calls share one run, for functions that do not say: `"store"`,
+   * `"process"` or `false`.
    *
-   * @default {"process"}
+   * @default {"store" over a SQLite file, for tiers that of the last one, otherwise "process"}
    */
   readonly singleFlight?: SingleFlight;
 }
 
-const singleFlight: Rule<SingleFlight> = oneOf<"process" | false>("process", false);
+const singleFlight: Rule<SingleFlight> = oneOf<"store" | "process" | false>(
+  "store",
+  "process",
+  false,
+);
 
 const CACHE_RULES = {
   onError: fn,

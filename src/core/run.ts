@@ -11,6 +11,7 @@ import { Passage, type PassageOptions } from "../base/passage.ts";
 import { Link, Ring } from "../base/ring.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
+import type { Lease } from "../leases/leases.ts";
 import type { Unstored } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import type { Found, Owned } from "./owned.ts";
@@ -20,7 +21,7 @@ import { toThousandths } from "./stats.ts";
 export interface Outcome {
   readonly owned: Owned;
   /** How the run got it. */
-  readonly status: "hit" | "miss" | "stale";
+  readonly status: "hit" | "miss" | "shared" | "stale";
   /** When it was stored; `null` if it was not. */
   readonly storedAt: number | null;
   /** Why it was not stored. */
@@ -72,6 +73,10 @@ export class Run extends Link implements PassageOptions {
   readonly passage: Passage;
   /** Its stream, if its function gives one. */
   flow: Flow | undefined;
+  /** The right to run, where processes share work; until the result is exchanged for it. */
+  lease: Lease | undefined;
+  /** Whether somebody wants to wait for it, even if another process computes the result. */
+  isAwaited = false;
   readonly #runs: Runs;
   #controller: AbortController | undefined;
   #callers = 0;
@@ -180,6 +185,7 @@ export class Run extends Link implements PassageOptions {
 
   #abort(reason: unknown): void {
     this.#isAborted = true;
+    this.lease?.giveUp();
     (this.#controller ??= new AbortController()).abort(reason);
   }
 

@@ -19,6 +19,8 @@ import { Pacer } from "../base/turn.ts";
 import type { Backend } from "../backend/contract.ts";
 import { ChangeOrder, type Place, type Scope } from "../backend/order.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
+import { type Lease, Leases } from "../leases/leases.ts";
+import { keepsNotes } from "../leases/sessions.ts";
 import { IdRegistry } from "./ids.ts";
 import { escapeName, unescapeName } from "./names.ts";
 import type { CacheOptions, ErrorKind } from "./options.ts";
@@ -66,6 +68,20 @@ export interface ChangeTarget {
   readonly key?: string | undefined;
 }
 
+/** Why a result was not stored whose lease is another's, or busted. */
+export const LOST: Error = new Error("another process has busted it or taken it over");
+
+/** Stores an entry in exchange for its lease. */
+async function exchange(
+  backend: Backend,
+  id: string,
+  key: string,
+  lease: Lease,
+  entry: StoredEntry,
+): Promise<void> {
+  if (await backend.exchange?.(id, key, lease.note, entry) !== true) throw LOST;
+}
+
 /** The shared part of a cache. */
 export class CacheState {
   readonly backend: Backend;
@@ -81,6 +97,8 @@ export class CacheState {
   readonly pacer: Pacer = new Pacer();
   /** Lookups are left out in it: the store did not answer. */
   readonly readPause: Pause = new Pause();
+  /** By what processes share work; absent where the store keeps no notes. */
+  readonly leases: Leases | undefined;
   readonly #reporter: Reporter;
   readonly #states = new Map<string, FunctionState>();
   /** Stores that nobody waits for any more. */
@@ -99,6 +117,7 @@ export class CacheState {
    */
   constructor(backend: Backend, given: Backend, options: CacheOptions) {
     this.backend = backend;
+    this.leases = keepsNotes(backend) ? new Leases(backend) : undefined;
     this.ids = new IdRegistry(given.location, given);
     this.#reporter = new Reporter(options.onError);
     this.onCall = options.onCall;
@@ -188,15 +207,18 @@ export class CacheState {
   /**
    * Stores an entry, in its order; the caller waits no longer than for a lookup.
    *
-   * @param settled Is called once it is known whether the store has it.
+   * @param lease What it is stored in exchange for, where processes share work.
+   * @param settled Is called once it is known whether the store has it; with `LOST` when the lease
+   * was somebody else's by then, or was busted.
    * @returns Whether the store has it; `undefined` when nobody waits for that any more.
    */
   store(
     state: FunctionState,
     place: Place,
     entry: StoredEntry,
+    lease: Lease | undefined,
     settled: (error?: unknown) => void,
-  ): Promise<boolean | undefined> {
+  ): Promise<boolean | "lost" | undefined> {
     return new Promise((resolve) => {
       let isLate = false;
       const late = (): void => {
@@ -210,15 +232,20 @@ export class CacheState {
         if (error === undefined && (state.isDistrusted || state.distrusted.size > 0)) {
           state.trusted.add(place.key);
         }
-        settled(error === undefined ? undefined : this.wrap("write", error));
-        resolve(error === undefined);
+        if (error === undefined) lease?.end();
+        else lease?.release();
+        const isLost = error === LOST;
+        settled(error === undefined || isLost ? error : this.wrap("write", error));
+        resolve(isLost ? "lost" : error === undefined);
       };
       // While one store is late, later ones are not waited for: the backend is not there.
       const isFirst = this.#lateWrites === 0;
       const isBehind = !this.order.isFree(place);
       const work = () =>
         patiently(
-          this.backend.set(state.name, place.key, entry),
+          lease === undefined
+            ? this.backend.set(state.name, place.key, entry)
+            : exchange(this.backend, state.name, place.key, lease, entry),
           PATIENCE.changeMs,
           place,
           late,
@@ -305,6 +332,7 @@ export class CacheState {
     await this.#runsEnded();
     await this.order.settled();
     this.ids.release();
+    await this.leases?.close();
     try {
       await this.backend.close();
     } catch (error) {

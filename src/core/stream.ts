@@ -71,7 +71,9 @@ export class StreamCalls extends Calls {
     flows: FlowOptions,
   ) {
     const codec = codecOfItems(options.codec);
-    super(state, own, fn, { ...options, schema: guardOnly(options.schema), codec }, isShared);
+    // A stream is read live in one process; no other one can join it there.
+    const checked = { ...options, schema: guardOnly(options.schema), codec };
+    super(state, own, fn, checked, isShared, undefined);
     this.#codec = codec;
     this.#given = options.codec;
     this.#flows = flows;

@@ -15,7 +15,7 @@ import type { CheckedOptions } from "./options.ts";
 import type { Reader } from "./read.ts";
 import { Owned } from "./owned.ts";
 import type { Outcome, Run } from "./run.ts";
-import type { CacheState, FunctionState } from "./state.ts";
+import { type CacheState, type FunctionState, LOST } from "./state.ts";
 import type { Unstored } from "./events.ts";
 
 /** Keeps the results of one function. */
@@ -76,9 +76,10 @@ export class Writer {
     let storedAt: number | null = null;
     if (unstored === undefined && encoded !== undefined) {
       storedAt = Date.now();
-      const isStored = await this.#store(call.key, place, encoded, storedAt, durationMs);
+      const isStored = await this.#store(call.key, place, run, encoded, storedAt, durationMs);
       if (isStored !== true) storedAt = null;
       if (isStored === false) unstored = "write";
+      if (isStored === "lost") unstored = "lease";
     } else this.#own.counters.unstored++;
     if (run.callers > 1 && encoded === undefined) {
       this.#prepareCopies(call, owned, storable, unstored);
@@ -122,10 +123,11 @@ export class Writer {
   #store(
     key: string,
     place: Place,
+    run: Run,
     encoded: Encoded,
     storedAt: number,
     durationMs: number,
-  ): Promise<boolean | undefined> {
+  ): Promise<boolean | "lost" | undefined> {
     const { ttl, staleWhileRevalidate, staleIfError } = this.#options;
     const expiresAt = storedAt + ttl;
     const staleUntil = expiresAt + Math.max(staleWhileRevalidate, staleIfError);
@@ -136,11 +138,14 @@ export class Writer {
       durationMs,
     });
     const { counters } = this.#own;
-    return this.#state.store(this.#own, place, entry, (error) => {
+    const { lease } = run;
+    // Whether it is stored or not: from here on the lease ends with the entry, however late.
+    run.lease = undefined;
+    return this.#state.store(this.#own, place, entry, lease, (error) => {
       if (error === undefined) counters.bytesWritten += bytesOf(encoded.data);
       else {
         counters.unstored++;
-        this.#state.report(error, "write", this.#own, key);
+        if (error !== LOST) this.#state.report(error, "write", this.#own, key);
       }
     });
   }

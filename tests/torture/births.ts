@@ -127,7 +127,9 @@ function hasTables(path: string): boolean {
   copyDatabase(path, copy);
   const plain = new DatabaseSync(copy);
   try {
-    const tables = plain.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+    const tables = plain.prepare(
+      "SELECT name FROM sqlite_master WHERE name IN ('panza_schema', 'panza_entries')",
+    ).all();
     return tables.length === 2;
   } finally {
     plain.close();

@@ -32,7 +32,7 @@ function open(path: string): Open {
   const cache = new SQLiteCache(path, {
     onError: (error, { kind }) => {
       told.add(kind);
-      if (kind !== "read" && kind !== "write") {
+      if (!["lease", "read", "write"].includes(kind)) {
         troubles.push(`${kind}: ${error.message}`);
       }
     },

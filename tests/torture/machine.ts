@@ -92,7 +92,7 @@ export async function refuseWrites(): Promise<void> {
   writeFileSync(file, "");
   for (const nowhere of [join(file, "cache.db"), folder]) {
     const { kinds } = await call((options) => new SQLiteCache(nowhere, options), inputs(3));
-    assertEquals(kinds, new Set(["read", "write"]));
+    assertEquals(kinds, new Set(["lease", "read", "write"]));
   }
 }
 

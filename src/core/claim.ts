@@ -1,0 +1,151 @@
+/**
+ * The right to run, where processes share work: taken inside a run, right before its function is
+ * called.
+ *
+ * @module
+ */
+
+import { abortReason, unlessAborted } from "../base/abort.ts";
+import { PATIENCE, patiently } from "../base/patience.ts";
+import { Pause } from "../base/pause.ts";
+import type { Place } from "../backend/order.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { Lease, type Leases, type LeaseWait } from "../leases/leases.ts";
+import type { KeyedCall } from "./key.ts";
+import type { Reader } from "./read.ts";
+import type { Outcome, Run } from "./run.ts";
+import type { CacheState, FunctionState } from "./state.ts";
+
+/** Another process computes it: a batch sets the input aside until that lease may be free. */
+export class ElsewhereError extends Error {
+  /**
+   * @param note The note of the lease.
+   * @param before What was stored before, where that does not count.
+   */
+  constructor(readonly note: string, readonly before: StoredEntry | undefined) {
+    super("another process computes it");
+  }
+}
+
+/** The leases of one cache. */
+export class Claims {
+  readonly #state: CacheState;
+  readonly #leases: Leases;
+  /** No lease is taken in it: the store failed to give one. */
+  readonly #pause = new Pause();
+
+  constructor(state: CacheState, leases: Leases) {
+    this.#state = state;
+    this.#leases = leases;
+  }
+
+  /**
+   * Takes the lease of a run, or waits for what the run of another process stores.
+   *
+   * @returns The outcome that makes the run unnecessary; `undefined` when it is to go on, with its
+   * lease where there is one.
+   * @throws {ElsewhereError} If another process computes it and nobody wants to wait for it here.
+   */
+  async take(
+    own: FunctionState,
+    reader: Reader,
+    call: KeyedCall,
+    run: Run,
+    place: Place,
+  ): Promise<Outcome | undefined> {
+    const { order } = this.#state;
+    // Where no caller can abort, only `close` does, which may wait for the store.
+    const signals = call.signals.length > 0 ? [run.signal] : [];
+    // The wait is not the work of the function, and may be ended by `close`.
+    const end = run.passage.wait("turn");
+    try {
+      let hasWaited = false;
+      while (!this.#pause.isOn) {
+        // A deletion on its way would take the lease along, though it is to be stored behind it.
+        if (!order.isFree(place)) return undefined;
+        const before = own.trusts(place.key) ? undefined : await this.#entry(own, place.key);
+        if (hasWaited) {
+          const outcome = await this.#look(own, reader, place, "shared");
+          if (outcome !== undefined) return outcome;
+        }
+        const taking = this.#leases.take(own.name, place.key);
+        const taken = await unlessAborted(taking, signals).catch((error) => {
+          taking.then((late) => late instanceof Lease && late.release(), () => {});
+          throw error;
+        });
+        this.#pause.end();
+        if (taken instanceof Lease) {
+          run.lease = taken;
+          if (run.isAborted) throw abortReason(run.signal);
+          await this.#trustNew(own, place.key, before);
+          // Somebody may have stored it between the miss and the lease.
+          return await this.#look(own, reader, place, hasWaited ? "shared" : "hit");
+        }
+        if (!run.isAwaited) throw new ElsewhereError(taken, before);
+        const wait = this.wait(own, place.key, { note: taken, before });
+        await unlessAborted(wait.free, [run.signal]).finally(() => wait.leave());
+        hasWaited = true;
+      }
+    } catch (error) {
+      if (error instanceof ElsewhereError || run.isAborted) throw error;
+      // A store that fails changes no outcome: the function runs as it does without leases.
+      this.#pause.begin();
+      this.#state.report(this.#state.wrap("lease", error), "lease", own, place.key);
+    } finally {
+      end();
+    }
+    if (run.isAborted) throw abortReason(run.signal);
+    return undefined;
+  }
+
+  /** Waits until the lease of another process may be free. */
+  wait(
+    own: FunctionState,
+    key: string,
+    { note, before }: Pick<ElsewhereError, "note" | "before">,
+  ): LeaseWait {
+    const { free, leave } = this.#leases.wait(own.name, key, note);
+    return { leave, free: free.then(() => this.#trustNew(own, key, before)).catch(() => {}) };
+  }
+
+  /** What is stored by now, if it counts. */
+  async #look(
+    own: FunctionState,
+    reader: Reader,
+    place: Place,
+    status: "hit" | "shared",
+  ): Promise<Outcome | undefined> {
+    const { order } = this.#state;
+    const born = order.now();
+    if (!order.isFree(place)) return undefined;
+    // Whoever asked first has reported what is wrong with it.
+    const found = await this.#entry(own, place.key)
+      .then((entry) => reader.accept(place.key, entry, born, true)).catch(() => undefined);
+    if (found === undefined || reader.statusOf(found) !== "hit") return undefined;
+    if (!order.isUnchanged(place, born)) return undefined;
+    const { storedAt, durationMs } = found.entry;
+    return { owned: found.owned, status, storedAt, durationMs };
+  }
+
+  /** The entry as it is stored, whether it counts or not. */
+  async #entry(own: FunctionState, key: string): Promise<StoredEntry | undefined> {
+    const { backend, readPause } = this.#state;
+    const entry = readPause.isOn ? undefined : backend.get(own.name, key);
+    return entry instanceof Promise
+      ? await patiently(entry, PATIENCE.callMs, own.scope.places.get(key))
+      : entry;
+  }
+
+  /** Under BUST_CACHE an entry counts that was stored while this process was after it. */
+  async #trustNew(
+    own: FunctionState,
+    key: string,
+    before: StoredEntry | undefined,
+  ): Promise<void> {
+    if (own.trusts(key)) return;
+    const now = await this.#entry(own, key);
+    if (now === undefined) return;
+    if (now.storedAt === before?.storedAt && now.checksum === before.checksum) return;
+    own.trusted.add(key);
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * The register of sessions, a note: who lives, and when it last said so. A session is written into it
+ * before its name is used anywhere, and once: one that is missing is over and never comes back.
+ *
+ * @module
+ */
+
+import type { NoteChange } from "../backend/contract.ts";
+
+/** How long a session lasts without a heartbeat, in milliseconds. An object, for tests. */
+export const LEASE = { ms: 30_000, beatMs: 10_000 };
+
+/** When each session last said that it lives, by the clock of the store. */
+export type Register = Map<string, number>;
+
+/** Reads the register; what is not one is empty, so that a damaged note heals. */
+export function readRegister(note: string | undefined): Register {
+  const register: Register = new Map();
+  for (const line of note?.split("\n") ?? []) {
+    const [session = "", at] = line.split(" ");
+    if (session !== "" && Number.isFinite(Number(at))) register.set(session, Number(at));
+  }
+  return register;
+}
+
+function write(register: Register): string | undefined {
+  const lines = [...register].map(([session, at]) => `${session} ${at}`);
+  return lines.length === 0 ? undefined : lines.join("\n");
+}
+
+/** Makes a change of the register; one that says `false` leaves it as it is. */
+function changing(change: (register: Register, now: number) => unknown): NoteChange {
+  return (note, now) => {
+    const register = readRegister(note);
+    return change(register, now) === false ? note : write(register);
+  };
+}
+
+/** What stands in the place of a heartbeat once a session is over, until it is tidied up. */
+const BURIED = 0;
+
+/** Writes a new session into it. It lives from its first heartbeat on, which is later. */
+export function joined(session: string): NoteChange {
+  return changing((register, now) => register.set(session, Math.round(now) - 1));
+}
+
+/** Writes that a session lives, unless it is over. */
+export function renewed(session: string): NoteChange {
+  return changing((register, now) =>
+    isAlive(register, session) && register.set(session, Math.round(now))
+  );
+}
+
+/**
+ * Declares a session over whose heartbeat has run out.
+ *
+ * @param isOver Whether it is over in any case. It is asked in the same step as the register is
+ * changed: a session that is being opened is locked first, and then writes its first heartbeat.
+ */
+export function buried(session: string, isOver: () => boolean): NoteChange {
+  return changing((register, now) => {
+    const at = register.get(session);
+    if (at === undefined || at === BURIED) return false;
+    return (isExpired(at, now) || isOver()) && register.set(session, BURIED);
+  });
+}
+
+/** Removes a session of which nothing is left. */
+export function left(session: string): NoteChange {
+  return changing((register) => register.delete(session));
+}
+
+/** Whether a session is not over, as far as the register knows. */
+export function isAlive(register: Register, session: string): boolean {
+  return (register.get(session) ?? BURIED) !== BURIED;
+}
+
+/** Whether a heartbeat has run out; one far in the future is of a clock that was set back. */
+export function isExpired(at: number, now: number): boolean {
+  return now - at > LEASE.ms || at - now > 10 * LEASE.ms;
+}

@@ -1,0 +1,232 @@
+/**
+ * The session of a process in a store: one heartbeat, whatever it holds there.
+ *
+ * @module
+ */
+
+import { CacheClosedError } from "../base/errors.ts";
+import { PATIENCE, patienceNow, patiently } from "../base/patience.ts";
+import { inBackground } from "../base/turn.ts";
+import { type Backend, type Maybe, type NoteChange, RESERVED } from "../backend/contract.ts";
+import {
+  buried,
+  isAlive,
+  isExpired,
+  joined,
+  LEASE,
+  left,
+  readRegister,
+  type Register,
+  renewed,
+} from "./register.ts";
+
+/** Where the register is. */
+const REGISTER = `${RESERVED}session`;
+
+/** How often a session of somebody else is looked at, in milliseconds. */
+const LOOK_MS = 50;
+
+/** A backend that keeps notes. */
+export interface Noting extends Backend {
+  update(id: string, key: string, change?: NoteChange): Promise<string | undefined>;
+  exchange: NonNullable<Backend["exchange"]>;
+  changed(ms: number): Promise<void>;
+}
+
+/** Whether a backend keeps notes, so that processes can share work through it. */
+export function keepsNotes(backend: object): backend is Noting {
+  const { update, exchange, changed }: Partial<Backend> = backend;
+  return [update, exchange, changed].every((method) => typeof method === "function");
+}
+
+const all = new WeakMap<object, Sessions>();
+
+/** The session of this process in one store, and what it knows of others. */
+export class Sessions {
+  readonly #backend: Noting;
+  #name: string | undefined;
+  #opening: Promise<string> | undefined;
+  #beating: Promise<void> | undefined;
+  /** When the last heartbeat began that succeeded, by `patienceNow()`. */
+  #beatAt = 0;
+  #stopBeating: () => void = () => {};
+  /** How many leases and permits name the session. */
+  #held = 0;
+  /** Sessions that are over: none of them ever comes back. */
+  readonly #over = new Set<string>();
+  readonly #lookedAt = new Map<string, number>();
+  /** Burials under way; none rejects. */
+  readonly #burying = new Set<Promise<void>>();
+  /** Are told when the session turned out to be over though something is held. */
+  readonly listeners: Set<() => void> = new Set();
+  /** Give back what is held, before the session ends with its store; none rejects. */
+  readonly closing: Set<() => Promise<void>> = new Set();
+  #isClosed = false;
+  #count = 0;
+
+  /** That of a backend: caches and limits over one share it. */
+  static of(backend: Noting): Sessions {
+    let sessions = all.get(backend);
+    if (sessions === undefined) all.set(backend, sessions = new Sessions(backend));
+    return sessions;
+  }
+
+  private constructor(backend: Noting) {
+    this.#backend = backend;
+  }
+
+  /** Whether a session is known to be over. */
+  readonly isOver = (session: string): boolean => this.#over.has(session);
+
+  /** The name of the session, which is opened when it is first needed. */
+  name(): Maybe<string> {
+    const name = this.#name;
+    if (this.#isClosed) return Promise.reject(new CacheClosedError());
+    if (name === undefined) return this.#opening ??= this.#open();
+    // A process that was held up for long may have lost it.
+    if (patienceNow() - this.#beatAt <= LEASE.ms / 2) return name;
+    this.#beating ??= this.#beat().finally(() => (this.#beating = undefined));
+    return this.#beating.then(() => this.#name ?? this.name());
+  }
+
+  /** A number that no other lease of the session has, whichever cache it is of. */
+  count(): number {
+    return ++this.#count;
+  }
+
+  /** Keeps the session from ending for want of use; `release` lets it. */
+  hold(): void {
+    this.#held++;
+  }
+
+  release(): void {
+    this.#held--;
+  }
+
+  /** Looks whether sessions of others are over, and ends those that are. */
+  async look(sessions: Iterable<string>): Promise<void> {
+    const now = patienceNow();
+    const due = [...sessions].filter((session) =>
+      session !== this.#name && !this.#over.has(session) &&
+      now - (this.#lookedAt.get(session) ?? -Infinity) >= LOOK_MS
+    );
+    if (due.length === 0) return;
+    for (const session of due) this.#lookedAt.set(session, now);
+    await this.#examine(due);
+  }
+
+  /** Ends the session. What it still holds is nobody's from then on. */
+  async close(): Promise<void> {
+    await this.#opening?.catch(() => {});
+    await Promise.all([...this.closing].map((close) => close()));
+    this.#isClosed = true;
+    await Promise.all(this.#burying);
+    await this.#leave();
+  }
+
+  async #open(): Promise<string> {
+    try {
+      for (;;) {
+        const name = crypto.getRandomValues(new Uint32Array(2)).join("-");
+        const at = patienceNow();
+        await this.#change(joined(name));
+        await this.#backend.openSession?.(name);
+        // Somebody may have looked before it was open, and found it over.
+        const { register } = await this.#change(renewed(name));
+        if (!isAlive(register, name)) {
+          await this.#backend.endSession?.(name);
+          continue;
+        }
+        this.#name = name;
+        this.#beatAt = at;
+        this.#beatLater();
+        this.#bury(this.#examine([...register.keys()].filter((each) => each !== name)));
+        return name;
+      }
+    } finally {
+      this.#opening = undefined;
+    }
+  }
+
+  #beatLater(): void {
+    this.#stopBeating();
+    this.#stopBeating = inBackground(() => {
+      // A process that holds nothing leaves nothing behind, and costs the others nothing.
+      const work = this.#held > 0 ? this.#beat() : this.#leave();
+      this.#bury(work);
+    }, LEASE.beatMs);
+  }
+
+  /** Says that this process lives, and ends sessions that have not said so for long. */
+  async #beat(): Promise<void> {
+    const name = this.#name;
+    if (name === undefined) return;
+    this.#beatLater();
+    const at = patienceNow();
+    const { register, now } = await this.#change(renewed(name));
+    if (name !== this.#name) return;
+    if (isAlive(register, name)) {
+      this.#beatAt = at;
+      const expired = [...register].filter(([, at]) => isExpired(at, now));
+      if (expired.length > 0) await this.#examine(expired.map(([session]) => session));
+      return;
+    }
+    this.#name = undefined;
+    this.#stopBeating();
+    this.#over.add(name);
+    for (const listener of this.listeners) listener();
+    await this.#backend.endSession?.(name);
+  }
+
+  async #leave(): Promise<void> {
+    const name = this.#name;
+    if (name === undefined) return;
+    this.#name = undefined;
+    this.#stopBeating();
+    try {
+      await this.#backend.endSession?.(name);
+      await this.#change(left(name));
+    } catch {
+      // Its lock is free, and its heartbeat runs out.
+    }
+  }
+
+  /** Finds out which sessions are over, and removes what they left. */
+  async #examine(sessions: readonly string[]): Promise<void> {
+    const { register, now } = await this.#read();
+    for (const session of sessions) {
+      const at = register.get(session);
+      if (at !== undefined) {
+        const isOver = (): boolean => this.#backend.isOver?.(session) === true;
+        if (!isExpired(at, now) && !isOver()) continue;
+        // First of all in the register, because it may only sleep; and from there last of all, so
+        // that the next one goes on where this one dies.
+        const { register } = await this.#change(buried(session, isOver));
+        if (isAlive(register, session)) continue;
+        await this.#backend.endSession?.(session);
+        await this.#change(left(session));
+      }
+      this.#over.add(session);
+      this.#lookedAt.delete(session);
+    }
+  }
+
+  /** Lets `close` wait for some work, whose errors the next one like it meets again. */
+  #bury(work: Promise<void>): void {
+    const done: Promise<void> = work.catch(() => {}).finally(() => this.#burying.delete(done));
+    this.#burying.add(done);
+  }
+
+  #read(): Promise<{ register: Register; now: number }> {
+    return this.#change((note) => note);
+  }
+
+  async #change(change: NoteChange): Promise<{ register: Register; now: number }> {
+    let time = 0;
+    const note = await patiently(
+      this.#backend.update(REGISTER, "all", (note, now) => change(note, time = now)),
+      PATIENCE.callMs,
+    );
+    return { register: readRegister(note), now: time };
+  }
+}
