@@ -88,6 +88,7 @@ export {
   type RetryInfo,
   type RetryOptions,
   type SchemaResult,
+  type SharedOptions,
   type StandardSchema,
 } from "./concurrency.ts";
 export type { Duration } from "./src/base/duration.ts";

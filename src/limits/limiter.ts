@@ -5,7 +5,7 @@
  * @module
  */
 
-import { abortSignal, checkValue, count, fn, type Rule } from "../base/check.ts";
+import { abortSignal, checkValue, count, fn, object, type Rule, text } from "../base/check.ts";
 import { type Duration, finiteDuration } from "../base/duration.ts";
 import { isObject } from "../base/plain.ts";
 import { type AsyncFunction, type FunctionWrapper, wrapperOf } from "../base/wrap.ts";
@@ -31,6 +31,17 @@ export interface LimiterOptions {
    * reason. Calls that run go on. Unset, the limit never ends.
    */
   readonly signal?: AbortSignal;
+}
+
+/** Where a limit is that several processes share. */
+export interface SharedOptions {
+  /**
+   * The cache, or the backend, through which processes share the limit: one over SQLite, or tiers
+   * whose last one is. It has to stay open. Unset, the limit is of this process.
+   */
+  readonly store?: object;
+  /** The name of the limit in the store; needed with `store`. */
+  readonly id?: string;
 }
 
 /** A limit: a wrapper and a method decorator, which all wrapped functions share. */
@@ -59,6 +70,12 @@ export const LIMITER_RULES: {
   readonly signal: Rule<AbortSignal>;
 } = { deriveKey: fn, maxQueue: count({ min: 0, infinity: true }), signal: abortSignal };
 
+/** The rules of limits that processes may share. */
+export const SHARED_RULES: typeof LIMITER_RULES & {
+  readonly store: Rule<object>;
+  readonly id: Rule<string>;
+} = { ...LIMITER_RULES, store: object, id: text };
+
 /** How a limit comes to its lines. */
 export interface LimiterSetup {
   /** What cannot be done if the limit is used wrongly, as a verb phrase. */
@@ -71,6 +88,8 @@ export interface LimiterSetup {
   readonly cost?: (args: unknown[]) => number;
   /** Whether the limit looks at results: that of a stream function is the array of its items. */
   readonly needsResult?: boolean;
+  /** Is told of each pause, of one key or of all. */
+  readonly onPause?: ((milliseconds: number, key: unknown, isOfAll: boolean) => void) | undefined;
   /** Whether a retry around the limit may pause it. */
   readonly mayCoolDown: boolean;
 }
@@ -117,6 +136,7 @@ export class Lines {
   pause(milliseconds: number, key: unknown): void {
     this.#state.pauses.pauseKey(key, milliseconds);
     this.#state.isPaused = true;
+    this.#setup.onPause?.(milliseconds, key, false);
   }
 
   /** The limit as its user sees it. */
@@ -133,6 +153,7 @@ export class Lines {
       if (args.length > 1) return this.pause(milliseconds, args[1]);
       this.#state.pauses.pauseAll(milliseconds);
       this.#state.isPaused = true;
+      this.#setup.onPause?.(milliseconds, undefined, true);
     };
     const limiter = Object.assign(wrapper, { pause, pendingCount: 0 });
     return Object.defineProperty(limiter, "pendingCount", { get: () => this.#state.pendingCount });

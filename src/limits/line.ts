@@ -133,6 +133,30 @@ export abstract class Line {
       : this.#wait(fn, self, args, cost, passage);
   }
 
+  /** What the first waiting calls cost, in their order. */
+  protected costs(most: number): number[] {
+    const costs: number[] = [];
+    for (let call = this.#first; call !== undefined && costs.length < most; call = call.next) {
+      costs.push(call.cost);
+    }
+    return costs;
+  }
+
+  /** Holds back new starts of this key for a while. */
+  protected pauseFor(milliseconds: number): void {
+    this.state.pauses.pauseKey(this.key, milliseconds);
+    this.state.isPaused = true;
+  }
+
+  /** Ends the wait of every call with an error. */
+  protected refuseAll(error: unknown): void {
+    for (let first = this.#first; first !== undefined; first = this.#first) {
+      this.#leave(first);
+      first.ended?.();
+      first.refuse(error);
+    }
+  }
+
   /** Lets waiting calls start as long as they may, and sets the timer for the next one. */
   pump(): void {
     for (let first = this.#first; first !== undefined; first = this.#first) {

@@ -9,7 +9,13 @@ import { ReentrantCallError } from "../base/errors.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
 import { type LimitState, Line } from "./line.ts";
-import { type Limiter, LIMITER_RULES, type LimiterOptions, Lines } from "./limiter.ts";
+import {
+  type Limiter,
+  type LimiterOptions,
+  type LimiterSetup,
+  Lines,
+  SHARED_RULES,
+} from "./limiter.ts";
 
 /** What {@linkcode limitConcurrency} returns: functions wrapped by the same one share its permits. */
 export interface ConcurrencyLimiter extends Limiter {
@@ -19,77 +25,25 @@ export interface ConcurrencyLimiter extends Limiter {
 
 const ACTION = "limit concurrency";
 
-/**
- * Limits how many calls of a function run at once; the others wait, first come, first served.
- *
- * One result used on several functions makes them share the permits. A permit is held from the
- * start of a call until its promise settles, and then handed to the call that waits longest.
- *
- * Around an async generator function it is held from the first `next()` until the stream has ended
- * or was left. A function that returns a promise of a stream holds it to the end of the stream inside
- * of `cache.stream` alone, for nobody else is known to read on.
- *
- * A waiting call leaves the line and rejects at once when one of its arguments is an `AbortSignal`
- * that aborts, or an object whose member `signal` is one. Once it runs, the signal is the
- * function's own affair.
- *
- * A limited function that awaits another call under the same limit keeps its permit meanwhile. If
- * all permits are held by such calls, they wait for each other for ever: limit the innermost
- * function only, or use two limits. Where the functions on the stack hold all permits (a call in
- * the synchronous part of its own function, under a limit of 1), the call rejects with
- * `ReentrantCallError` instead.
- *
- * Outside of a cache it makes hits wait too: `cache.cache({ id })(limitConcurrency(5)(fn))` is the
- * useful order.
- *
- * @param n How many calls may run at once, per key: a positive integer, or `Infinity` for no limit.
- * @param options See {@linkcode LimiterOptions}.
- * @returns A wrapper that is a decorator too, with the counts of the limit and `pause`.
- * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
- * @throws {RangeError} If `n` or `maxQueue` is out of range.
- *
- * @example Two at a time
- * ```ts
- * import { limitConcurrency } from "@panza/panza/concurrency";
- * import { assertEquals } from "@std/assert";
- *
- * const limit = limitConcurrency(2);
- * const { promise, resolve } = Promise.withResolvers<void>();
- * const work = limit(async (n: number) => {
- *   await promise;
- *   return n;
- * });
- *
- * const results = Promise.all([work(1), work(2), work(3)]);
- * assertEquals([limit.activeCount, limit.pendingCount], [2, 1]);
- * resolve();
- * assertEquals(await results, [1, 2, 3]);
- * ```
- *
- * @example As a decorator
- * ```ts
- * import { limitConcurrency } from "@panza/panza/concurrency";
- * import { assertEquals } from "@std/assert";
- *
- * class Client {
- *   @limitConcurrency(4)
- *   async double(n: number): Promise<number> {
- *     return await Promise.resolve(n * 2);
- *   }
- * }
- * assertEquals(await new Client().double(21), 42);
- * ```
- */
+/** The limit of one process: see the door `concurrency`. */
 export function limitConcurrency(n: number, options: LimiterOptions = {}): ConcurrencyLimiter {
+  return concurrencyLimit(n, options, (state, key) => new PermitLine(state, key, n));
+}
+
+/**
+ * A limit whose calls wait in a given kind of line.
+ *
+ * @param onPause Is told of each pause besides.
+ */
+export function concurrencyLimit(
+  n: number,
+  options: LimiterOptions,
+  open: LimiterSetup["open"],
+  onPause?: LimiterSetup["onPause"],
+): ConcurrencyLimiter {
   checkValue(ACTION, "n", n, count({ infinity: true }));
-  check(ACTION, options, LIMITER_RULES);
-  const lines = new Lines({
-    action: ACTION,
-    options,
-    open: (state, key) => new PermitLine(state, key, n),
-    mayCoolDown: true,
-  });
-  return withActiveCount(lines);
+  check(ACTION, options, SHARED_RULES);
+  return withActiveCount(new Lines({ action: ACTION, options, open, onPause, mayCoolDown: true }));
 }
 
 /** The limit as its user sees it, with the number of calls that hold a permit. */

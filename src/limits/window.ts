@@ -9,10 +9,17 @@ import { type Duration, finiteDuration } from "../base/duration.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
 import { type LimitState, Line } from "./line.ts";
-import { type Limiter, LIMITER_RULES, type LimiterOptions, Lines } from "./limiter.ts";
+import {
+  type Limiter,
+  type LimiterOptions,
+  type LimiterSetup,
+  Lines,
+  SHARED_RULES,
+  type SharedOptions,
+} from "./limiter.ts";
 
 /** The options of {@linkcode limitRate}. */
-export interface LimitRateOptions extends LimiterOptions {
+export interface LimitRateOptions extends LimiterOptions, SharedOptions {
   /**
    * The length of the window: finite milliseconds from 5, or `"90s"`, `"10m"`, `"12h"`, `"7d"`.
    * Timers could not keep to a shorter one: for 1,000 a second write `limitRate(5, { per: 5 })`.
@@ -42,79 +49,60 @@ const ACTION = "limit the rate";
  */
 const SHORTEST_WINDOW = 5;
 
-/**
- * Limits how many calls of a function start in any window of time; the others wait, first come,
- * first served.
- *
- * The window slides: between the start of a call and the start of the call `count` places later
- * there is never less than `per`, so there is no burst where one window ends and the next begins.
- * Time is measured on the clock that never steps (`performance.now`).
- *
- * With `cost` each call counts as much as it costs, such as the tokens of a request: what is
- * reserved in a window is never more than `count`. With `actual` the result tells what it did cost:
- * the rest is free again at once, and an overrun delays later calls.
- *
- * What counts is the start of what it wraps. Around a {@linkcode limitConcurrency}, calls that
- * have passed the rate may have to wait for a permit, and those that waited may run close together
- * when permits become free; inside of one, `limitConcurrency(n)(limitRate(…)(fn))`, the function
- * itself keeps to the rate, and calls that wait for it hold a permit.
- *
- * One result used on several functions makes them share the limit. A waiting call leaves the line
- * as {@linkcode limitConcurrency} says. A timer exists only while calls wait.
- *
- * @param count How many calls may start in a window, per key, or what they may cost together: a
- * positive integer. A number is kept for each start in the window.
- * @param options See {@linkcode LimitRateOptions}.
- * @returns A wrapper that is a decorator too, with the count of waiting calls and `pause`.
- * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
- * @throws {RangeError} If `count`, `per` or `maxQueue` is out of range.
- *
- * @example At most two starts in 20 milliseconds
- * ```ts
- * import { limitRate } from "@panza/panza/concurrency";
- * import { assert } from "@std/assert";
- *
- * const started = limitRate(2, { per: "20ms" })(async () => await Promise.resolve(performance.now()));
- *
- * const [first = 0, , third = 0] = await Promise.all([started(), started(), started()]);
- * assert(third - first >= 20);
- * ```
- *
- * @example 200,000 tokens a minute, estimated before and counted after each call
- * ```ts
- * import { limitRate } from "@panza/panza/concurrency";
- * import { assertEquals } from "@std/assert";
- *
- * const tokens = limitRate(200_000, {
- *   per: "1m",
- *   cost: (prompt: string) => prompt.length / 3 + 500,
- *   actual: (answer: { usage: number }) => answer.usage,
- * });
- * const ask = tokens(async (prompt: string) => await Promise.resolve({ usage: prompt.length }));
- * assertEquals(await ask("Why?"), { usage: 4 });
- * ```
- */
+/** The rate of one process: see the door `concurrency`. */
 export function limitRate(count: number, options: LimitRateOptions): RateLimiter {
+  return rateLimit(count, options, (state, key, window) => new WindowLine(state, key, window));
+}
+
+/** What the lines of a rate know. */
+export interface RateWindow {
+  readonly count: number;
+  /** How long it is, in milliseconds. */
+  readonly per: number;
+  /** What a call did cost, where its result tells. */
+  readonly costOf: ((value: unknown) => number | undefined) | undefined;
+}
+
+/**
+ * A rate whose calls wait in a given kind of line.
+ *
+ * @param open Makes the line of a key.
+ * @param onPause Is told of each pause besides.
+ * @param shortest How long the window has to be, in milliseconds.
+ */
+export function rateLimit(
+  count: number,
+  options: LimitRateOptions,
+  open: (state: LimitState, key: unknown, window: RateWindow) => Line,
+  onPause?: LimiterSetup["onPause"],
+  shortest: number = SHORTEST_WINDOW,
+): RateLimiter {
   checkValue(ACTION, "count", count, countRule());
   const { per } = check(ACTION, options, {
     per: required(finiteDuration),
     cost: fn,
     actual: fn,
-    ...LIMITER_RULES,
+    ...SHARED_RULES,
   });
-  if (per < SHORTEST_WINDOW) {
-    const times = Math.ceil(SHORTEST_WINDOW / per);
+  if (per < shortest) {
+    const times = Math.ceil(shortest / per);
+    const why = shortest === SHORTEST_WINDOW
+      ? "timers are not finer"
+      : "processes that share it are not faster";
     throw new RangeError(
-      `Cannot ${ACTION}: per must be at least ${SHORTEST_WINDOW} ms, because timers are not ` +
-        `finer, received ${per}; write limitRate(${count * times}, { per: ${per * times} })`,
+      `Cannot ${ACTION}: per must be at least ${shortest} ms, because ${why}, ` +
+        `received ${per}; write limitRate(${count * times}, { per: ${per * times} })`,
     );
   }
   const { cost, actual } = options;
   const costRule = costUpTo(count);
+  const costOf = actual === undefined ? undefined : (value: unknown) => actualCost(actual, value);
+  const window: RateWindow = { count, per, costOf };
   const lines = new Lines({
     action: ACTION,
     options,
-    open: (state, key) => new WindowLine(state, key, count, per, actual),
+    open: (state, key) => open(state, key, window),
+    onPause,
     ...(cost === undefined ? {} : {
       cost: (args) => checkValue(ACTION, "cost", Reflect.apply(cost, undefined, args), costRule),
     }),
@@ -122,6 +110,19 @@ export function limitRate(count: number, options: LimitRateOptions): RateLimiter
     mayCoolDown: true,
   });
   return lines.limiter;
+}
+
+function actualCost(
+  actual: NonNullable<LimitRateOptions["actual"]>,
+  value: unknown,
+): number | undefined {
+  try {
+    const cost: unknown = Reflect.apply(actual, undefined, [value]);
+    return Number.isFinite(cost) && Number(cost) >= 0 ? Number(cost) : undefined;
+  } catch {
+    // The result is paid for: a mistake in the accounting must not lose it.
+    return undefined;
+  }
 }
 
 /** The rule for what a call may cost. */
@@ -135,8 +136,9 @@ function costUpTo(count: number): Rule<number> {
 
 /** The calls of one key that share a sliding window. */
 class WindowLine extends Line {
+  protected readonly capacity: number;
   readonly #per: number;
-  readonly #actual: LimitRateOptions["actual"];
+  readonly #costOf: RateWindow["costOf"];
   /** When the calls of the window started, oldest first, and what they cost, from `#oldest` on. */
   readonly #starts: number[] = [];
   readonly #costs: number[] = [];
@@ -153,13 +155,12 @@ class WindowLine extends Line {
   constructor(
     state: LimitState,
     key: unknown,
-    protected readonly capacity: number,
-    per: number,
-    actual: LimitRateOptions["actual"],
+    { count, per, costOf }: RateWindow,
   ) {
     super(state, key);
+    this.capacity = count;
     this.#per = per;
-    this.#actual = actual;
+    this.#costOf = costOf;
   }
 
   override isIdle(): boolean {
@@ -208,7 +209,7 @@ class WindowLine extends Line {
       const result = passage === undefined
         ? Promise.resolve(Reflect.apply(fn, self, args))
         : this.invoke(fn, self, args, passage);
-      return this.#actual === undefined ? result : this.#settled(result, number, cost);
+      return this.#costOf === undefined ? result : this.#settled(result, number, cost);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -228,7 +229,7 @@ class WindowLine extends Line {
   /** Passes a result on, and books what it did cost in the place of what was reserved. */
   async #settled(result: Promise<unknown>, number: number, reserved: number): Promise<unknown> {
     const value = await result;
-    const cost = this.#costOf(value);
+    const cost = this.#costOf?.(value);
     if (cost === undefined || cost === reserved) return value;
     const place = number - this.#dropped;
     if (cost > reserved) this.#book(performance.now(), cost - reserved);
@@ -238,16 +239,6 @@ class WindowLine extends Line {
     }
     this.pump();
     return value;
-  }
-
-  #costOf(value: unknown): number | undefined {
-    try {
-      const cost: unknown = this.#actual && Reflect.apply(this.#actual, undefined, [value]);
-      return Number.isFinite(cost) && Number(cost) >= 0 ? Number(cost) : undefined;
-    } catch {
-      // The result is paid for: a mistake in the accounting must not lose it.
-      return undefined;
-    }
   }
 
   /** Drops the bookings that have left the window. */

@@ -14,10 +14,12 @@ import { damageSQLite } from "./damage_sqlite.ts";
 import { fuzz } from "./fuzz.ts";
 import { hostile } from "./hostile.ts";
 import { refuse } from "./machine.ts";
+import { limitLong } from "./limits.ts";
 import { leakLong } from "./leaks.ts";
 import { killUploads, killWriters } from "./kills.ts";
 import { race } from "./races.ts";
 import type { Extent } from "./random.ts";
+import { killSharers } from "./shares.ts";
 import { disorder } from "./timers.ts";
 
 /** What each scenario is called, how much it does, and what it does. */
@@ -28,6 +30,8 @@ const SCENARIOS: Record<
   fuzz: [100_000, fuzz],
   kills: [400, killWriters],
   births: [100, killMakers],
+  shares: [500, killSharers],
+  limits: [100, limitLong],
   races: [3_000, race],
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],

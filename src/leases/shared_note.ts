@@ -1,0 +1,229 @@
+/**
+ * The part of a process in a limit that several share: keeps the note of the limit true.
+ *
+ * @module
+ */
+
+import { warn } from "../base/env.ts";
+import { CacheClosedError } from "../base/errors.ts";
+import { PATIENCE, patiently } from "../base/patience.ts";
+import { sleep, soon } from "../base/turn.ts";
+import { type Maybe, type NoteChange, RESERVED } from "../backend/contract.ts";
+import { type Noting, Sessions } from "./sessions.ts";
+import { living, pause, readTurns, type Turns, writeTurns } from "./turns.ts";
+
+/** Where the notes of limits are. */
+const LIMITS = `${RESERVED}limit`;
+
+/** How long a change may go unnoticed, in milliseconds. */
+const UNNOTICED_MS = 50;
+/** How long until a store that failed is asked again, in milliseconds. */
+const AGAIN_MS = 1_000;
+
+/** A limit over a store. */
+export interface SharedLimit {
+  readonly store: Noting;
+  /** Its name, for messages. */
+  readonly id: string;
+  /** The note of pauses of all keys, in a limit with keys. */
+  readonly allKeys: Maybe<string> | undefined;
+  /** Whether nothing may be written to the store. */
+  readonly isReadOnly: () => boolean;
+  /** Whether it has failed and that was reported. */
+  hasFailed: boolean;
+}
+
+/** A line of calls, as its note sees it. */
+export interface SharedParty {
+  /** Whether it holds or wants something. */
+  isBusy(): boolean;
+  /** Whether calls wait. */
+  isWaiting(): boolean;
+  /** In how many milliseconds to ask again, though nothing has changed; `Infinity` is never. */
+  waitMs(): number;
+  /** Asks for what it needs; it may be called again before the answer is taken. */
+  ask(turns: Turns, session: string, now: number): Turns;
+  /** Takes what it was given at last, and lets calls start. */
+  take(): void;
+  /** Nothing starts for so many milliseconds. */
+  pause(milliseconds: number): void;
+  /** The store is closed: whoever waits gets the error. */
+  end(error: unknown): void;
+}
+
+/** Keeps the note of one key of a limit true, one change at a time. */
+export class SharedNote {
+  readonly #limit: SharedLimit;
+  readonly #sessions: Sessions;
+  readonly #key: Maybe<string>;
+  readonly #party: SharedParty;
+  #isRunning = false;
+  #running: Promise<void> | undefined;
+  #isAsked = false;
+  #isTaking = false;
+  /** Ends the wait for a change. */
+  #wake: () => void = () => {};
+  #holds = false;
+  #pausedUntil = 0;
+
+  /**
+   * @param key The name of the note.
+   * @param party What it is kept for.
+   */
+  constructor(limit: SharedLimit, key: Maybe<string>, party: SharedParty) {
+    this.#limit = limit;
+    this.#sessions = Sessions.of(limit.store);
+    this.#key = key;
+    this.#party = party;
+  }
+
+  /** Whether the note has nothing of this process. */
+  get isAtRest(): boolean {
+    return !this.#isRunning && !this.#holds;
+  }
+
+  /** Writes down how things are, soon. */
+  readonly ask = (): void => {
+    this.#isAsked = true;
+    this.#wake();
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    // At the end of the turn: its further calls are one change with this one.
+    soon(() => (this.#running = this.#run()));
+  };
+
+  /** Asks for leave to start a call; not while an answer is taken, which has told what there is. */
+  want(): void {
+    if (!this.#isTaking) this.ask();
+  }
+
+  /** Gives everything back: the store is closed. */
+  readonly #close = async (): Promise<void> => {
+    const error = new CacheClosedError();
+    this.#party.end(error);
+    try {
+      await this.#running;
+      const mine = await this.#sessions.name();
+      await this.#update(await this.#key, (turns) => living(turns, (session) => session === mine));
+    } catch {
+      // The end of its session gives it back.
+    }
+    this.#hold(false);
+  };
+
+  async #run(): Promise<void> {
+    const { store } = this.#limit;
+    const party = this.#party;
+    do {
+      this.#isAsked = false;
+      try {
+        // Begun before the note is read: what changes afterwards is not missed.
+        const changed = party.isWaiting()
+          ? store.changed(Math.min(UNNOTICED_MS, Math.max(1, party.waitMs())))
+          : undefined;
+        changed?.catch(() => {});
+        await this.#write();
+        if (party.isWaiting() && !this.#isAsked) {
+          await Promise.race([changed, new Promise<void>((resolve) => (this.#wake = resolve))]);
+        }
+      } catch (error) {
+        if (this.#fail(error)) await sleep(AGAIN_MS);
+      }
+    } while (this.#isAsked || party.isWaiting());
+    this.#isRunning = false;
+  }
+
+  async #write(): Promise<void> {
+    const { allKeys } = this.#limit;
+    const sessions = this.#sessions;
+    const party = this.#party;
+    this.#hold(true);
+    const session = await sessions.name();
+    if (allKeys !== undefined) {
+      await this.#update(await allKeys, (turns) => turns);
+    }
+    const turns = await this.#update(
+      await this.#key,
+      (turns, now) => party.ask(living(turns, sessions.isOver), session, now),
+    );
+    this.#limit.hasFailed = false;
+    this.#isTaking = true;
+    party.take();
+    this.#isTaking = false;
+    this.#hold(party.isBusy());
+    if (party.isWaiting()) await sessions.look(turns.parties.map(({ session }) => session));
+  }
+
+  /** Changes a note, and pauses as it says. */
+  async #update(key: string, ask: (turns: Turns, now: number) => Turns): Promise<Turns> {
+    let pausedMs = 0;
+    let turns = readTurns(undefined);
+    const change: NoteChange = (note, now) => {
+      turns = ask(readTurns(note), now);
+      pausedMs = turns.pausedUntil - now;
+      return writeTurns(turns, now);
+    };
+    await patiently(this.#limit.store.update(LIMITS, key, change), PATIENCE.changeMs);
+    if (pausedMs > 0 && turns.pausedUntil > this.#pausedUntil) {
+      this.#pausedUntil = turns.pausedUntil;
+      this.#party.pause(pausedMs);
+    }
+    return turns;
+  }
+
+  /** Keeps the session while something is held or wanted. */
+  #hold(holds: boolean): void {
+    if (holds === this.#holds) return;
+    this.#holds = holds;
+    if (holds) {
+      this.#sessions.hold();
+      this.#sessions.listeners.add(this.ask);
+      this.#sessions.closing.add(this.#close);
+    } else {
+      this.#sessions.release();
+      this.#sessions.listeners.delete(this.ask);
+      this.#sessions.closing.delete(this.#close);
+    }
+  }
+
+  /** Reports an outage once; returns whether to try again. */
+  #fail(error: unknown): boolean {
+    const limit = this.#limit;
+    if (error instanceof CacheClosedError) {
+      this.#hold(false);
+      this.#party.end(error);
+      return false;
+    }
+    if (!limit.hasFailed) {
+      limit.hasFailed = true;
+      const why = error instanceof Error ? error.message : String(error);
+      warn(`panza: calls under the limit ${limit.id} wait for its store: ${why}`);
+    }
+    // Whoever waits goes on; what was to be given back is given back with the next change.
+    this.#isAsked = this.#party.isWaiting();
+    return this.#isAsked;
+  }
+}
+
+/**
+ * Holds back new starts of every process for a while.
+ *
+ * @param key The note of one key, or that of all.
+ */
+export async function writePause(
+  { store, id, isReadOnly }: SharedLimit,
+  key: Maybe<string>,
+  milliseconds: number,
+): Promise<void> {
+  if (isReadOnly()) return;
+  try {
+    await store.update(
+      LIMITS,
+      await key,
+      (note, now) => writeTurns(pause(readTurns(note), now + milliseconds), now),
+    );
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    warn(`panza: a pause of the limit ${id} holds for this process only: ${why}`);
+  }
+}
