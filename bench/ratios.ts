@@ -137,6 +137,34 @@ function hitRow(
 
 const ENTRIES = 1000;
 
+/** Misses that take a lease among processes, against misses that are shared in one process. */
+function leaseRow(title: string, target: number, way: typeof oneByOne): Row {
+  return {
+    title: `${title}, with a lease against without`,
+    target,
+    run: async (rounds) => {
+      const list = Array.from({ length: ENTRIES }, (_, index) => argumentsOf(index));
+      const sides = (["store", "process"] as const).map((singleFlight) => {
+        const cache = new SQLiteCache(freshPath(singleFlight), { singleFlight });
+        return { name: singleFlight, cache, cached: wrap(cache, chat) };
+      });
+      const [ours, floor] = sides.map(({ name, cache, cached }) => ({
+        name,
+        calls: ENTRIES,
+        before: () => cache.bustAll(),
+        run: () => way(list, cached),
+      }));
+      const measured = await against(ours!, floor!, rounds);
+      for (const { cache, cached } of sides) {
+        check("a store", (await cached.readCache(list[7]!)).hit, true);
+        check("hits", cache.stats().hits, 0);
+        await cache.close();
+      }
+      return measured;
+    },
+  };
+}
+
 /** Hits among a million entries against hits among a thousand. */
 function millionRow(title: string, choose: (round: number) => readonly Arguments[]): Row {
   return {
@@ -218,7 +246,7 @@ const rows: Record<string, Row> = {
     title: "miss + store, 2 KB, 100 in flight",
     target: 1.2,
     run: async (rounds) => {
-      await using cache = new SQLiteCache(freshPath("misses"));
+      await using cache = new SQLiteCache(freshPath("misses"), { singleFlight: "process" });
       const cached = wrap(cache, chat);
       const floor = openFloor("inserts");
       const list = Array.from({ length: 500 }, (_, index) => argumentsOf(index));
@@ -247,6 +275,8 @@ const rows: Record<string, Row> = {
       return measured;
     },
   },
+  lease: leaseRow("miss of a function that does nothing, one at a time", 1.9, oneByOne),
+  "lease-many": leaseRow("miss of a function that does nothing, 100 in flight", 1.7, byHundreds),
   key: {
     title: "key of 1 KB arguments, against JSON.stringify + SHA-256",
     target: 1.6,
