@@ -62,7 +62,7 @@ export class Claims {
       let hasWaited = false;
       while (!this.#pause.isOn) {
         // A deletion on its way would take the lease along, though it is to be stored behind it.
-        if (!order.isFree(place)) return undefined;
+        if (!order.isFree(place)) break;
         const before = own.trusts(place.key) ? undefined : await this.#entry(own, place.key);
         if (hasWaited) {
           const outcome = await this.#look(own, reader, place, "shared");
@@ -76,10 +76,11 @@ export class Claims {
         this.#pause.end();
         if (taken instanceof Lease) {
           run.lease = taken;
-          if (run.isAborted) throw abortReason(run.signal);
           await this.#trustNew(own, place.key, before);
           // Somebody may have stored it between the miss and the lease.
-          return await this.#look(own, reader, place, hasWaited ? "shared" : "hit");
+          const outcome = await this.#look(own, reader, place, hasWaited ? "shared" : "hit");
+          if (outcome !== undefined) return outcome;
+          break;
         }
         if (!run.isAwaited) throw new ElsewhereError(taken, before);
         const wait = this.wait(own, place.key, { note: taken, before });
