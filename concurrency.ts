@@ -97,6 +97,7 @@ let isCacheOnly: boolean | undefined;
  * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
  * @throws {RangeError} If `n` or `maxQueue` is out of range.
  *
+ * @category Limits
  * @example Two at a time
  * ```ts
  * import { limitConcurrency } from "@panza/panza/concurrency";
@@ -169,6 +170,7 @@ export function limitConcurrency(
  * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
  * @throws {RangeError} If `count`, `per` or `maxQueue` is out of range.
  *
+ * @category Limits
  * @example At most two starts in 20 milliseconds
  * ```ts
  * import { limitRate } from "@panza/panza/concurrency";

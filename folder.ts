@@ -17,6 +17,7 @@ import { FolderBackend } from "./src/folder/backend.ts";
  * The folder is made by the first write. A file that was edited is a reported miss, until its result
  * is stored again. Files that this library did not write stay as they are.
  *
+ * @category Caches
  * @example Results that a pull request shows
  * ```ts
  * import { FolderCache } from "@panza/panza/folder";

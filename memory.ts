@@ -19,6 +19,7 @@ export interface MemoryCacheOptions extends MemoryBackendOptions, CacheOptions {
  * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
  * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
  *
+ * @category Caches
  * @example A cache for one run
  * ```ts
  * import { MemoryCache } from "@panza/panza/memory";

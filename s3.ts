@@ -45,6 +45,7 @@ export interface S3CacheOptions extends S3Options, CacheOptions {}
  * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
  * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
  *
+ * @category Caches
  * @example A cache of one team
  * ```ts
  * import { S3Cache } from "@panza/panza/s3";

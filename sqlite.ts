@@ -31,6 +31,7 @@ export interface SQLiteCacheOptions extends SQLiteBackendOptions, CacheOptions {
  * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
  * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
  *
+ * @category Caches
  * @example Results that outlive the process
  * ```ts
  * import { SQLiteCache } from "@panza/panza/sqlite";

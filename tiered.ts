@@ -47,6 +47,7 @@ export interface TieredCacheOptions extends TieredOptions, CacheOptions {}
  * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
  * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
  *
+ * @category Caches
  * @example Jobs share a database, and each keeps its own copies in memory
  * ```ts
  * import { MemoryCache, SQLiteCache, TieredCache } from "@panza/panza";

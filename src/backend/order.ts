@@ -19,7 +19,10 @@ interface Epochs {
   tail: Promise<unknown> | undefined;
 }
 
-/** A key while something goes on with it. */
+/**
+ * A key while something goes on with it.
+ * @category Caches
+ */
 export class Place {
   /** The id that it belongs to. */
   readonly scope: Scope;
@@ -55,7 +58,10 @@ export class Place {
   }
 }
 
-/** What goes on with the entries of one id. */
+/**
+ * What goes on with the entries of one id.
+ * @category Caches
+ */
 export class Scope {
   /** The id, as backends know it. */
   readonly name: string;
@@ -87,7 +93,10 @@ export class Scope {
   }
 }
 
-/** The order of the changes of one cache. */
+/**
+ * The order of the changes of one cache.
+ * @category Caches
+ */
 export class ChangeOrder {
   readonly #scopes = new Map<string, Scope>();
   readonly #all: Epochs = { busted: 0, changed: 0, tail: undefined };

@@ -20,6 +20,7 @@
  * Misuse that is found when an option is read is a built-in `TypeError` (wrong shape) or
  * `RangeError` (out of range) instead.
  *
+ * @category Errors
  * @example Catch whatever the cache itself throws
  * ```ts
  * import { CacheClosedError, PanzaError } from "@panza/panza";
@@ -37,6 +38,7 @@ export abstract class PanzaError extends Error {
  * Thrown by a cached function with a `schema`, or by an attempt of `retry({ schema })`, when a
  * result fails it. Nothing is stored.
  *
+ * @category Errors
  * @example Ask what was wrong
  * ```ts
  * import { MemoryCache, SchemaError } from "@panza/panza";
@@ -85,6 +87,7 @@ export interface BatchFailure<Input = unknown> {
 /**
  * Thrown by `batch.values()` when inputs failed, after everything else has been stored.
  *
+ * @category Errors
  * @example Go on with what failed
  * ```ts
  * import { BatchError, MemoryCache } from "@panza/panza";
@@ -124,6 +127,7 @@ export class BatchError extends PanzaError {
 /**
  * Thrown by `cache.get(key)` when nothing is stored under the key.
  *
+ * @category Errors
  * @example Fall back when a direct key is absent
  * ```ts
  * import { CacheMissError, MemoryCache } from "@panza/panza";
@@ -156,6 +160,7 @@ export class CacheMissError extends PanzaError {
 /**
  * Thrown instead of running the function when `CACHE_ONLY` is on and nothing is stored.
  *
+ * @category Errors
  * @example The fields tell which call it was
  * ```ts
  * import { CacheOnlyError } from "@panza/panza";
@@ -193,6 +198,7 @@ export class CacheOnlyError extends PanzaError {
 /**
  * Rejects every call on a cache after `close()`.
  *
+ * @category Errors
  * @example A closed cache says so
  * ```ts
  * import { CacheClosedError, MemoryCache } from "@panza/panza";
@@ -217,6 +223,7 @@ export class CacheClosedError extends PanzaError {
  * Rejects a call that would wait for itself: the same key, from inside its own flight, or a permit
  * that its caller holds.
  *
+ * @category Errors
  * @example A function that calls itself with its own argument
  * ```ts
  * import { MemoryCache, ReentrantCallError } from "@panza/panza";
@@ -260,6 +267,7 @@ export class ReentrantCallError extends PanzaError {
 /**
  * Rejects a call whose arguments have no stable identity, before anything runs.
  *
+ * @category Errors
  * @example The path names the offending part
  * ```ts
  * import { canonicalize, UnhashableArgumentError } from "@panza/panza/hash";
@@ -302,6 +310,7 @@ const WAYS_OUT: readonly (readonly [string, string])[] = [
 /**
  * Reported when a result cannot be stored; the function's caller still gets the result.
  *
+ * @category Errors
  * @example The path names the offending part
  * ```ts
  * import { MemoryCache, UncacheableValueError } from "@panza/panza";
@@ -342,6 +351,7 @@ export class UncacheableValueError extends PanzaError {
  * Reported when a response has succeeded and is not stored: it is not whole, or it varies by what
  * does not identify its request. The client has got it all the same.
  *
+ * @category Errors
  * @example The message tells why
  * ```ts
  * import { UnstoredResponseError } from "@panza/panza/fetch";
@@ -368,6 +378,7 @@ export class UnstoredResponseError extends PanzaError {
 /**
  * Reported when a stored entry is damaged, moved or of an unknown format: it counts as a miss.
  *
+ * @category Errors
  * @example The fields tell which entry it is
  * ```ts
  * import { DamagedEntryError } from "@panza/panza";
@@ -406,6 +417,7 @@ export class DamagedEntryError extends PanzaError {
  * An operation that the store refused or failed: reported for reads and writes of a function,
  * thrown for explicit deletes and for direct keys.
  *
+ * @category Errors
  * @example The cause is kept
  * ```ts
  * import { BackendError } from "@panza/panza";
@@ -446,6 +458,7 @@ export class BackendError extends PanzaError {
  * An operation met a bucket that does not exist: like every failure of a store, it is reported for
  * reads and writes of a function, and thrown for explicit deletes and for direct keys.
  *
+ * @category Errors
  * @example The message says the way out
  * ```ts
  * import { BackendError, BucketNotFoundError } from "@panza/panza";
@@ -485,6 +498,7 @@ export class BucketNotFoundError extends BackendError {
  * Reported when a database file is damaged, or gone beside its log: it is left as it is, and results
  * are kept in another file beside it.
  *
+ * @category Errors
  * @example Both files are named
  * ```ts
  * import { DamagedDatabaseError } from "@panza/panza";
@@ -523,6 +537,7 @@ export class DamagedDatabaseError extends PanzaError {
 /**
  * Rejects a call when the waiting line of a limiter is full.
  *
+ * @category Errors
  * @example A line of length zero refuses whatever cannot start at once
  * ```ts
  * import { limitConcurrency, QueueFullError } from "@panza/panza";

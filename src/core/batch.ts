@@ -20,6 +20,7 @@ import { checkInputs } from "./source.ts";
  * @typeParam Input What the function takes first.
  * @typeParam Value What it returns.
  *
+ * @category Batches
  * @example Hits come out at once, and a failure stops nothing
  * ```ts
  * import { MemoryCache } from "@panza/panza";

@@ -94,6 +94,7 @@ const DIRECT = "";
  * - Equal calls that overlap run once; each caller owns its copy of the result.
  * - Explicit deletes reject when anything was left.
  *
+ * @category Caches
  * @example Direct keys beside functions
  * ```ts
  * import { Cache, MemoryBackend } from "@panza/panza";

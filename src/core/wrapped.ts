@@ -131,6 +131,7 @@ export type BoundMethods<Method> = Method extends CachedMethods<infer F, infer O
  * @returns `readCache`, `bustCache`, `detail`, `key` and `map`, bound to the instance.
  * @throws {TypeError} If the method is not a cached one.
  *
+ * @category Caches
  * @example A batch over a method
  * ```ts
  * import { MemoryCache, methodsOf } from "@panza/panza";

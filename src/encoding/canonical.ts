@@ -42,6 +42,7 @@ const UNDEFINED = '{"$":"undefined"}';
  * functions, symbols, promises, streams, class instances without `toJSON`, members with a symbol
  * for a name, cycles, more than 1,000 nested objects, more than 256 MiB of text.
  *
+ * @category Keys
  * @example Types never collide
  * ```ts
  * import { canonicalize } from "@panza/panza/hash";
@@ -381,6 +382,7 @@ const OPAQUE: ReadonlySet<string> = new Set(
  * @returns 64 lower-case hex digits.
  * @throws {UnhashableArgumentError} If a part of the arguments has no stable identity.
  *
+ * @category Keys
  * @example Any language can compute it
  * ```ts
  * import { hashKey } from "@panza/panza/hash";

@@ -178,6 +178,7 @@ const OVERHEAD = 2 ** 20;
  * @throws {TypeError} If `methods` is missing, or an option is unknown or of the wrong shape.
  * @throws {RangeError} If an option is out of range.
  *
+ * @category Fetch
  * @example Each question is asked once
  * ```ts
  * import { MemoryCache } from "@panza/panza";

@@ -66,6 +66,7 @@ const ACTION = "limit adaptively";
  * @throws {TypeError} If an option is of the wrong type or does not exist.
  * @throws {RangeError} If a number is out of range, or `min` is more than `max`.
  *
+ * @category Limits
  * @example As many calls at once as the server takes
  * ```ts
  * import { limitAdaptive } from "@panza/panza/concurrency";

@@ -128,6 +128,7 @@ interface Plan extends Omit<RetryOptions, "backoff"> {
  * @throws {TypeError} If an option is of the wrong type or does not exist.
  * @throws {RangeError} If an option is out of range.
  *
+ * @category Limits
  * @example The second attempt succeeds
  * ```ts
  * import { retry } from "@panza/panza";

@@ -21,6 +21,7 @@ const DEPTH = 3;
  * @param source `Headers`, a `Response` or an error.
  * @returns Milliseconds, 0 or more; `undefined` where the server says nothing.
  *
+ * @category Limits
  * @example A retry that waits as long as the server says
  * ```ts
  * import { readRetryAfter, retry } from "@panza/panza/concurrency";

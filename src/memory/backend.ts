@@ -60,6 +60,7 @@ class Slot extends Link {
 /**
  * Keeps entries in the memory of this process.
  *
+ * @category Backends
  * @example Keep at most 64 MiB
  * ```ts
  * import { MemoryBackend } from "@panza/panza/memory";

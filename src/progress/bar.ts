@@ -88,6 +88,7 @@ const TERMINAL: Rule<Terminal> = {
  * @throws {TypeError} If an option is unknown or of the wrong kind.
  * @throws {RangeError} If `total` is not a non-negative integer, or `plainInterval` not above 0.
  *
+ * @category Batches
  * @example Draw into a text
  * ```ts
  * import { MemoryCache } from "@panza/panza";

@@ -42,6 +42,7 @@ interface Found extends EntryInfo {
  * content type, and everything else as metadata, so any S3 tool can read it. The AWS SDK is loaded
  * on first use. Changes of one entry are not put in order here: a cache does that.
  *
+ * @category Backends
  * @example Prefixes and ids that would not stay apart are refused at once
  * ```ts
  * import { S3Backend } from "@panza/panza/s3";

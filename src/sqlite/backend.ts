@@ -60,6 +60,7 @@ export interface SQLiteBackendOptions {
  * What is done on an open database inside a transaction of its owner shares its fate: a rollback
  * also undoes what was stored or deleted.
  *
+ * @category Backends
  * @example Entries outlive the backend
  * ```ts
  * import { SQLiteBackend } from "@panza/panza/sqlite";

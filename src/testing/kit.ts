@@ -62,6 +62,7 @@ export interface TestOptions<Store extends OpenStore> {
  * @throws {TypeError} If an option is unknown or of the wrong kind.
  * @throws {RangeError} If `entryCount` or `seed` is out of range.
  *
+ * @category Backends
  * @example Test a backend of your own
  * ```ts
  * import { MemoryBackend } from "@panza/panza/memory";

@@ -59,6 +59,7 @@ interface Search {
  * deletes go to every tier at once. A tier that fails to read, or to write, is reported and spared
  * that for 1 to 30 seconds; meanwhile the others serve, and what it missed is brought afterwards.
  *
+ * @category Backends
  * @example What is found further out is copied inwards
  * ```ts
  * import { MemoryBackend } from "@panza/panza/memory";
