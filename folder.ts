@@ -11,8 +11,9 @@ import { FolderBackend } from "./src/folder/backend.ts";
 /**
  * A cache in a folder, `<folder>/<id>/<key>.json`: for recordings that are reviewed like source code.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
- * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
+ * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
+ * `entries`, `stats` and `close` for all.
  *
  * The folder is made by the first write. A file that was edited is a reported miss, until its result
  * is stored again. Files that this library did not write stay as they are.

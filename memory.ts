@@ -16,8 +16,9 @@ export interface MemoryCacheOptions extends MemoryBackendOptions, CacheOptions {
 /**
  * A cache in the memory of this process, bounded by bytes.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
- * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
+ * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
+ * `entries`, `stats` and `close` for all.
  *
  * @category Caches
  * @example A cache for one run

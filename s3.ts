@@ -42,8 +42,9 @@ export interface S3CacheOptions extends S3Options, CacheOptions {}
 /**
  * A cache in an S3 bucket: for jobs that run on many machines.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
- * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
+ * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
+ * `entries`, `stats` and `close` for all.
  *
  * @category Caches
  * @example A cache of one team

@@ -28,8 +28,9 @@ export interface SQLiteCacheOptions extends SQLiteBackendOptions, CacheOptions {
 /**
  * A cache in a SQLite database: for one machine, whose processes may share it.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
- * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
+ * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
+ * `entries`, `stats` and `close` for all.
  *
  * @category Caches
  * @example Results that outlive the process

@@ -44,8 +44,9 @@ export interface TieredCacheOptions extends TieredOptions, CacheOptions {}
  * What another machine busts in the last tier, the inner tiers serve until their copy is gone;
  * `innerTtl` bounds for how long.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function; `get`, `set`, `read` and
- * `delete` are for direct keys; `bust`, `bustAll`, `prune`, `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
+ * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
+ * `entries`, `stats` and `close` for all.
  *
  * @category Caches
  * @example Jobs share a database, and each keeps its own copies in memory
