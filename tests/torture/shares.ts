@@ -148,7 +148,9 @@ export async function killSharers(
     const runs = readLog(place);
     if (runs.overlapping > 0) throw new Error(`${what}: runs of one key overlap: ${place.log}`);
     assertEquals(runs.keys, keys, what);
-    assertEquals(runs.begun, keys + runs.lost, `${what}: runs that no kill made necessary`);
+    // Fewer where one that was as good as killed has still committed.
+    const most = keys + runs.lost;
+    assert(runs.begun <= most, `${what}: ${runs.begun} runs, kills made ${most} necessary`);
     await assertClean(place, what);
     lost += runs.lost;
   }
