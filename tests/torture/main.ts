@@ -32,7 +32,7 @@ const SCENARIOS: Record<
   births: [100, killMakers],
   shares: [500, killSharers],
   limits: [100, limitLong],
-  races: [3_000, race],
+  races: [1_000, race],
   uploads: [60, killUploads],
   crowd: [10_000, crowdSQLite],
   "crowd-s3": [10_000, crowdS3],

@@ -21,6 +21,8 @@ import { smallValue } from "./values.ts";
 
 /** How many meet at one database. */
 const RACERS = 4;
+/** After so many, others take their place: a child that lives for minutes counts as hanging. */
+const ROUNDS = 100;
 /** How much later than the first the last of them may begin, in microseconds. */
 const APART_US = 20_000;
 
@@ -104,11 +106,15 @@ export async function race({ count, seed }: Extent): Promise<Races> {
   const folder = temporaryFolder();
   const template = join(folder, "template.db");
   await makeTemplate(template);
-  const racers = Array.from({ length: RACERS }, () => start("torture/race_child.ts", []));
-  await Promise.all(racers.map((racer) => racer.said("ready")));
+  let racers: readonly Child[] = [];
   let left = 0;
   let inUse = 0;
   for (let round = 0; round < count; round++) {
+    if (round % ROUNDS === 0) {
+      await Promise.all(racers.map(leave));
+      racers = Array.from({ length: RACERS }, () => start("torture/race_child.ts", []));
+      await Promise.all(racers.map((racer) => racer.said("ready")));
+    }
     const place = join(folder, `${round}`);
     const path = join(place, "cache.db");
     mkdirSync(place);
@@ -146,11 +152,13 @@ export async function race({ count, seed }: Extent): Promise<Races> {
     assert(!readdirSync(place).includes("cache.db.panza-3"), `${where}: a sound file was left`);
     rmSync(place, { recursive: true });
   }
-  for (const racer of racers) {
-    racer.process.stdin?.end();
-    await racer.ended();
-  }
+  await Promise.all(racers.map(leave));
   return { rounds: count, left, inUse };
+}
+
+async function leave(racer: Child): Promise<void> {
+  racer.process.stdin?.end();
+  await racer.ended();
 }
 
 function isLeft(place: string): boolean {
