@@ -207,8 +207,9 @@ export class BatchRun<Input, Value> {
       for (const work of this.#waiting.splice(0, free)) void this.#occupy(work);
     }
     const done = this.#ready.length + this.#untaken + this.#early.size;
-    const held = done + this.#waiting.length + this.#followers;
-    const underWay = held + this.#places + this.#aside + this.#elsewhere.size;
+    const held = done + this.#waiting.length;
+    const aside = this.#aside + this.#followers + this.#elsewhere.size;
+    const underWay = held + this.#places + aside;
     if (
       !this.#hasEnded && this.#reading === "nothing" && held < WINDOW && underWay < MAX_HELD &&
       this.#ready.length < CHUNK
