@@ -188,7 +188,13 @@ export async function openMany({ count }: Extent): Promise<void> {
   const errors: Error[] = [];
   const caches = Array.from(
     { length: count },
-    () => new SQLiteCache(path, { onError: (error) => errors.push(error) }),
+    // Each cache that shares its runs has a session, and every one knows of all: that is for a
+    // hundred processes, not for thousands.
+    (_, index) =>
+      new SQLiteCache(path, {
+        onError: (error) => errors.push(error),
+        singleFlight: index < 100 ? "store" : "process",
+      }),
   );
   const results = await Promise.all(
     caches.map(async (cache, index) => {
