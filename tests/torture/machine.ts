@@ -245,7 +245,7 @@ export async function mount(): Promise<string> {
     assertEquals((await call(open, inputs(200))).runs, 0);
     assert(run("mount", "-o", "remount,ro", place));
     const readOnly = await call(open, inputs(210));
-    assertEquals(readOnly.kinds, new Set(["write"]));
+    assertEquals(readOnly.kinds, new Set(["lease", "write"]));
     assert(readOnly.runs <= 20, `${readOnly.runs} runs: what is stored is not read`);
     assert(run("mount", "-o", "remount,rw", place));
     assertEquals((await call(open, inputs(210))).kinds.size, 0);
