@@ -16,14 +16,7 @@ import { open, rename } from "node:fs/promises";
 import process from "node:process";
 import { pipeline } from "node:stream";
 import { parseArgs } from "node:util";
-import {
-  CONCURRENCY,
-  openChat,
-  type Question,
-  readSettings,
-  type Settings,
-  stopOnInterrupt,
-} from "./openai.ts";
+import { answerAll, readSettings, type Settings, stopOnInterrupt } from "./openai.ts";
 
 const USAGE = "batch_csv.ts prompts.csv answers.csv [--column prompt]";
 
@@ -74,46 +67,32 @@ function readJob(): Job {
 async function run({ input, output, column }: Job, settings: Settings): Promise<number> {
   await using cache = new SQLiteCache(".cache/batch_csv.db");
   const stop = stopOnInterrupt();
-  const chat = openChat(cache, settings, stop);
-
-  /** The rows whose answers have not come out yet, in the order in which they will. */
-  const rows: Row[] = [];
-  async function* questions(): AsyncGenerator<Question> {
-    for await (const row of readRows(input, column)) {
-      rows.push(row);
-      yield { model: settings.model, prompt: row[column] ?? "" };
-    }
-  }
-
-  const batch = chat.map(questions(), {
-    concurrency: CONCURRENCY,
-    ordered: true,
-    signal: stop,
-    onProgress: progressBar(),
+  const answers = answerAll(readRows(input, column), (row) => row[column] ?? "", {
+    cache,
+    settings,
+    stop,
+    bar: progressBar(),
   });
   // Under another name until it is whole: an interrupted run leaves an older output alone.
   const unfinished = `${output}.part`;
+  let rows = 0;
+  let failed = 0;
   try {
     await using file = await open(unfinished, "w");
-    for await (const result of batch) {
-      const row = {
-        ...rows.shift(),
-        answer: result.ok ? result.value : "",
-        error: result.ok ? "" : String(result.error),
-      };
-      if (result.index === 0) await file.write(csvLine(Object.keys(row)));
+    for await (const { question, answer, error } of answers) {
+      const row = { ...question, answer, error };
+      if (rows++ === 0) await file.write(csvLine(Object.keys(row)));
       await file.write(csvLine(Object.values(row)));
+      if (error !== "") failed++;
     }
   } catch (error) {
-    if (stop.aborted) return 130;
     const reason = (error as Error).message;
     console.error(`batch_csv: ${reason}; every answer that came is kept`);
     return 1;
   }
+  if (stop.aborted) return 130;
   await rename(unfinished, output);
-
-  const { done, failed } = batch.summary;
-  console.log(`${output}: ${done} rows, ${failed} without an answer`);
+  console.log(`${output}: ${rows} rows, ${failed} without an answer`);
   return failed === 0 ? 0 : 1;
 }
 

@@ -12,20 +12,14 @@ import { SQLiteCache } from "@panza/panza";
 import { progressBar } from "@panza/panza/progress";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { CONCURRENCY, openChat, type Question, readSettings, stopOnInterrupt } from "./openai.ts";
+import { answerAll, readSettings, stopOnInterrupt } from "./openai.ts";
 
-async function* linesOfInput(): AsyncGenerator<string> {
-  for await (const line of createInterface({ input: process.stdin })) {
+/** The prompts as they come: a long list of them never sits in memory. */
+async function* readPrompts(given: string[], signal: AbortSignal): AsyncGenerator<string> {
+  if (given.length > 0) return yield* given;
+  for await (const line of createInterface({ input: process.stdin, signal })) {
     if (line.trim() !== "") yield line;
   }
-}
-
-/** The questions as they come: a long list of prompts never sits in memory. */
-async function* questions(
-  prompts: Iterable<string> | AsyncIterable<string>,
-  model: string,
-): AsyncGenerator<Question> {
-  for await (const prompt of prompts) yield { model, prompt };
 }
 
 async function main(prompts: string[]): Promise<number> {
@@ -38,25 +32,20 @@ async function main(prompts: string[]): Promise<number> {
   }
   await using cache = new SQLiteCache(".cache/llm.db");
   const stop = stopOnInterrupt();
-  const chat = openChat(cache, settings, stop);
-
-  const asked = prompts.length > 0 ? prompts : linesOfInput();
-  const batch = chat.map(questions(asked, settings.model), {
-    concurrency: CONCURRENCY,
-    ordered: true,
-    signal: stop,
-    onProgress: progressBar(),
-  });
-  try {
-    for await (const result of batch) {
-      if (result.ok) console.log(`> ${result.input.prompt}\n${result.value}\n`);
-      else console.error(`> ${result.input.prompt}\n${String(result.error)}\n`);
+  // In plain lines: a line that is drawn again and again would mix with the answers.
+  const output = { columns: undefined, write: (text: string) => process.stderr.write(text) };
+  const bar = progressBar({ output });
+  const questions = readPrompts(prompts, stop);
+  let code = 0;
+  const answers = answerAll(questions, (prompt) => prompt, { cache, settings, stop, bar });
+  for await (const { question, answer, error } of answers) {
+    if (error === "") console.log(`> ${question}\n${answer}\n`);
+    else {
+      console.error(`> ${question}\n${error}\n`);
+      code = 1;
     }
-  } catch (error) {
-    if (!stop.aborted) throw error;
-    return 130;
   }
-  return batch.summary.failed === 0 ? 0 : 1;
+  return stop.aborted ? 130 : code;
 }
 
 const code = await main(process.argv.slice(2));

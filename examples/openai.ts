@@ -1,44 +1,36 @@
 /**
- * A chat completion of any server that speaks OpenAI's protocol, kept, retried and limited.
+ * Answers of any server that speaks OpenAI's protocol, through its SDK: kept, retried and limited.
  * llm.ts and batch_csv.ts use it; so can you: copy it and change what differs.
  */
-import { type Cache, type CachedFunction, limitConcurrency, limitRate, retry } from "@panza/panza";
+import { type Cache, limitConcurrency, limitRate } from "@panza/panza";
+import { cachedFetch } from "@panza/panza/fetch";
+import type { ProgressBar } from "@panza/panza/progress";
 import process from "node:process";
+import { Readable } from "node:stream";
+import OpenAI from "openai";
 
 /** How many requests run at once. */
-export const CONCURRENCY = 8;
+const CONCURRENCY = 8;
+/** How many questions are looked up at once: those with an answer pass the ones that wait. */
+const LOOKUPS = 100;
 const REQUESTS_PER_MINUTE = 300;
 const TIMEOUT_MS = 120_000;
+/** The longest that a timer takes, in milliseconds. */
+const NO_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** Where to ask. */
 export interface Settings {
-  readonly baseUrl: string;
-  readonly key: string;
+  readonly baseURL: string;
+  readonly apiKey: string;
   readonly model: string;
 }
 
-/** What identifies an answer: whatever changes it belongs in here. */
-export interface Question {
-  readonly model: string;
-  readonly prompt: string;
-}
-
-/** A question that a server did not answer. */
-export class ChatError extends Error {
-  override readonly name = "ChatError";
-  /** The HTTP status; `undefined` when there was no answer at all. */
-  readonly status: number | undefined;
-  /** How long the server asks to wait, in milliseconds. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(
-    message: string,
-    options: ErrorOptions & { status?: number; retryAfterMs?: number } = {},
-  ) {
-    super(message, options);
-    this.status = options.status;
-    this.retryAfterMs = options.retryAfterMs;
-  }
+/** A question with its answer, or with the reason why there is none. */
+export interface Answered<Question> {
+  readonly question: Question;
+  readonly answer: string;
+  /** Empty where there is an answer. */
+  readonly error: string;
 }
 
 /**
@@ -47,16 +39,16 @@ export class ChatError extends Error {
  * @throws {TypeError} If one is missing or wrong, by name; no message holds the key.
  */
 export function readSettings(): Settings {
-  const { OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL } = process.env;
-  const baseUrl = OPENAI_BASE_URL || "https://api.openai.com/v1";
-  const url = URL.parse(baseUrl);
+  const { OPENAI_BASE_URL, OPENAI_API_KEY = "", OPENAI_MODEL } = process.env;
+  const baseURL = OPENAI_BASE_URL || "https://api.openai.com/v1";
+  const url = URL.parse(baseURL);
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "") {
     throw new TypeError(
       "OPENAI_BASE_URL must be a URL without a user, such as https://api.openai.com/v1",
     );
   }
   // What is no header value would be quoted by the error that refuses it.
-  if (!/^[!-~]+$/.test(OPENAI_API_KEY ?? "")) {
+  if (!/^[!-~]+$/.test(OPENAI_API_KEY)) {
     throw new TypeError(
       "OPENAI_API_KEY must be set, without spaces (to any word for a server that needs none)",
     );
@@ -64,11 +56,7 @@ export function readSettings(): Settings {
   if (!OPENAI_MODEL) {
     throw new TypeError("OPENAI_MODEL must be set, to gpt-5-mini for example");
   }
-  return {
-    baseUrl: baseUrl.replace(/\/+$/, ""),
-    key: OPENAI_API_KEY ?? "",
-    model: OPENAI_MODEL,
-  };
+  return { baseURL, apiKey: OPENAI_API_KEY, model: OPENAI_MODEL };
 }
 
 /**
@@ -81,115 +69,113 @@ export function stopOnInterrupt(): AbortSignal {
     process.stderr.write(
       "\nInterrupted. Every answer that came is kept; waiting for those under way.\n",
     );
-    stop.abort();
+    stop.abort(new Error("interrupted"));
   });
   return stop.signal;
 }
 
-/**
- * Makes the function that answers questions.
- *
- * @param cache Where answers are kept.
- * @param settings Where to ask.
- * @param stop Ends waiting retries; what is being answered goes on, because it is paid for.
- */
-export function openChat(
-  cache: Cache,
-  { baseUrl, key }: Settings,
-  stop: AbortSignal,
-): CachedFunction<(question: Question) => Promise<string>> {
-  async function chat({ model, prompt }: Question): Promise<string> {
-    return await complete(baseUrl, key, {
-      model,
-      messages: [{ role: "user", content: prompt }],
-    });
+/** A client that pays for each answer once. After `stop` it sends nothing more. */
+function openClient(cache: Cache, { baseURL, apiKey }: Settings, stop: AbortSignal): OpenAI {
+  async function send(...[input, init]: Parameters<typeof fetch>): Promise<Response> {
+    stop.throwIfAborted();
+    const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(init?.signal ? [init.signal] : [])];
+    return await fetch(input, { ...init, signal: AbortSignal.any(signals) });
   }
-  // Read from the outside in: a hit passes no limit, and a call that waits to try again occupies
-  // no place. Another server gives other answers: it is another version.
-  return cache.cache({ id: "chat", version: baseUrl })(
-    retry({
-      attempts: 4,
-      shouldRetry: isTransient,
-      retryAfter: (error) => (error instanceof ChatError ? error.retryAfterMs : undefined),
-      signal: stop,
-    })(limitRate(REQUESTS_PER_MINUTE, { per: "1m" })(limitConcurrency(CONCURRENCY)(chat))),
-  );
+  return new OpenAI({
+    baseURL,
+    apiKey,
+    // What is queued is not late yet, and is tried again outside the limit.
+    timeout: NO_TIMEOUT_MS,
+    maxRetries: 0,
+    fetch: cachedFetch(cache, {
+      id: "chat",
+      methods: ["POST"],
+      credentials: "ignore",
+      limit: limitConcurrency(CONCURRENCY),
+      retry: { attempts: 4, signal: stop },
+      shouldCache: ({ json }) => contentOf(json) !== undefined,
+      fetch: limitRate(REQUESTS_PER_MINUTE, { per: "1m" })(send),
+    }),
+  });
 }
 
-function isTransient(error: unknown): boolean {
-  if (!(error instanceof ChatError)) return false;
-  const { status } = error;
-  return status === undefined || status === 408 || status === 429 || status >= 500;
+/** The text of a completion; a server may leave out any part of one. */
+function contentOf(completion: unknown): string | undefined {
+  const { choices } = (completion ?? {}) as Partial<OpenAI.ChatCompletion>;
+  return choices?.[0]?.message?.content ?? undefined;
 }
 
-async function complete(baseUrl: string, key: string, request: object): Promise<string> {
-  const url = `${baseUrl}/chat/completions`;
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(url, {
-      method: "POST",
-      headers: {
-        authorization: `Bearer ${key}`,
-        "content-type": "application/json",
-      },
-      body: JSON.stringify(request),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    text = await response.text();
-  } catch (error) {
-    throw new ChatError(`${url} does not answer: ${reasonOf(error)}`, {
-      cause: error,
-    });
+/** Answers questions, in their order. After `stop` only those come that were sent before. */
+export async function* answerAll<Question>(
+  questions: AsyncIterable<Question>,
+  promptOf: (question: Question) => string,
+  { cache, settings, stop, bar }: {
+    readonly cache: Cache;
+    readonly settings: Settings;
+    readonly stop: AbortSignal;
+    readonly bar: ProgressBar;
+  },
+): AsyncGenerator<Answered<Question>, void, unknown> {
+  const { model, apiKey } = settings;
+  const client = openClient(cache, settings, stop);
+  const startedAt = performance.now();
+  const counts = { done: 0, running: 0, hits: 0, misses: 0, shared: 0, failed: 0 };
+  let read = 0;
+  let total: number | undefined;
+
+  function report(finished = false): void {
+    const durationMs = performance.now() - startedAt;
+    bar({ ...counts, total, durationMs, stale: 0, unstored: 0, savedMs: 0, finished });
   }
-  const answer = parse(text);
-  if (!response.ok) {
-    const { status } = response;
-    const reason = answer?.error?.message ?? text.slice(0, 200);
-    const retryAfterMs = readRetryAfter(response.headers.get("retry-after"));
-    throw new ChatError(
+
+  async function* counted(): AsyncGenerator<Question, void, unknown> {
+    for await (const question of questions) {
+      if (stop.aborted) return;
+      read++;
+      yield question;
+    }
+    total = read;
+  }
+
+  async function answer(question: Question): Promise<Answered<Question>[]> {
+    counts.running++;
+    try {
+      const { data, response } = await client.chat.completions.create({
+        model,
+        messages: [{ role: "user", content: promptOf(question) }],
+      }).withResponse();
+      const content = contentOf(data);
+      if (content === undefined) throw new Error("the server answered without a message");
+      const how = response.headers.get("cache-status") ?? "";
+      counts[/\bhit\b/.test(how) ? "hits" : /collapsed/.test(how) ? "shared" : "misses"]++;
+      return [{ question, answer: content, error: "" }];
+    } catch (error) {
+      const reason = innermost(error);
+      if (stop.aborted && reason === stop.reason) return [];
+      counts.failed++;
       // Some servers repeat the key that they refuse.
-      `${url} answered ${status}: ${reason}`.replaceAll(key, "(the key)"),
-      { status, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
-    );
+      return [{ question, answer: "", error: String(reason).replaceAll(apiKey, "(the key)") }];
+    } finally {
+      counts.running--;
+      report();
+    }
   }
-  const content = answer?.choices?.[0]?.message?.content;
-  if (typeof content !== "string") {
-    throw new ChatError(`${url} answered without a message`, {
-      status: response.status,
-    });
-  }
-  return content;
-}
 
-/** The parts of an answer that are read here; a server may leave out or break any of them. */
-interface Answer {
-  readonly choices?: { readonly message?: { readonly content?: unknown } }[];
-  readonly error?: { readonly message?: string };
-}
-
-function parse(text: string): Answer | null {
+  report();
   try {
-    return JSON.parse(text);
-  } catch {
-    return null;
+    // In the order of the questions, each as soon as it is there.
+    const answers = Readable.from(counted()).flatMap(answer, { concurrency: LOOKUPS });
+    for await (const answered of answers) {
+      counts.done++;
+      report();
+      yield answered as Answered<Question>;
+    }
+  } finally {
+    report(true);
   }
 }
 
-/** Seconds, or a date (RFC 9110, section 10.2.3). */
-function readRetryAfter(header: string | null): number | undefined {
-  if (header === null) return undefined;
-  const milliseconds = /^\d+$/.test(header)
-    ? Number(header) * 1000
-    : Date.parse(header) - Date.now();
-  return Number.isNaN(milliseconds) ? undefined : milliseconds;
-}
-
-/** The innermost message: `fetch failed` alone helps nobody. */
-function reasonOf(error: unknown): string {
-  let reason = error;
-  while (reason instanceof Error && reason.cause instanceof Error) {
-    reason = reason.cause;
-  }
-  return reason instanceof Error ? reason.message : String(reason);
+/** The error behind others: `Connection error.` alone helps nobody. */
+function innermost(error: unknown): unknown {
+  return error instanceof Error && error.cause instanceof Error ? innermost(error.cause) : error;
 }

@@ -92,6 +92,7 @@ test("llm.ts asks each prompt once, and never again", async () => {
   const again = await run("llm.ts", [], { ...options, stdin: "one\n\ntwo\n" });
   assertEquals([again.code, again.stdout], [0, answers], again.stderr);
   assertEquals(server.asked.length, 2, "no request the second time");
+  assertMatch(again.stderr, /hits 2, misses 0/);
 
   const variables = { ...options.variables, OPENAI_MODEL: "other" };
   const other = await run("llm.ts", ["one"], { ...options, variables });
@@ -118,7 +119,7 @@ test("llm.ts reports a lasting error, stores the others, and asks for the missin
   const failed = await run("llm.ts", ["one", "two", "three"], options);
   assertEquals(failed.code, 1);
   assertEquals(failed.stdout, "> one\necho: ONE\n\n> three\necho: THREE\n\n");
-  assertMatch(failed.stderr, /^ChatError: .*completions answered 503: overloaded$/m);
+  assertMatch(failed.stderr, /^Error: 503 overloaded$/m);
 
   server.answer = () => undefined;
   server.asked.length = 0;
@@ -132,7 +133,7 @@ test("llm.ts does not retry a refused request, and never prints the key", async 
   server.answer = () => refusal(401, `Incorrect API key: ${KEY}`);
   const { code, stdout, stderr } = await run("llm.ts", ["one"], server.start(cwd));
   assertEquals([code, stdout, server.asked], [1, "", ["one"]]);
-  assertMatch(stderr, /answered 401: Incorrect API key: \(the key\)/);
+  assertMatch(stderr, /^Error: 401 Incorrect API key: \(the key\)$/m);
   assert(!stderr.includes(KEY));
 });
 
@@ -148,10 +149,16 @@ test("llm.ts reports why an answer cannot be used", async () => {
   server.answer = (prompt) => bodies[prompt];
   const { code, stderr } = await run("llm.ts", Object.keys(bodies), server.start(cwd));
   assertEquals(code, 1);
-  for (const prompt of ["html", "empty", "nothing"]) {
-    assertMatch(stderr, new RegExp(`> ${prompt}\n.*answered without a message`));
+  for (const prompt of ["empty", "nothing"]) {
+    assertMatch(stderr, new RegExp(`> ${prompt}\nError: the server answered without a message`));
   }
-  assertMatch(stderr, /> plain\n.*answered 400: too long/);
+  assertMatch(stderr, /> html\nSyntaxError: /);
+  assertMatch(stderr, /> plain\nError: 400 .*too long/);
+
+  server.answer = () => undefined;
+  server.asked.length = 0;
+  await run("llm.ts", Object.keys(bodies), server.start(cwd));
+  assertEquals(server.asked.toSorted(), Object.keys(bodies).sort(), "none of them was kept");
 });
 
 test("llm.ts names the setting that is missing or wrong", async () => {
@@ -182,9 +189,11 @@ test("llm.ts finishes running requests on Ctrl-C, and asks for the rest next tim
   await using server = await new ChatServer().listen();
   const options = server.start(cwd);
   const prompts = Array.from({ length: 20 }, (_, index) => `prompt ${index}`);
+  await run("llm.ts", ["kept"], options);
+  server.asked.length = 0;
   const { promise: held, resolve: release } = Promise.withResolvers<undefined>();
   server.answer = () => held;
-  const running = start("llm.ts", prompts, options);
+  const running = start("llm.ts", [...prompts, "kept"], options);
   await running.until(() => server.asked.length === 8);
   running.interrupt();
   await running.until(() => running.errors().includes("Interrupted."));
@@ -193,7 +202,9 @@ test("llm.ts finishes running requests on Ctrl-C, and asks for the rest next tim
   assertEquals(code, 130, stderr);
   const paid = [...server.asked];
   assertEquals(paid.length, 8, "nothing more was asked");
-  for (const prompt of paid) assertStringIncludes(stdout, `> ${prompt}\n`);
+  for (const prompt of [...paid, "kept"]) assertStringIncludes(stdout, `> ${prompt}\n`);
+  // What is kept waits for nobody, and what was not sent has not failed.
+  assertMatch(stderr, /^9(?:\/21| done) in [^,]+s(?:, stopped)?, hits 1, misses 8$/m);
 
   server.asked.length = 0;
   const again = await run("llm.ts", prompts, options);
@@ -266,7 +277,7 @@ test("batch_csv.ts puts a failure into its row and ends with 1", async () => {
     rows.map(({ answer }) => answer),
     ["echo: A", "", "echo: C"],
   );
-  assertMatch(rows[1]?.["error"] ?? "", /^ChatError: .* answered 400: not that$/);
+  assertMatch(rows[1]?.["error"] ?? "", /^Error: 400 not that$/);
 });
 
 test("batch_csv.ts goes on after kill -9 with every answer that was stored", async () => {
