@@ -1,4 +1,4 @@
-/** The examples that ask a language model, against a small server on this machine. */
+/** The examples that ask servers, against small ones on this machine. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { parse } from "csv-parse/sync";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { run, type Start, start } from "./support/examples.ts";
+import { body, LLMServer } from "./support/llm_server.ts";
 import { temporaryFolder } from "./support/temp.ts";
 
 const KEY = "sk-secret-123";
@@ -326,4 +327,47 @@ test("batch_csv.ts refuses unreadable input with one line", async () => {
     assertEquals(lines.length, 1, stderr);
     assertMatch(lines[0] ?? "", message);
   }
+});
+
+test("scraper.ts fetches each page once, hosts side by side, one page of a host at a time", async () => {
+  const cwd = temporaryFolder();
+  await using one = await new LLMServer().listen();
+  await using other = await new LLMServer().listen();
+  const both = Promise.withResolvers<void>();
+  let isGone = true;
+  for (const server of [one, other]) {
+    server.reply = async (response, got) => {
+      if (one.got.length > 0 && other.got.length > 0) both.resolve();
+      await both.promise;
+      const isMissing = got.path === "/gone" && isGone;
+      const title = `<html><title>\n Page ${got.path} </title>`;
+      body(title, { "content-type": "text/html" }, isMissing ? 404 : 200)(response, got);
+    };
+  }
+  const urls = [`${one.url}/a`, `${one.url}/gone`, `${other.url}/a`];
+  const options: Start = {
+    cwd,
+    permissions: [
+      "--allow-env=BUST_CACHE,CACHE_ONLY,PRINT_CACHE_MISSES",
+      "--allow-net=127.0.0.1",
+      "--allow-read",
+      "--allow-write=.cache",
+    ],
+  };
+  const linesOf = (text: string) => text.trim().split("\n").sort();
+
+  const fresh = await run("scraper.ts", urls, options);
+  assertEquals(fresh.code, 1, fresh.stderr);
+  assertEquals(linesOf(fresh.stdout), [urls[0]!, urls[2]!].map((url) => `${url}\tPage /a`).sort());
+  assertStringIncludes(fresh.stderr, `${urls[1]}: the server answered 404\n`);
+  assertEquals([one.peak, other.peak], [1, 1]);
+
+  isGone = false;
+  one.got.length = 0;
+  other.got.length = 0;
+  const again = await run("scraper.ts", urls, options);
+  assertEquals(again.code, 0, again.stderr);
+  assertEquals(linesOf(again.stdout).length, 3);
+  assertStringIncludes(again.stderr, "2 pages kept from before, 1 fetched");
+  assertEquals([...one.got, ...other.got].map(({ path }) => path), ["/gone"]);
 });
