@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { parse } from "csv-parse/sync";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -237,6 +238,16 @@ function readCsv(path: string): Record<string, string>[] {
   return parse(readFileSync(path), { columns: true });
 }
 
+/** The number of results in a database. */
+function countEntries(path: string): unknown {
+  const database = new DatabaseSync(path, { readOnly: true });
+  try {
+    return database.prepare("select count(*) as count from panza_entries").get()?.["count"];
+  } finally {
+    database.close();
+  }
+}
+
 test("batch_csv.ts answers every row, whatever its fields hold", async () => {
   const cwd = temporaryFolder();
   await using server = await new ChatServer().listen();
@@ -291,8 +302,9 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
   // The first 20 are answered, the others never.
   server.answer = () => (server.asked.length > 20 ? held : undefined);
   const running = start("batch_csv.ts", ["in.csv", "out.csv"], server.start(cwd));
-  // As many are asked as run at once, and are held: all others have been stored.
+  // As many are asked as run at once, and are held; then all others are stored.
   await running.until(() => server.asked.length === 28);
+  await running.until(() => countEntries(join(cwd, ".cache", "batch_csv.db")) === 20);
   await running.kill();
   await running.end();
   assertEquals(readFileSync(join(cwd, "out.csv"), "utf8"), "an older output");
