@@ -135,29 +135,50 @@ async function bytesContent(
   if (essence === "multipart/form-data") {
     try {
       const headers = { "content-type": type };
-      return { form: await partsOf(await new Response(bytes, { headers }).formData()) };
+      const form = await new Response(bytes, { headers }).formData();
+      return { form: await partsOf(form, typesOf(bytes, type)) };
     } catch {
       // Not a form, whatever it calls itself.
     }
   }
   // Not every runtime gives the text in a Request a content type.
-  if (/\bjson$|^text\/|^$/.test(essence) || essence === FORM) {
+  if (/\b(?:json|xml)$|^text\/|^$/.test(essence) || essence === FORM) {
     const text = textOf(bytes);
     if (text !== undefined) return textContent(text, essence.trim() || TEXT);
   }
   return { bytes: await digest(bytes), type: essence.trim() };
 }
 
-async function partsOf(form: FormData): Promise<readonly unknown[]> {
+/** The parts of a form, as they are sent; `types` are the types of its files where they are known. */
+async function partsOf(
+  form: FormData,
+  types: readonly (string | undefined)[] = [],
+): Promise<readonly unknown[]> {
   const parts: unknown[] = [];
   for (const [name, value] of form) {
-    if (typeof value === "string") parts.push([name, value]);
+    // Each line break is sent as CRLF.
+    if (typeof value === "string") parts.push([name, value.replace(/\r\n?|\n/g, "\r\n")]);
     else {
       const bytes = new Uint8Array(await value.arrayBuffer());
-      parts.push([name, value.name, value.type.toLowerCase(), await digest(bytes)]);
+      const type = types[parts.length] ?? (value.type || "application/octet-stream");
+      parts.push([name, value.name, withoutUTF8(type.toLowerCase()), await digest(bytes)]);
     }
   }
   return parts;
+}
+
+/** The types that the parts of a form say; Bun reads a form without those that it does not know. */
+function typesOf(bytes: Uint8Array, type: string): (string | undefined)[] {
+  const [, boundary = ""] = /boundary="?([^";]+)/i.exec(type) ?? [];
+  const parts = new TextDecoder("latin1").decode(bytes).split(`--${boundary}`).slice(1);
+  return parts.map((part) =>
+    /^content-type: *([^\r\n]*)/im.exec(part.slice(0, part.indexOf("\r\n\r\n")))?.[1]
+  );
+}
+
+/** A type without the charset that Bun gives to the files of a text. */
+function withoutUTF8(type: string): string {
+  return type.replace(/; ?charset=utf-8$/, "");
 }
 
 /** Bytes as the text that they are; `undefined` if they are not UTF-8. */
