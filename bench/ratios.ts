@@ -18,6 +18,7 @@ import { canonicalArguments } from "../src/encoding/canonical.ts";
 import { digest } from "../src/encoding/digest.ts";
 import { MemoryCache } from "../memory.ts";
 import { SQLiteCache } from "../sqlite.ts";
+import { firstPieceMs, keptChats } from "./fetch_work.ts";
 import { contenders as limiters, type Way } from "./limit_work.ts";
 import { type Clock, type Contender, measure, median, ratio } from "./measure.ts";
 import { firstHitMs, importMs, residentGrowth, runSelf } from "./processes.ts";
@@ -391,6 +392,27 @@ const rows: Record<string, Row> = {
         "wall",
       );
     },
+  },
+  fetch: {
+    title: "hit through `cachedFetch`, 2 KB, against a plain hit",
+    target: 5,
+    run: (rounds) =>
+      withHits(chat, ENTRIES, async (cached, _floor, list) => {
+        await using kept = await keptChats(list);
+        const measured = await against(
+          { name: "cachedFetch", calls: ENTRIES, run: () => oneByOne(list, kept.ask) },
+          { name: "plain", calls: ENTRIES, run: () => oneByOne(list, cached) },
+          rounds,
+        );
+        check("exchanges", kept.exchanges(), ENTRIES);
+        return measured;
+      }),
+  },
+  "first-piece": {
+    title: "first piece of a stream through `cachedFetch`, after the server's own `fetch`",
+    target: 5,
+    unit: "ms",
+    run: (rounds) => firstPieceMs(rounds),
   },
   import: {
     title: 'import "@panza/panza" in a fresh process, over an empty module',
