@@ -11,7 +11,7 @@ import OpenAI from "openai";
 
 /** How many requests run at once. */
 const CONCURRENCY = 8;
-/** How many questions are looked up at once: those with an answer pass the ones that wait. */
+/** How many questions are looked up at once: an answer that is kept passes those that wait. */
 const LOOKUPS = 100;
 const REQUESTS_PER_MINUTE = 300;
 const TIMEOUT_MS = 120_000;
@@ -84,7 +84,7 @@ function openClient(cache: Cache, { baseURL, apiKey }: Settings, stop: AbortSign
   return new OpenAI({
     baseURL,
     apiKey,
-    // What is queued is not late yet, and is tried again outside the limit.
+    // The wait for a permit takes no time from a request, and `retry` below holds none meanwhile.
     timeout: NO_TIMEOUT_MS,
     maxRetries: 0,
     fetch: cachedFetch(cache, {
