@@ -77,7 +77,6 @@ export function stopOnInterrupt(): AbortSignal {
 /** A client that pays for each answer once. After `stop` it sends nothing more. */
 function openClient(cache: Cache, { baseURL, apiKey }: Settings, stop: AbortSignal): OpenAI {
   async function send(...[input, init]: Parameters<typeof fetch>): Promise<Response> {
-    stop.throwIfAborted();
     const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(init?.signal ? [init.signal] : [])];
     return await fetch(input, { ...init, signal: AbortSignal.any(signals) });
   }
@@ -91,10 +90,10 @@ function openClient(cache: Cache, { baseURL, apiKey }: Settings, stop: AbortSign
       id: "chat",
       methods: ["POST"],
       credentials: "ignore",
-      limit: limitConcurrency(CONCURRENCY),
+      limit: limitConcurrency(CONCURRENCY, { signal: stop }),
       retry: { attempts: 4, signal: stop },
       shouldCache: ({ json }) => contentOf(json) !== undefined,
-      fetch: limitRate(REQUESTS_PER_MINUTE, { per: "1m" })(send),
+      fetch: limitRate(REQUESTS_PER_MINUTE, { per: "1m", signal: stop })(send),
     }),
   });
 }
