@@ -1,4 +1,6 @@
 /** Real SDKs over a cached fetch: the second run is the first one's value, without a request. */
+import { createOpenAI } from "@ai-sdk/openai";
+import { generateText, type LanguageModelMiddleware, streamText, wrapLanguageModel } from "ai";
 import { join } from "node:path";
 import { test } from "node:test";
 import OpenAI, { toFile } from "openai";
@@ -103,4 +105,33 @@ test("CACHE_ONLY=1 answers openai, Anthropic and Vercel without a server, under 
   assertEquals(lines.slice(0, -1), RECORDED.map((name) => `${name}: HELLO`));
   // The error that CI meets says what to do.
   assertMatch(lines.at(-1) ?? "", /^APIConnectionError: CacheOnlyError: .*credentials: "ignore"/);
+});
+
+test("vercel: the middleware of the guide keeps answers and streams, without a fetch", async () => {
+  await using server = await new LLMServer().listen();
+  await using cache = new MemoryCache();
+  type Asked<Method extends "wrapGenerate" | "wrapStream"> = Parameters<
+    NonNullable<LanguageModelMiddleware[Method]>
+  >[0];
+  const identity = (
+    { model, params }: Pick<Asked<"wrapGenerate">, "model" | "params">,
+  ) => [model.provider, model.modelId, params];
+  const generate = cache.cache({ id: "generate", hashFunc: identity })(
+    async (o: Asked<"wrapGenerate">) => await o.doGenerate(),
+  );
+  const stream = cache.stream({ id: "stream", hashFunc: identity })(
+    async (o: Asked<"wrapStream">) => (await o.doStream()).stream,
+  );
+  const middleware: LanguageModelMiddleware = {
+    specificationVersion: "v3",
+    wrapGenerate: (o) => generate(o),
+    wrapStream: async (o) => await Promise.resolve({ stream: ReadableStream.from(stream(o)) }),
+  };
+  const provider = createOpenAI({ baseURL: `${server.url}/v1`, apiKey: "k1" });
+  const kept = wrapLanguageModel({ model: provider.chat(model), middleware });
+  for (let round = 0; round < 2; round++) {
+    assertEquals((await generateText({ model: kept, prompt: "hello" })).text, "HELLO");
+    assertEquals(await streamText({ model: kept, prompt: "hello" }).text, "HELLO");
+  }
+  assertEquals(server.got.length, 2);
 });
