@@ -13,6 +13,7 @@ import { builtin } from "./runtime.ts";
 type PermissionDescriptor =
   | { name: "env"; variable?: string }
   | { name: "read" | "write"; path: string }
+  | { name: "net"; host: string }
   | { name: "sys"; kind: "uid" };
 
 /** The shape of the one permission API that answers without asking the user. */
@@ -40,6 +41,11 @@ function permitted(descriptor: PermissionDescriptor): boolean {
 /** Whether this file may be read, or written, without the runtime asking the user. */
 export function mayAccess(access: "read" | "write", path: string): boolean {
   return permitted({ name: access, path });
+}
+
+/** Whether this host and port may be connected to without the runtime asking the user. */
+export function mayConnect(host: string): boolean {
+  return permitted({ name: "net", host });
 }
 
 /** Whether the runtime's file system may ask which user this is, without asking that user. */
