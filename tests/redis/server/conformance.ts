@@ -70,7 +70,9 @@ testClient("a pool", async () => {
 let cluster: Promise<RedisServer> | undefined;
 
 async function startCluster(): Promise<RedisServer> {
-  const server = await startRedis("--cluster-enabled", "yes");
+  const server = await startRedis(
+    ...["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"],
+  );
   await server.send("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
   // It waits for other nodes, which might know better, for some seconds.
   while (!String(await server.send("CLUSTER", "INFO")).includes("cluster_state:ok")) {
