@@ -49,8 +49,9 @@ const REPLIES: Readonly<Record<string, readonly [reason: string, advice?: string
   WRONGTYPE: ["something else has a name of this cache", "use another prefix"],
 };
 
-/** Codes of Node, with which the other runtimes agree, for a connection that did not come about. */
-const UNREACHABLE = /^(E[A-Z]+|ERR_TLS_\w+|ConnectionRefused|FailedToOpenSocket)$/;
+/** Codes of Node, and classes of the client, for a connection that did not come about or broke. */
+const UNREACHABLE =
+  /^(E[A-Z]+|ERR_TLS_\w+|ConnectionRefused|FailedToOpenSocket|\w*(Client|Socket|Timeout)\w*Error)$/;
 
 const NOT_INSTALLED = ["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"];
 
@@ -74,7 +75,7 @@ function explain(error: unknown): readonly [reason: string, advice: string | und
   if (NOT_INSTALLED.includes(code) || /(package|module|resolve) .*\bredis\b/i.test(message)) {
     return ["its client is not installed", "npm install redis"];
   }
-  if (UNREACHABLE.test(code) || /^(Connection|Socket|Client)/.test(message.replace("The c", "C"))) {
+  if (UNREACHABLE.test(code)) {
     return [`no connection, or it broke (${code})`, "check that it runs, and the address"];
   }
   return [`an unexpected error of its client (${code})`, undefined];
