@@ -10,10 +10,12 @@ import { appendFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { limitConcurrency, limitRate } from "../../concurrency.ts";
-import { SQLiteCache } from "../../sqlite.ts";
+import { LEASE } from "../../src/leases/register.ts";
+import { openStore } from "../support/store.ts";
 
 /** What a process does. */
 export interface Limited {
+  /** A file of SQLite, or the URL of Redis. */
   readonly path: string;
   readonly log: string;
   /** How many calls it makes, all at once. */
@@ -28,13 +30,17 @@ export interface Limited {
   readonly pauseMs?: number;
   /** The time at which to begin, in milliseconds since the Unix epoch. */
   readonly at?: number;
+  /** How long a session lasts without a heartbeat, in milliseconds. */
+  readonly leaseMs?: number;
 }
 
 const now = (): number => performance.timeOrigin + performance.now();
 
-async function work({ path, log, calls, ms, limit, per, pauseMs, at = 0 }: Limited): Promise<void> {
+async function work(limited: Limited): Promise<void> {
+  const { path, log, calls, ms, limit, per, pauseMs, at = 0, leaseMs = LEASE.ms } = limited;
+  Object.assign(LEASE, { ms: leaseMs, beatMs: leaseMs / 3 });
   const { pid } = process;
-  const cache = new SQLiteCache(path);
+  const cache = openStore(path);
   const shared = per === undefined
     ? limitConcurrency(limit, { store: cache, id: "shared" })
     : limitRate(limit, { per, store: cache, id: "shared" });

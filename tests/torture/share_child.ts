@@ -10,10 +10,11 @@ import { appendFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { LEASE } from "../../src/leases/register.ts";
-import { SQLiteCache } from "../../sqlite.ts";
+import { openStore } from "../support/store.ts";
 
 /** What a process does. */
 export interface Share {
+  /** A file of SQLite, or the URL of Redis. */
   readonly path: string;
   readonly log: string;
   /** The inputs: from 0, unless `first` says otherwise, and how many. */
@@ -56,7 +57,7 @@ async function share(options: Share): Promise<void> {
   if (clockMs !== 0) Date.now = () => now() + clockMs;
   const reports: string[] = [];
   const { pid } = process;
-  const cache = new SQLiteCache(path, {
+  const cache = openStore(path, {
     onError: (error, { kind }) => reports.push(`${kind}: ${error.message}`),
   });
   const square = cache.cache({ id: "square" })(async (n: number) => {
