@@ -55,7 +55,7 @@ function packageJson(): Record<string, unknown> {
     author: "The Panza authors",
     homepage: `https://jsr.io/${name}`,
     description:
-      "Keeps the results of expensive async functions in SQLite or S3, and limits how many run at once",
+      "Keeps the results of expensive async functions in SQLite, S3 or Redis, and limits how many run at once",
     keywords: [
       "async",
       "batch",
@@ -65,6 +65,7 @@ function packageJson(): Record<string, unknown> {
       "llm",
       "memoize",
       "rate-limit",
+      "redis",
       "s3",
       "sqlite",
     ],

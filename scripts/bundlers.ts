@@ -62,7 +62,9 @@ function prepare(): string {
     "webpack-cli": VERSIONS["webpack-cli"],
   });
   placeBuilt(project);
-  expect(!existsSync(join(project, "node_modules", "@aws-sdk")), "the SDK is installed");
+  for (const optional of ["@aws-sdk", "redis"]) {
+    expect(!existsSync(join(project, "node_modules", optional)), `${optional} is installed`);
+  }
   writeFileSync(join(project, "deno.json"), "{}");
   writeFileSync(join(project, "quick_start.ts"), blocks().get("readme_1.ts") ?? "");
   writeFileSync(join(project, "vite.config.mjs"), VITE);
@@ -130,7 +132,7 @@ export default limitConcurrency(5)(async () => {});
   const inputs: Record<string, { bytesInOutput: number }> = outputs["limit.min.js"].inputs;
   const size = readFileSync(join(project, "limit.min.js"));
   const files = Object.keys(inputs).filter((path) => (inputs[path]?.bytesInOutput ?? 0) > 0);
-  const heavy = files.filter((path) => /sqlite|s3|aws|folder/.test(path));
+  const heavy = files.filter((path) => /sqlite|s3|aws|folder|redis/.test(path));
   expect(heavy.length === 0, `limitConcurrency brings along ${heavy}`);
   expect(size.length < LARGEST_LIMIT, `limitConcurrency alone takes ${size.length} bytes`);
   console.log(`limitConcurrency alone: ${size.length} bytes, ${gzipSync(size).length} with gzip`);

@@ -26,21 +26,27 @@ const { name, exports } = configuration();
 const ENTRIES = Object.keys(exports).filter((path) => path !== "./cli")
   .map((path) => name + path.slice(1));
 
-/** The optional SDK, and the types of Node that its declarations need. */
+/** The optional SDK and client, and the types of Node that their declarations need. */
 export const SDK: readonly string[] = [
   `@types/node@${VERSIONS["@types/node"]}`,
   `@aws-sdk/client-s3@${npmVersion("@aws-sdk/client-s3")}`,
+  `redis@${npmVersion("redis")}`,
 ];
 
 /** A module that imports everything that the package exports. */
 const ALL = ENTRIES.map((entry, index) => `export * as entry${index} from "${entry}";\n`).join("");
 
-/** Says what to install where the S3 SDK is missing. */
+/** Says what to install where the S3 SDK or the client of Redis is missing. */
 const NO_SDK = `import { S3Cache } from "${name}";
+import { RedisCache } from "${name}/redis";
 const cache = new S3Cache("bucket/prefix", { endpoint: "http://127.0.0.1:9", region: "x" });
 const error = await cache.get("key").then(() => "no error", (error) => error.message);
 if (!error.includes("npm install @aws-sdk/client-s3")) throw new Error(error);
 await cache.close();
+const redis = new RedisCache("redis://127.0.0.1:9");
+const missing = await redis.get("key").then(() => "no error", (error) => error.message);
+if (!missing.includes("npm install redis")) throw new Error(missing);
+await redis.close();
 `;
 
 /** The pages whose blocks are programs. */
@@ -78,8 +84,10 @@ export function installed(tarball: string, manager: "npm" | "bun"): string {
   if (manager === "npm") {
     npm(["install", "--no-fund", "--no-audit", tarball], { cwd: project });
   } else runProcess(runtime("bun"), ["add", tarball], { cwd: project });
-  const sdk = join(project, "node_modules", "@aws-sdk");
-  expect(!existsSync(sdk), `${manager} installed the optional SDK`);
+  for (const optional of ["@aws-sdk", "redis"]) {
+    const folder = join(project, "node_modules", optional);
+    expect(!existsSync(folder), `${manager} installed ${optional}, which is optional`);
+  }
   for (const [file, source] of blocks()) writeFileSync(join(project, file), source);
   writeFileSync(join(project, "all.ts"), ALL);
   writeFileSync(join(project, "all.js"), ALL);

@@ -14,6 +14,7 @@ import {
 } from "../mod.ts";
 import { FolderCache } from "../folder.ts";
 import { cachedFetch } from "../fetch.ts";
+import { RedisBackend, RedisCache } from "../redis.ts";
 import { progressBar } from "../progress.ts";
 import { testBackend } from "../testing.ts";
 import { reasonOf } from "./support/by_hand.ts";
@@ -73,6 +74,13 @@ const DOORS: readonly [
     serverSideEncryption: ["aes"],
     kmsKeyId: [1],
     client: [{}],
+  }],
+  ["new RedisBackend()", (options) => Reflect.construct(RedisBackend, ["redis://a", options]), {
+    prefix: ["{a}"],
+  }],
+  ["new RedisCache()", (options) => Reflect.construct(RedisCache, ["redis://a", options]), {
+    prefix: [""],
+    onError: ["log"],
   }],
   ["cache.cache()", (options) => call(cache.cache, options), {
     id: [1],
@@ -192,6 +200,7 @@ const PARAMETERS: readonly [use: () => unknown, name: string, type?: ErrorConstr
   [() => Reflect.construct(Cache, [{ get: () => {} }]), "backend"],
   [() => Reflect.construct(Cache, [new MemoryBackend(), null]), "options"],
   [() => Reflect.construct(SQLiteCache, [1]), "database"],
+  [() => Reflect.construct(RedisCache, [{ isOpen: true }]), "server"],
   [() => Reflect.construct(FolderCache, [1]), "folder"],
   [() => call(cache.cache, null), "options"],
   [() => call(cache.cache, { id: "" }), "id"],

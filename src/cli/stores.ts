@@ -49,6 +49,15 @@ const KINDS: readonly StoreKind[] = [
     isLocal: false,
   },
   {
+    matches: (name) => /^rediss?:\/\//.test(name),
+    open: async (name) => {
+      const [url = "", prefix] = name.split("?prefix=");
+      const { RedisBackend } = await import("../redis/backend.ts");
+      return new RedisBackend(url, prefix === undefined ? {} : { prefix });
+    },
+    isLocal: false,
+  },
+  {
     matches: (name) => isPath(name) && (name.endsWith("/") || isFolder(name)),
     open: async (name, create) => {
       if (!create && !isFolder(name)) {
@@ -125,7 +134,7 @@ export async function openStore(name: string, create = false): Promise<Store> {
   const kind = KINDS.find((each) => each.matches(name));
   if (kind === undefined) {
     throw new UsageError(
-      "the store must be the path of a SQLite file or folder, or s3://bucket/prefix",
+      "the store must be the path of a SQLite file or folder, s3://bucket/prefix, or redis://host",
     );
   }
   try {

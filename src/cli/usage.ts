@@ -70,7 +70,7 @@ export const HELP = `panza looks into the stores of Panza.
   panza copy  <from> <to> [id]    copy what is not there; --create makes a new store
 
 A store is the path of a SQLite file, a folder of readable files (export/), or
-s3://bucket/prefix with the AWS_ variables.
+s3://bucket/prefix with the AWS_ variables; redis://host?prefix=team.
 The id "" has the direct keys; "panza get <store> <key>" finds them too.
 
   --json     one JSON object a line

@@ -180,7 +180,8 @@ export class RedisBackend implements Backend {
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, undefined> {
-    for (let last: string | undefined;;) {
+    let last: string | undefined;
+    for (;;) {
       const members = await this.#read("list", () => this.#commands.membersAfter(last, id));
       if (members.length === 0) return;
       const lines = await this.#read("list", () => this.#commands.lines(members));
@@ -383,7 +384,8 @@ export class RedisBackend implements Backend {
       const members = notes.map(([member]) => member).filter(isMeant);
       if (members.length > 0) await this.#commands.removeNotes(members);
     }
-    for (let last: string | undefined;;) {
+    let last: string | undefined;
+    for (;;) {
       const members = await this.#commands.membersAfter(last, id);
       if (members.length === 0) return;
       await this.#commands.remove(members, false);

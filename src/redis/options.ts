@@ -71,8 +71,8 @@ function placeOf(text: string): string {
 
 function isRedisURL(text: string): boolean {
   if (!URL.canParse(text)) return false;
-  const { protocol, pathname } = new URL(text);
-  return /^rediss?:$/.test(protocol) && /^\/?\d*$/.test(pathname);
+  const { protocol, pathname, search, hash } = new URL(text);
+  return /^rediss?:$/.test(protocol) && /^\/?\d*$/.test(pathname) && search + hash === "";
 }
 
 /** Whether it is a client; a client of Sentinel sends its commands in another way. */
