@@ -16,13 +16,12 @@
  * @module
  */
 
-import { readSwitches } from "./src/core/switches.ts";
-import { sharedConcurrency, sharedRate } from "./src/leases/shared_limits.ts";
 import type { LimiterOptions, SharedOptions } from "./src/limits/limiter.ts";
 import {
   type ConcurrencyLimiter,
   limitConcurrency as limitConcurrencyHere,
 } from "./src/limits/permits.ts";
+import { sharedLimits } from "./src/limits/shared.ts";
 import {
   limitRate as limitRateHere,
   type LimitRateOptions,
@@ -54,13 +53,6 @@ export {
 } from "./src/limits/retry.ts";
 export { readRetryAfter } from "./src/limits/retry_after.ts";
 export type { LimitRateOptions, RateLimiter } from "./src/limits/window.ts";
-
-/** Nothing is written to the store under CACHE_ONLY: what a shared limit would start must not. */
-function isReadOnly(): boolean {
-  return (isCacheOnly ??= readSwitches().cacheOnly);
-}
-
-let isCacheOnly: boolean | undefined;
 
 /**
  * Limits how many calls of a function run at once; the others wait, first come, first served.
@@ -134,9 +126,8 @@ export function limitConcurrency(
   n: number,
   options: LimiterOptions & SharedOptions = {},
 ): ConcurrencyLimiter {
-  return isShared(options)
-    ? sharedConcurrency(n, options, isReadOnly)
-    : limitConcurrencyHere(n, options);
+  return sharedLimits("limit concurrency", options)?.concurrency(n, options) ??
+    limitConcurrencyHere(n, options);
 }
 
 /**
@@ -197,10 +188,6 @@ export function limitConcurrency(
  * ```
  */
 export function limitRate(count: number, options: LimitRateOptions): RateLimiter {
-  return isShared(options) ? sharedRate(count, options, isReadOnly) : limitRateHere(count, options);
-}
-
-/** Whether processes are to share a limit; one of the two options alone is a mistake. */
-function isShared(options: SharedOptions | undefined): boolean {
-  return options?.store !== undefined || options?.id !== undefined;
+  return sharedLimits("limit the rate", options)?.rate(count, options) ??
+    limitRateHere(count, options);
 }

@@ -34,6 +34,9 @@ import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../b
 import { checkKeys, EncryptedBackend } from "../backend/encrypted.ts";
 import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
 import { encode } from "../encoding/codec.ts";
+import { sharedConcurrency, sharedRate } from "../leases/shared_limits.ts";
+import { readSwitches } from "./switches.ts";
+import { bringSharedLimits } from "../limits/shared.ts";
 import { open, seal } from "../encoding/entry.ts";
 import { type CacheRead, Calls } from "./call.ts";
 import { Claims } from "./claim.ts";
@@ -74,6 +77,19 @@ export interface FlowSettings {
 
 /** The most bytes of encoded items that are kept of a stream. */
 const MAX_STREAM_BYTES = 64 * 2 ** 20;
+
+// With every cache, and with none: who limits without a cache carries no store.
+bringSharedLimits({
+  concurrency: (n, options) => sharedConcurrency(n, options, isReadOnly),
+  rate: (count, options) => sharedRate(count, options, isReadOnly),
+});
+
+/** Nothing is written to the store under CACHE_ONLY: what a shared limit would start must not. */
+function isReadOnly(): boolean {
+  return (isCacheOnly ??= readSwitches().cacheOnly);
+}
+
+let isCacheOnly: boolean | undefined;
 
 /** `cache.stream` with the settings of a flow. */
 export let streamOf: <Args extends readonly unknown[], Value, Self>(

@@ -14,6 +14,7 @@ import { digest } from "../encoding/digest.ts";
 import type { LimiterOptions, SharedOptions } from "../limits/limiter.ts";
 import { type LimitState, Line } from "../limits/line.ts";
 import { concurrencyLimit, type ConcurrencyLimiter, PermitLine } from "../limits/permits.ts";
+import { STORE_RULE } from "../limits/shared.ts";
 import {
   type LimitRateOptions,
   rateLimit,
@@ -314,8 +315,7 @@ function sharedLimit(
   }
   const backend: unknown = store !== undefined && "backend" in store ? store.backend : store;
   if (!isObject(backend) || !keepsNotes(backend)) {
-    const rule = "a cache or a backend that keeps notes, as over SQLite";
-    throw new TypeError(optionMessage(action, "store", rule, store));
+    throw new TypeError(optionMessage(action, "store", STORE_RULE, store));
   }
   // What stands for a key may be a secret, and is not written down.
   const nameOf = (key: unknown): Maybe<string> =>
