@@ -137,7 +137,7 @@ async function sharePermits(kills: number): Promise<number> {
   const children = Array.from({ length: PROCESSES }, () => limit(server, log, options));
   await Promise.all(children.map((child) => child.said("begin")));
   for (const child of children.slice(0, kills)) {
-    await delay(options.at - Date.now() + 300);
+    await delay(Math.max(0, options.at - Date.now() + 300));
     appendFileSync(log, `kill - ${child.process.pid} 0\n`);
     await child.kill();
   }
