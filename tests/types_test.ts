@@ -282,6 +282,30 @@ test("Options that are typed for other arguments, values or instances are refuse
   same<FunctionOptions["debug"], boolean | undefined>();
 });
 
+test("A codec has to fit the function, both ways", () => {
+  class Money {
+    constructor(readonly cents: number) {}
+  }
+  const price = async (_item: string): Promise<Money> => await Promise.resolve(new Money(1));
+  const encode = (money: Money): number => money.cents;
+  const decode = (cents: number): Money => new Money(cents);
+  const anything = { encode: (value: unknown) => value, decode: (stored: unknown) => stored };
+  compiled(() => [
+    cache.cache({ codec: { encode, decode } })(price)("a").then((money: Money) => money.cents),
+    cache.cache({ codec: { encode: (money: Money) => money.cents, decode } })(price)("a"),
+    cache.cache({ codec: anything })(price)("a"),
+    cache.cache({ id: "price", codec: { encode, decode }, shouldCache: (_: Money) => true })(price)(
+      "a",
+    ),
+    // @ts-expect-error the function gives money, no text
+    cache.cache({ codec: { encode: (text: string) => text, decode: (text: string) => text } })(
+      price,
+    )("a"),
+    // @ts-expect-error what is decoded is no money
+    cache.cache({ codec: { encode, decode: (cents: number) => cents } })(price)("a"),
+  ]);
+});
+
 test("Direct keys carry the type that is asked for", () => {
   compiled(async () => {
     const unknown = await cache.get("k");

@@ -193,9 +193,10 @@ export class Cache implements AsyncDisposable {
     Args extends readonly unknown[] = readonly unknown[],
     Value = unknown,
     Self = unknown,
+    Decoded = unknown,
   >(
-    options?: FunctionOptions<Args, Value, Self, never> & { readonly schema?: undefined },
-  ): CacheDecorator<Args, Value>;
+    options?: FunctionOptions<Args, Value, Self, never, Decoded> & { readonly schema?: undefined },
+  ): CacheDecorator<Args, Value, never, Decoded>;
   /**
    * The same with a `schema`: callers get what it makes of a result.
    *
@@ -207,19 +208,20 @@ export class Cache implements AsyncDisposable {
     Args extends readonly unknown[] = readonly unknown[],
     Value = unknown,
     Self = unknown,
+    Decoded = unknown,
   >(
-    options: FunctionOptions<Args, Value, Self, Output>,
-  ): CacheDecorator<Args, Value, Output>;
-  cache<Args extends readonly unknown[], Value, Self, Output>(
-    options: FunctionOptions<Args, Value, Self, Output> = {},
-  ): CacheDecorator<Args, Value, Output> {
+    options: FunctionOptions<Args, Value, Self, Output, Decoded>,
+  ): CacheDecorator<Args, Value, Output, Decoded>;
+  cache<Args extends readonly unknown[], Value, Self, Output, Decoded>(
+    options: FunctionOptions<Args, Value, Self, Output, Decoded> = {},
+  ): CacheDecorator<Args, Value, Output, Decoded> {
     const checked = checkFunctionOptions(options);
     const singleFlight = checked.singleFlight ?? this.singleFlight;
     const claims = this.#claimsOf("cache a function", singleFlight);
     return <F extends AnyFunction>(
       fn: F,
       context?: ClassMethodDecoratorContext<never>,
-    ): CachedOrMismatch<F, Args, Value, Output> => {
+    ): CachedOrMismatch<F, Args, Value, Output, Decoded> => {
       const { own, isShared, needsInstance } = this.#adopt(
         "cache a function",
         fn,
@@ -228,7 +230,13 @@ export class Cache implements AsyncDisposable {
       );
       const calls = new Calls(this.#state, own, fn, checked, isShared, claims);
       // The one place where the typed surface meets code that knows no types.
-      return withMethods(fn, calls, needsInstance) as CachedOrMismatch<F, Args, Value, Output>;
+      return withMethods(fn, calls, needsInstance) as CachedOrMismatch<
+        F,
+        Args,
+        Value,
+        Output,
+        Decoded
+      >;
     };
   }
 

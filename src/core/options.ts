@@ -38,6 +38,7 @@ export interface FunctionOptions<
   Value = unknown,
   Self = unknown,
   Output = never,
+  Decoded = unknown,
 > {
   /**
    * Names the function in the store, across runs and machines: any non-empty string. Bundlers
@@ -88,9 +89,13 @@ export interface FunctionOptions<
    * The result itself is stored, and guarded again when it is read; one that fails is a miss.
    */
   readonly schema?: StandardSchema<Output>;
-  /** Makes results of one's own types storable. */
-  // deno-lint-ignore no-explicit-any -- what is stored is the codec's own affair
-  readonly codec?: ValueCodec<any, any>;
+  /** Makes results of one's own types storable; see {@linkcode ValueCodec}. */
+  readonly codec?: {
+    // deno-lint-ignore no-explicit-any -- what is stored is the codec's own affair
+    readonly encode: (value: Value) => any;
+    // deno-lint-ignore no-explicit-any -- as above
+    readonly decode: (stored: any) => Decoded;
+  };
   /**
    * Which concurrent equal calls share one run: those of all processes that share the store
    * (`"store"`), those of this process (`"process"`), or none (`false`).
@@ -111,7 +116,7 @@ export interface StreamOptions<
   Args extends readonly unknown[] = readonly unknown[],
   Value = unknown,
   Self = unknown,
-> extends FunctionOptions<Args, Value, Self, unknown> {
+> extends FunctionOptions<Args, Value, Self, unknown, unknown> {
   /**
    * Guards the array of items, once it is whole: where it fails, readers get the items and then a
    * `SchemaError`, and nothing is stored. What the schema makes of it is not used.

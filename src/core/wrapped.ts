@@ -93,9 +93,14 @@ export type CachedOrMismatch<
   Args extends readonly unknown[],
   Value,
   Output,
+  Decoded = unknown,
 > = ((...args: Args) => unknown) extends (...args: Parameters<F>) => unknown
-  ? Awaited<ReturnType<F>> extends Value ? CachedFunction<F, Output>
-  : { "shouldCache is for another result": never }
+  ? Awaited<ReturnType<F>> extends Value
+    // What decode is not typed to give cannot be checked.
+    ? unknown extends Decoded ? CachedFunction<F, Output>
+    : Decoded extends Awaited<ReturnType<F>> ? CachedFunction<F, Output>
+    : { "codec.decode gives another result": never }
+  : { "shouldCache or codec.encode is for another result": never }
   : { "hashFunc or shouldCache is for other arguments": never };
 
 /**
@@ -104,15 +109,17 @@ export type CachedOrMismatch<
  * @typeParam Args What `hashFunc` and `shouldCache` take.
  * @typeParam Value What `shouldCache` takes.
  * @typeParam Output What `schema` gives.
+ * @typeParam Decoded What `codec` decodes to.
  */
 export type CacheDecorator<
   Args extends readonly unknown[] = readonly unknown[],
   Value = unknown,
   Output = never,
+  Decoded = unknown,
 > = <F extends AnyFunction>(
   fn: F,
   context?: ClassMethodDecoratorContext<never>,
-) => CachedOrMismatch<F, Args, Value, Output>;
+) => CachedOrMismatch<F, Args, Value, Output, Decoded>;
 
 /** The methods of a cached method, bound to an instance. */
 export type BoundMethods<Method> = Method extends CachedMethods<infer F, infer Output>
