@@ -2,7 +2,6 @@
 
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -13,6 +12,7 @@ import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { SQLiteBackend, SQLiteCache } from "../../sqlite.ts";
 import { TieredCache } from "../../tiered.ts";
 import { BackendAround } from "../support/around.ts";
+import { withVariables } from "../support/environment.ts";
 import { start } from "../support/child.ts";
 import { FaultyBackend } from "../support/faulty.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -232,7 +232,6 @@ test("A cache that holds no lease has no session and no side file", async () => 
 test("CACHE_ONLY writes no lease, no session and no side file", async () => {
   const path = join(temporaryFolder(), "cache.db");
   const open = async (only: boolean) => {
-    process.env["CACHE_ONLY"] = only ? "1" : "0";
     await using cache = new SQLiteCache(path);
     const double = cache.cache({ id: "double" })((n: number) => Promise.resolve(2 * n));
     if (!only) return assertEquals(await double(1), 2);
@@ -240,17 +239,12 @@ test("CACHE_ONLY writes no lease, no session and no side file", async () => {
     await assertRejects(() => double(2));
     assertEquals(left(path), []);
   };
-  try {
-    await open(false);
-    await open(true);
-  } finally {
-    delete process.env["CACHE_ONLY"];
-  }
+  await open(false);
+  await withVariables({ CACHE_ONLY: "1" }, () => open(true));
 });
 
 test("BUST_CACHE takes what another process computes while this one waits for it", async () => {
-  process.env["BUST_CACHE"] = "work";
-  try {
+  await withVariables({ BUST_CACHE: "work" }, async () => {
     const { work, one, other, close } = two();
     const first = one(1);
     await work.begun(1);
@@ -262,9 +256,7 @@ test("BUST_CACHE takes what another process computes while this one waits for it
     assertEquals([await first, await second, await batch], ["new", "new", ["new", "new"]]);
     assertEquals(work.runs.length, 2);
     await close();
-  } finally {
-    delete process.env["BUST_CACHE"];
-  }
+  });
 });
 
 test("A store that gives no lease changes no outcome, and is reported", async () => {
