@@ -113,12 +113,14 @@ export function readMany(
 function entryOf(row: Row): StoredEntry {
   if (Number(row[7]) === 0) throw new DamageError("the index leads elsewhere");
   const data = row[6];
+  const sum = Number(row[1]);
   const isBytes = data instanceof Uint8Array;
   return {
     // `better-sqlite3` gives a Buffer.
     data: !isBytes ? String(data) : data.constructor === Uint8Array ? data : new Uint8Array(data),
     format: String(row[0]),
-    checksum: Number(row[1]) >>> 0,
+    // A driver may read it as 32 bits with a sign. Anything else that is no checksum is damage.
+    checksum: sum < 0 && sum >= -(2 ** 31) ? sum >>> 0 : sum,
     storedAt: Number(row[2]),
     expiresAt: toTime(row[3]),
     staleUntil: toTime(row[4]),
