@@ -90,16 +90,6 @@ function failures(output: string): string {
     .join("\n");
 }
 
-/** The tests that need a server, where it is installed. */
-function redisFiles(): string[] {
-  const program = process.env["PANZA_TEST_REDIS_SERVER"] ?? "redis-server";
-  if (spawnSync(program, ["--version"]).status !== 0) {
-    console.log(`Without redis/server: ${program} is not installed`);
-    return [];
-  }
-  return readdirSync(join(ROOT, "tests", "redis", "server")).map((file) => `redis/server/${file}`);
-}
-
 prepare(["tests", "examples"]);
 const wanted = process.argv.slice(2);
 const names = wanted.length > 0 ? wanted : Object.keys(RUNTIMES);
@@ -108,7 +98,6 @@ const files = readdirSync(join(ROOT, "tests"), {
   encoding: "utf8",
 })
   .filter((file) => file.endsWith("_test.ts"))
-  .concat(redisFiles())
   .sort();
 let failed = 0;
 for (const name of names) {
