@@ -376,7 +376,9 @@ for (const state of ["new", "damaged"]) {
         for (const each of reports) assert(["", one].includes(each.join()), each.join());
       } else assertEquals(reports.flat(), []);
       const file = state === "damaged" ? "cache.db.panza-2" : "cache.db";
-      assertEquals(readdirSync(folder).sort().at(-1), file);
+      // Two that close in the same moment may both leave the log to the other.
+      const databases = readdirSync(folder).filter((name) => !/-(wal|shm)$/.test(name));
+      assertEquals(databases.sort().at(-1), file);
       const backend = new SQLiteBackend(path);
       for (const name of names) {
         const keys = Array.from({ length: 100 }, (_, n) => `key${n}`);
