@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkValue, type Rule } from "./check.ts";
+import type { Rule } from "./check.ts";
 
 /** A length of time above zero: milliseconds, or a number with its unit such as `"90s"`. */
 export type Duration =
@@ -42,21 +42,6 @@ export const finiteDuration: Rule<number> = {
   must: `a finite duration above zero: ${UNITS}`,
   isInRange: (milliseconds) => milliseconds > 0 && milliseconds < Infinity,
 };
-
-/**
- * Reads a duration.
- *
- * @param action What cannot be done otherwise, as a verb phrase: `limit the rate`.
- * @param name The option.
- * @param value Milliseconds above zero, or a decimal number with `ms`, `s`, `m`, `h` or `d` behind
- * it. The number `Infinity` means never.
- * @returns Milliseconds, above zero.
- * @throws {TypeError} If it is neither a number nor a text of that form.
- * @throws {RangeError} If it is zero, negative or `NaN`, or a text too large for a finite number.
- */
-export function parseDuration(action: string, name: string, value: unknown): number {
-  return checkValue(action, name, value, duration);
-}
 
 function parseText(text: string): number | undefined {
   const [, amount, unit] = PATTERN.exec(text) ?? [];

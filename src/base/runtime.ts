@@ -26,8 +26,3 @@ interface Builtins {
 export function builtin<Name extends keyof Builtins>(name: Name): Builtins[Name] | undefined {
   return globalThis.process?.getBuiltinModule?.(name) as Builtins[Name] | undefined;
 }
-
-/** When this process began, in milliseconds since the Unix epoch. */
-export function processStart(): number {
-  return performance.timeOrigin;
-}

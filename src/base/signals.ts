@@ -45,8 +45,6 @@ export function findSignals(args: readonly unknown[]): readonly AbortSignal[] {
   return [...explore(args).signals];
 }
 
-export { findSignals as callerSignals };
-
 /**
  * The same arguments with another signal in the place of each that plain objects and arrays hold.
  * What stands on the way to a signal is copied, everything else is the caller's own.

@@ -15,7 +15,7 @@ import { ElsewhereError } from "./claim.ts";
 import type { KeyedCall } from "./key.ts";
 import type { Found } from "./owned.ts";
 import { sizeOf, Source } from "./source.ts";
-import { toThousandths } from "./stats.ts";
+import { countCall, toThousandths } from "./stats.ts";
 
 /**
  * Inputs that are looked up at a time: enough that a lookup costs little per key, few enough that
@@ -441,12 +441,8 @@ export class BatchRun<Input, Value> {
     if (detail === undefined || !result.ok) progress.failed++;
     else {
       const { status, durationMs, unstored } = detail;
-      if (status === "hit") progress.hits++;
-      else if (status === "miss") progress.misses++;
-      else if (status === "shared") progress.shared++;
-      else progress.stale++;
-      if (status !== "miss") progress.savedMs = toThousandths(progress.savedMs + durationMs);
-      else if (unstored !== undefined) progress.unstored++;
+      countCall(progress, status, durationMs);
+      if (status === "miss" && unstored !== undefined) progress.unstored++;
       if (this.#options.count !== undefined) this.#countValue(result.value, status === "miss");
     }
     this.#notify(false);

@@ -76,7 +76,11 @@ export function addCounters(sum: Counters, more: Counters): void {
 }
 
 /** Counts how a call got its value. */
-export function countCall(counters: Counters, status: CallStatus, durationMs: number): void {
+export function countCall(
+  counters: Pick<Counters, "hits" | "misses" | "shared" | "stale" | "savedMs">,
+  status: CallStatus,
+  durationMs: number,
+): void {
   if (status === "miss") {
     counters.misses++;
     return;
