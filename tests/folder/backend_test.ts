@@ -30,7 +30,8 @@ import { FolderCache } from "../../folder.ts";
 import { BackendError } from "../../src/base/errors.ts";
 import { FolderBackend } from "../../src/folder/backend.ts";
 import { commandOf, launch, start } from "../support/child.ts";
-import { entry, filesIn, link, namesOf, put, textsIn, withFolder } from "../support/folders.ts";
+import { entry } from "../support/entry.ts";
+import { filesIn, link, namesOf, put, textsIn, withFolder } from "../support/folders.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 /** A folder that is not there yet. */

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { encode } from "../../src/encoding/codec.ts";
 import { isOurs, readFile, writeFile } from "../../src/folder/file.ts";
 import { BYTES, TEXTS } from "../../src/testing/samples.ts";
-import { entry } from "../support/folders.ts";
+import { entry } from "../support/entry.ts";
 
 test("writeFile() shows JSON as JSON, indented, in the value's own order", () => {
   const data = '{"b":[1,"é\\n"],"a":{"__proto__":null}}';

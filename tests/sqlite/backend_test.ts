@@ -19,7 +19,8 @@ import { nextTurn } from "../../src/base/turn.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { start } from "../support/child.ts";
 import { type HeldUp, heldUp, leastHeldUp } from "../support/event_loop.ts";
-import { entry, fill, inFolder, withBackend } from "../support/sqlite_files.ts";
+import { entry } from "../support/entry.ts";
+import { fill, inFolder, withBackend } from "../support/sqlite_files.ts";
 import { openBetter } from "../fixtures/better_sqlite3_double.ts";
 import { openDbSqlite } from "../fixtures/db_sqlite.ts";
 

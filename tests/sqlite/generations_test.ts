@@ -20,12 +20,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BackendError, DamagedDatabaseError } from "../../src/base/errors.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
 import { start } from "../support/child.ts";
+import { entry } from "../support/entry.ts";
 import {
   assertIntact,
   assertUntouched,
   contents,
   copyDatabase,
-  entry,
   fill,
   inFolder,
   overwrite,

@@ -1,26 +1,11 @@
-/** Folders of entries for tests: entries, backends, and what is in the folders. */
+/** Folders of entries for tests: backends, and what is in the folders. */
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { assertEquals } from "@std/assert";
 import type { EntryInfo } from "../../src/backend/contract.ts";
-import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { FolderBackend } from "../../src/folder/backend.ts";
-
-/** An entry as a backend gets it. */
-export function entry(data: string | Uint8Array, fields: Partial<StoredEntry> = {}): StoredEntry {
-  return {
-    data,
-    format: "json-1",
-    checksum: 4_000_000_000,
-    storedAt: 1_700_000_000_000,
-    expiresAt: null,
-    staleUntil: null,
-    durationMs: 1.5,
-    ...fields,
-  };
-}
 
 /** Opens, uses and closes a backend. */
 export async function withFolder<Result>(

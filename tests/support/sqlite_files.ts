@@ -15,23 +15,9 @@ import {
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { assert, assertEquals } from "@std/assert";
-import type { StoredEntry } from "../../src/encoding/entry.ts";
 import { SQLiteBackend } from "../../sqlite.ts";
+import { entry } from "./entry.ts";
 import { temporaryFolder } from "./temp.ts";
-
-/** An entry as a backend gets it. */
-export function entry(data: string | Uint8Array, fields: Partial<StoredEntry> = {}): StoredEntry {
-  return {
-    data,
-    format: "json-1",
-    checksum: 4_000_000_000,
-    storedAt: 1_700_000_000_000,
-    expiresAt: null,
-    staleUntil: null,
-    durationMs: 1.5,
-    ...fields,
-  };
-}
 
 /** Runs a test in a folder of its own. */
 export async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
