@@ -41,6 +41,9 @@ export function keepsNotes(backend: object): backend is Noting {
 
 const all = new WeakMap<object, Sessions>();
 
+/** The open sessions of this process, which need not be looked at to know that it lives. */
+const own = new Set<string>();
+
 /** The session of this process in one store, and what it knows of others. */
 export class Sessions {
   readonly #backend: Noting;
@@ -138,9 +141,10 @@ export class Sessions {
           continue;
         }
         this.#name = name;
+        own.add(name);
         this.#beatAt = at;
         this.#beatLater();
-        this.#bury(this.#examine([...register.keys()].filter((each) => each !== name)));
+        this.#bury(this.#examine([...register.keys()].filter((each) => !own.has(each))));
         return name;
       }
     } finally {
@@ -172,6 +176,7 @@ export class Sessions {
       return;
     }
     this.#name = undefined;
+    own.delete(name);
     this.#stopBeating();
     this.#over.add(name);
     for (const listener of this.listeners) listener();
@@ -182,6 +187,7 @@ export class Sessions {
     const name = this.#name;
     if (name === undefined) return;
     this.#name = undefined;
+    own.delete(name);
     this.#stopBeating();
     try {
       await this.#backend.endSession?.(name);
