@@ -230,14 +230,7 @@ export class SharedWindowLine extends Line {
     passage: Passage | undefined,
   ): Promise<unknown> {
     const cell = this.#cells.shift() ?? 0;
-    try {
-      const result = passage === undefined
-        ? Promise.resolve(Reflect.apply(fn, self, args))
-        : this.invoke(fn, self, args, passage);
-      return this.#settled(result, cell, cost);
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    return this.#settled(this.invoke(fn, self, args, passage), cell, cost);
   }
 
   /** Passes a result on, and books the difference to what was reserved. */

@@ -173,15 +173,20 @@ export abstract class Line {
     return true;
   }
 
-  /** Calls the wrapped function in the passage of its caller. */
+  /** Calls the wrapped function, in the passage of its caller where there is one. Never throws. */
   protected invoke(
     fn: AsyncFunction,
     self: unknown,
     args: unknown[],
-    passage: Passage,
+    passage: Passage | undefined,
   ): Promise<unknown> {
-    if (this.state.pausable !== undefined) passage.pass(this.state.pausable, this.key);
-    return new Passage(passage).run(() => Reflect.apply(fn, self, args));
+    try {
+      if (passage === undefined) return Promise.resolve(Reflect.apply(fn, self, args));
+      if (this.state.pausable !== undefined) passage.pass(this.state.pausable, this.key);
+      return new Passage(passage).run(() => Reflect.apply(fn, self, args));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   #wait(

@@ -116,17 +116,8 @@ export class PermitLine extends Line {
     kept: (value: unknown) => unknown,
     failed: (error: unknown) => never,
   ): Promise<unknown> {
-    let result: Promise<unknown>;
     this.#entered++;
-    try {
-      result = Promise.resolve(
-        passage === undefined
-          ? Reflect.apply(fn, self, args)
-          : this.invoke(fn, self, args, passage),
-      );
-    } catch (error) {
-      result = Promise.reject(error);
-    }
+    const result = this.invoke(fn, self, args, passage);
     this.#entered--;
     // The intrinsic `then`, as `await` uses it, calls one of the two once, whatever the function
     // returned; they belong to the line, so that a call makes no closures.

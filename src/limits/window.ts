@@ -205,14 +205,8 @@ class WindowLine extends Line {
     // Sums of fractions drift; where nothing is left they are known.
     this.#reserved = --this.#admitted === 0 ? 0 : this.#reserved - cost;
     if (this.size > 0) this.pump();
-    try {
-      const result = passage === undefined
-        ? Promise.resolve(Reflect.apply(fn, self, args))
-        : this.invoke(fn, self, args, passage);
-      return this.#costOf === undefined ? result : this.#settled(result, number, cost);
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    const result = this.invoke(fn, self, args, passage);
+    return this.#costOf === undefined ? result : this.#settled(result, number, cost);
   }
 
   #fits(cost: number): boolean {
