@@ -9,7 +9,7 @@ import { terminal } from "../base/env.ts";
 import { DamagedEntryError } from "../base/errors.ts";
 import { onInterrupt } from "../base/program.ts";
 import { escapeName, unescapeName, userKey } from "../core/names.ts";
-import { isIntact, open, originOf, type StoredEntry } from "../encoding/entry.ts";
+import { isForeign, isIntact, open, originOf, type StoredEntry } from "../encoding/entry.ts";
 import { barOf } from "../progress/bar.ts";
 import { assertWritable } from "./change.ts";
 import { formatCount, formatId, formatSize, visible } from "./format.ts";
@@ -174,9 +174,7 @@ export async function copy(session: Session): Promise<number> {
 
 /** Whether the target keeps what it has: whole, encrypted, or of a newer version. */
 function isKept({ id, key }: EntryInfo, entry: StoredEntry | undefined): boolean {
-  if (entry === undefined) return false;
-  const origin = originOf(entry);
-  return origin === "encrypted" || origin === "newer" || isIntact(id, key, entry);
+  return entry !== undefined && (isForeign(entry) || isIntact(id, key, entry));
 }
 
 /** How many entries a store has, where that is quickly known and somebody looks. */

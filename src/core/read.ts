@@ -15,7 +15,7 @@ import {
 import type { StandardSchema } from "../base/schema.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
-import { open, originOf, type StoredEntry } from "../encoding/entry.ts";
+import { isForeign, open, type StoredEntry } from "../encoding/entry.ts";
 import { bytesOf } from "../encoding/size.ts";
 import type { CheckedOptions } from "./options.ts";
 import { type Found, Owned } from "./owned.ts";
@@ -185,11 +185,10 @@ async function guarded(schema: StandardSchema, value: unknown): Promise<unknown>
   return result.issues === undefined ? result.value : value;
 }
 
-/** Whether an entry is encrypted or of a newer version: nothing lesser may replace it. */
+/** Whether nothing lesser may replace what a backend has given. */
 function mustStay(entry: StoredEntry): boolean {
   try {
-    const origin = originOf(entry);
-    return origin === "encrypted" || origin === "newer";
+    return isForeign(entry);
   } catch {
     // A backend that answers with something else than an entry.
     return false;

@@ -28,6 +28,12 @@ export function originOf({ format }: StoredEntry): EntryOrigin {
   return FORMAT.test(format) ? "newer" : "damaged";
 }
 
+/** Whether an entry is encrypted or of a newer version: nothing lesser may replace it. */
+export function isForeign(entry: StoredEntry): boolean {
+  const origin = originOf(entry);
+  return origin === "encrypted" || origin === "newer";
+}
+
 /** One stored result, encoded; a backend keeps its fields as they are. */
 export interface StoredEntry {
   /** The encoded value: text where JSON is exact, bytes otherwise. */

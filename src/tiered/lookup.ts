@@ -6,7 +6,7 @@
 
 import { DamagedEntryError } from "../base/errors.ts";
 import type { Place } from "../backend/order.ts";
-import { isIntact, originOf, type StoredEntry } from "../encoding/entry.ts";
+import { isForeign, isIntact, type StoredEntry } from "../encoding/entry.ts";
 import { type Answer, isDamage, type Tier } from "./tier.ts";
 
 /** One entry that is looked for. */
@@ -106,10 +106,4 @@ function later(first: StoredEntry, second: StoredEntry): StoredEntry {
   if (isForeign(first) !== isForeign(second)) return isForeign(first) ? first : second;
   const expiry = ({ expiresAt }: StoredEntry): number => expiresAt ?? Infinity;
   return expiry(second) > expiry(first) ? second : first;
-}
-
-/** Whether an entry is encrypted or of a newer version: nothing lesser may replace it. */
-function isForeign(entry: StoredEntry): boolean {
-  const origin = originOf(entry);
-  return origin === "encrypted" || origin === "newer";
 }
