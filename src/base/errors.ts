@@ -572,7 +572,7 @@ export class QueueFullError extends PanzaError {
 }
 
 /** What a cause says: its message, or a reason that was given as text. */
-function reasonOf(cause: unknown): string {
+export function reasonOf(cause: unknown): string {
   if (cause instanceof Error) return cause.message;
   return typeof cause === "string" ? cause : quote(cause);
 }

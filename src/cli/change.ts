@@ -6,7 +6,7 @@
 
 import type { Pruned, PruneRule } from "../backend/contract.ts";
 import { prune as pruneBackend, pruneRule } from "../backend/prune.ts";
-import { CacheOnlyError } from "../base/errors.ts";
+import { CacheOnlyError, reasonOf } from "../base/errors.ts";
 import { backendKey, escapeName } from "../core/names.ts";
 import { readSwitches } from "../core/switches.ts";
 import { formatCount, formatSize, formatTime, parseSize } from "./format.ts";
@@ -63,9 +63,8 @@ function ruleOf({ line: { values, flags }, now }: Session): PruneRule {
   try {
     return { ...pruneRule(rule, now), ...(id !== undefined && { id: escapeName(id) }) };
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
     throw new UsageError(
-      message.replace("expired: true", "--expired").replace("bustAll()", "bust --all")
+      reasonOf(error).replace("expired: true", "--expired").replace("bustAll()", "bust --all")
         .replace(/(older|max)([A-Z])/g, (_, word, next) => `--${word}-${next.toLowerCase()}`),
     );
   }

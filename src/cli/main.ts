@@ -5,6 +5,7 @@
  */
 
 import { warn } from "../base/env.ts";
+import { reasonOf } from "../base/errors.ts";
 import { programArguments, setExitCode, standardOutput } from "../base/program.ts";
 import { visible } from "./format.ts";
 import { ReaderGone, Session } from "./session.ts";
@@ -39,7 +40,7 @@ async function run(args: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     if (error instanceof ReaderGone) return 0;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = reasonOf(error);
     const isUsage = error instanceof UsageError;
     const isMissing = args[0] === "copy" && /there is no such (file|folder)$/.test(message);
     const hint = isUsage && !message.includes("--") ? "; see panza --help" : "";

@@ -5,7 +5,7 @@
  */
 
 import { warn } from "../base/env.ts";
-import { CacheClosedError } from "../base/errors.ts";
+import { CacheClosedError, reasonOf } from "../base/errors.ts";
 import { PATIENCE, patiently } from "../base/patience.ts";
 import { sleep, soon } from "../base/turn.ts";
 import { type Maybe, type NoteChange, RESERVED } from "../backend/contract.ts";
@@ -196,8 +196,7 @@ export class SharedNote {
     }
     if (!limit.hasFailed) {
       limit.hasFailed = true;
-      const why = error instanceof Error ? error.message : String(error);
-      warn(`panza: calls under the limit ${limit.id} wait for its store: ${why}`);
+      warn(`panza: calls under the limit ${limit.id} wait for its store: ${reasonOf(error)}`);
     }
     // Whoever waits goes on; what was to be given back is given back with the next change.
     this.#isAsked = this.#party.isWaiting();
@@ -223,7 +222,6 @@ export async function writePause(
       (note, now) => writeTurns(pause(readTurns(note), now + milliseconds), now),
     );
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    warn(`panza: a pause of the limit ${id} holds for this process only: ${why}`);
+    warn(`panza: a pause of the limit ${id} holds for this process only: ${reasonOf(error)}`);
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { mayAccess, mayAskForUser } from "../base/env.ts";
-import { BackendError } from "../base/errors.ts";
+import { BackendError, reasonOf } from "../base/errors.ts";
 import { builtin } from "../base/runtime.ts";
 import type { SQLiteHandle } from "./driver.ts";
 import { DamageError, isDamage, SQLITE, sqliteCode } from "./errors.ts";
@@ -74,7 +74,7 @@ export async function openFile(
     } catch (error) {
       database.close();
       if (!isOurs || !isDamage(error)) throw error;
-      throw new DamageError(messageOf(error), { cause: error });
+      throw new DamageError(reasonOf(error), { cause: error });
     }
   };
   try {
@@ -221,8 +221,4 @@ export function fileSystem(): typeof import("node:fs") {
 
 function folderOf(file: string): string {
   return builtin("node:path")?.dirname(file) ?? ".";
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

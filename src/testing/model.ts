@@ -5,6 +5,7 @@
  */
 
 import type { Backend } from "../backend/contract.ts";
+import { reasonOf } from "../base/errors.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { randomNumbers } from "./random.ts";
 import { assertEntries, assertEntry, assertListing, quoted } from "./compare.ts";
@@ -82,8 +83,7 @@ export async function answersLikeMap(
         await Promise.all(chosen.map(({ pair }) => touch(backend, pair)));
       }
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new Error(`seed ${seed}, turn ${turn}: ${reason}`, { cause });
+      throw new Error(`seed ${seed}, turn ${turn}: ${reasonOf(cause)}`, { cause });
     }
   }
 }
