@@ -34,10 +34,9 @@ import { type Backend, BACKEND_METHODS, type EntryInfo, type Pruned } from "../b
 import { checkKeys, EncryptedBackend } from "../backend/encrypted.ts";
 import { prune, type PruneOptions, pruneRule } from "../backend/prune.ts";
 import { encode } from "../encoding/codec.ts";
-import { sharedConcurrency, sharedRate } from "../leases/shared_limits.ts";
-import { readSwitches } from "./switches.ts";
-import { bringSharedLimits } from "../limits/shared.ts";
 import { open, seal } from "../encoding/entry.ts";
+import { sharedConcurrency, sharedRate } from "../leases/shared_limits.ts";
+import { bringSharedLimits } from "../limits/shared.ts";
 import { type CacheRead, Calls } from "./call.ts";
 import { Claims } from "./claim.ts";
 import { backendKey, escapeName, unescapeName, userKey } from "./names.ts";
@@ -60,6 +59,7 @@ import {
   type StreamOrMismatch,
 } from "./stream.ts";
 import { type CacheDecorator, type CachedOrMismatch, withMethods } from "./wrapped.ts";
+import { readSwitches } from "./switches.ts";
 
 /** How flows go, for who builds on them inside this library. */
 export interface FlowSettings {
@@ -397,10 +397,7 @@ export class Cache implements AsyncDisposable {
       if (order.isChanging) await this.#state.pacer.pace();
       const before = order.before(own.scope, place);
       if (before !== undefined) await patiently(before, PATIENCE.callMs, place);
-      const found = this.backend.get(own.name, name);
-      const entry = found instanceof Promise
-        ? await patiently(found, PATIENCE.callMs, place)
-        : found;
+      const entry = await this.#state.entry(own, name, place);
       if (entry === undefined) return { hit: false };
       // Before its times are believed: they may be what is damaged.
       // The caller says what was stored; nothing can check it.

@@ -349,7 +349,7 @@ export class Calls {
     run.flow = this.flow(isRefresh);
     flight.place.users++;
     // A run that others may still join keeps its place.
-    if (flight.run === undefined || this.#joinable(flight) === undefined) flight.run = run;
+    if (this.#joinable(flight) === undefined) flight.run = run;
     run.begin(() => this.#run(call, run, flight, fallback));
     return run;
   }

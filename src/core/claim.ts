@@ -6,7 +6,6 @@
  */
 
 import { abortReason, unlessAborted } from "../base/abort.ts";
-import { PATIENCE, patiently } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
 import type { Place } from "../backend/order.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
@@ -130,11 +129,8 @@ export class Claims {
 
   /** The entry as it is stored, whether it counts or not. */
   async #entry(own: FunctionState, key: string): Promise<StoredEntry | undefined> {
-    const { backend, readPause } = this.#state;
-    const entry = readPause.isOn ? undefined : backend.get(own.name, key);
-    return entry instanceof Promise
-      ? await patiently(entry, PATIENCE.callMs, own.scope.places.get(key))
-      : entry;
+    if (this.#state.readPause.isOn) return undefined;
+    return await this.#state.entry(own, key, own.scope.places.get(key));
   }
 
   /** Under BUST_CACHE an entry counts that was stored while this process was after it. */

@@ -205,6 +205,20 @@ export class CacheState {
   }
 
   /**
+   * What the store has under a key, whether it counts or not.
+   *
+   * @throws {Error} What the store throws, or that it makes no progress.
+   */
+  async entry(
+    state: FunctionState,
+    key: string,
+    progress: Place | undefined,
+  ): Promise<StoredEntry | undefined> {
+    const found = this.backend.get(state.name, key);
+    return found instanceof Promise ? await patiently(found, PATIENCE.callMs, progress) : found;
+  }
+
+  /**
    * Stores an entry, in its order; the caller waits no longer than for a lookup.
    *
    * @param lease What it is stored in exchange for, where processes share work.
