@@ -1,5 +1,5 @@
 /**
- * What a backend around others hands on of sharing work: its notes are those of one of them.
+ * What backends have in common that let processes share work.
  *
  * @module
  */
@@ -30,4 +30,15 @@ export function handOn(outer: Partial<Sharing>, inner: Partial<Sharing>): void {
     const method = inner[name];
     if (method !== undefined) Object.assign(outer, { [name]: method.bind(inner) });
   }
+}
+
+/** How often a store is looked at while somebody waits for a change, in milliseconds. */
+const OFTEN_MS = 1;
+const SELDOM_MS = 50;
+/** Which part of the time without a change is between two looks: so late a change is noticed. */
+const PART = 10;
+
+/** How long until the next look, in milliseconds: the longer, the longer there was no change. */
+export function untilNextLook(idleMs: number): number {
+  return Math.min(SELDOM_MS, Math.max(OFTEN_MS, idleMs / PART));
 }

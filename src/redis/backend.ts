@@ -13,6 +13,7 @@ import {
   RESERVED,
 } from "../backend/contract.ts";
 import { pruneListed } from "../backend/prune.ts";
+import { untilNextLook } from "../backend/shared.ts";
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 import { sleep } from "../base/turn.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
@@ -27,11 +28,6 @@ const TIDY_AFTER = PAGE / 2;
 
 /** Past this many milliseconds an entry has no expiry in Redis, which adds its own clock. */
 const LONGEST_MS = 1e14;
-
-/** How often a change is looked for, in milliseconds: a part of the time since the last one. */
-const OFTEN_MS = 1;
-const SELDOM_MS = 50;
-const PART = 10;
 
 /**
  * A backend in Redis 6 or newer, Valkey, or a server that speaks their protocol with scripts.
@@ -280,8 +276,7 @@ export class RedisBackend implements Backend {
     const end = performance.now() + ms;
     const seen = await this.#read("read", () => this.#commands.changes());
     for (let now = performance.now(); now < end; now = performance.now()) {
-      const pause = Math.min(SELDOM_MS, Math.max(OFTEN_MS, (now - this.#changedAt) / PART));
-      await sleep(Math.min(pause, end - now));
+      await sleep(Math.min(untilNextLook(now - this.#changedAt), end - now));
       if (await this.#read("read", () => this.#commands.changes()) === seen) continue;
       this.#changedAt = performance.now();
       return;

@@ -5,6 +5,7 @@
  */
 
 import { type NoteChange, RESERVED } from "../backend/contract.ts";
+import { untilNextLook } from "../backend/shared.ts";
 import { sleep } from "../base/turn.ts";
 import type { Connection } from "./connection.ts";
 import type { Session } from "./rows.ts";
@@ -115,12 +116,6 @@ export async function removeNotesOf(writes: Writes, name: string): Promise<void>
   });
 }
 
-/** How often the database is looked at while somebody waits, in milliseconds. */
-const OFTEN_MS = 1;
-const SELDOM_MS = 50;
-/** Which part of the time without a change is between two looks: so late a change is noticed. */
-const PART = 10;
-
 /** Waits for changes, those of other processes too: one loop, however many wait. */
 export class Changes {
   readonly #connection: Connection;
@@ -150,8 +145,7 @@ export class Changes {
     let seen = this.#version();
     let since = performance.now();
     while (this.#waiting.size > 0) {
-      const idleMs = performance.now() - since;
-      await sleep(Math.min(SELDOM_MS, Math.max(OFTEN_MS, idleMs / PART)));
+      await sleep(untilNextLook(performance.now() - since));
       const version = this.#version();
       const now = performance.now();
       if (version !== seen) {
