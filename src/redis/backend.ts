@@ -30,7 +30,7 @@ const TIDY_AFTER = PAGE / 2;
 const LONGEST_MS = 1e14;
 
 /**
- * A backend in Redis 6 or newer, Valkey, or a server that speaks their protocol with scripts.
+ * A backend in Redis, or in a server that speaks its protocol with scripts. Tested with Redis 7.
  *
  * All names begin with `{prefix}:`, so that a cluster keeps a cache on one node. An entry counts
  * only while the index names it, so whatever the server evicts becomes a miss. An entry that can
