@@ -2,24 +2,27 @@
 
 import { DatabaseSync, StatementSync } from "node:sqlite";
 
+/** What happens around a call: it makes the call, and returns what that returns or throws what it throws. */
+export type Around = (call: () => unknown, object: unknown, args: readonly unknown[]) => unknown;
+
 /**
  * Lets something happen around each call of some methods, whoever makes it.
  *
  * @param object What has the methods.
  * @param names Their names.
- * @param around Makes the call, and returns what it returns or throws what it throws.
+ * @param around Makes the call; it is given what the method was called on, and with.
  * @returns Ends it.
  */
 export function aroundMethods(
   object: object,
   names: readonly string[],
-  around: (call: () => unknown) => unknown,
+  around: Around,
 ): () => void {
   const restore = names.map((name) => {
     const method: unknown = Reflect.get(object, name);
     if (typeof method !== "function") throw new Error(`there is no ${name}`);
     Reflect.set(object, name, function (this: unknown, ...args: unknown[]) {
-      return around(() => Reflect.apply(method, this, args));
+      return around(() => Reflect.apply(method, this, args), this, args);
     });
     return () => Reflect.set(object, name, method);
   });
@@ -27,7 +30,7 @@ export function aroundMethods(
 }
 
 /** {@linkcode aroundMethods} for each call of the driver of SQLite. */
-export function aroundDriver(around: (call: () => unknown) => unknown): () => void {
+export function aroundDriver(around: Around): () => void {
   const ends = [
     aroundMethods(DatabaseSync.prototype, ["exec", "prepare"], around),
     aroundMethods(StatementSync.prototype, ["get", "all", "run"], around),

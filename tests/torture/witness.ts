@@ -1,0 +1,84 @@
+/** What SQLite gives to a cache that uses a file, seen between the two. */
+
+import { StatementSync } from "node:sqlite";
+import { isDeepStrictEqual } from "node:util";
+import { isDamage } from "../../src/sqlite/errors.ts";
+import { aroundDriver } from "./driver.ts";
+
+/** Everything that is stored of an entry beside its id and key, in the order of {@linkcode FIELDS}. */
+export type Fields = readonly unknown[];
+
+/** The columns of an entry, in the order in which the backend reads them. */
+export const FIELDS = "format, checksum, stored_at, expires_at, stale_until, duration_ms, value";
+const FIELD_COUNT = FIELDS.split(", ").length;
+
+/** The place of an entry, as text. */
+export function placeOf(id: unknown, key: unknown): string {
+  return JSON.stringify([id, key]);
+}
+
+/**
+ * Watches what SQLite gives. A copy of the file that is looked at beforehand does not tell it: where
+ * the order of an index is broken, storing an entry anew may hide another one, or show it.
+ */
+export class Witness implements Disposable {
+  /** Whether SQLite has called the file damaged. */
+  hasNoticed = false;
+  /** The places that it was asked for. */
+  readonly asked: Set<string> = new Set();
+  /** The places for which it gave something that was never stored there. */
+  readonly changed: Set<string> = new Set();
+  readonly #stored: Map<string, Fields[]>;
+  readonly #end: () => void;
+
+  /** @param healthy What was stored at each place: any of these counts as unchanged. */
+  constructor(healthy: readonly ReadonlyMap<string, Fields>[]) {
+    this.#stored = new Map();
+    for (const [place, fields] of healthy.flatMap((entries) => [...entries])) {
+      this.#store(place, fields);
+    }
+    this.#end = aroundDriver((call, object, args) => {
+      try {
+        const result = call();
+        if (object instanceof StatementSync) this.#see(object.sourceSQL, args, result);
+        return result;
+      } catch (error) {
+        if (isDamage(error)) this.hasNoticed = true;
+        throw error;
+      }
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#end();
+  }
+
+  #store(place: string, fields: Fields): void {
+    this.#stored.set(place, [...this.#stored.get(place) ?? [], fields]);
+  }
+
+  #see(sql: string, args: readonly unknown[], result: unknown): void {
+    if (sql.startsWith("INSERT OR REPLACE INTO panza_entries")) {
+      const [id, key, ...fields] = args;
+      // The size stands before the value, and is not read again.
+      this.#store(placeOf(id, key), fields.toSpliced(FIELD_COUNT - 1, 1));
+    } else if (/^SELECT .* FROM panza_entries e WHERE id = \? AND e\.key = \?$/.test(sql)) {
+      this.#give(placeOf(args[1], args[2]), result);
+    } else if (/^SELECT .* FROM json_each/s.test(sql)) {
+      const keys: unknown[] = JSON.parse(String(args[0]));
+      const rows = new Map(
+        (result as unknown[][]).map((row) => [Number(row[FIELD_COUNT + 1]), row]),
+      );
+      keys.forEach((key, index) => this.#give(placeOf(args[1], key), rows.get(index)));
+    }
+  }
+
+  #give(place: string, row: unknown): void {
+    this.asked.add(place);
+    // A row of another key is damage of the file, which is left then.
+    if (!Array.isArray(row) || Number(row[FIELD_COUNT]) === 0) return;
+    const fields = row.slice(0, FIELD_COUNT);
+    const isKnown = this.#stored.get(place)?.some((each) => isDeepStrictEqual(each, fields));
+    if (isKnown !== true) this.changed.add(place);
+  }
+}
