@@ -21,8 +21,8 @@ const LIMIT = 10;
 type Task = (n: number) => Promise<number>;
 const task: Task = (n) => Promise.resolve(n);
 
-/** How tasks come: each after the one before, or all before the first has ended. */
-export type Way = "all at once" | "one at a time";
+/** How many tasks come at once, the next ones after the last of them has ended. */
+export const SIZES: readonly number[] = [1, 1_000, 100_000, 1_000_000];
 
 /** A limiter: a function that is limited, or one that runs so many tasks and gives their sum. */
 type Limiter =
@@ -80,27 +80,30 @@ function* numbers(count: number): Generator<number> {
   for (let n = 0; n < count; n++) yield n;
 }
 
-async function oneAtATime(run: Task, tasks: number): Promise<number> {
+async function inBatches(run: Task, tasks: number, atOnce: number): Promise<number> {
   let sum = 0;
-  for (let n = 0; n < tasks; n++) sum += await run(n);
+  if (atOnce === 1) {
+    for (let n = 0; n < tasks; n++) sum += await run(n);
+    return sum;
+  }
+  const calls = new Array<Promise<number>>(atOnce);
+  for (let n = 0; n < tasks; n += atOnce) {
+    for (let index = 0; index < atOnce; index++) calls[index] = run(n + index);
+    for (const result of await Promise.all(calls)) sum += result;
+  }
   return sum;
 }
 
-async function allAtOnce(run: Task, tasks: number): Promise<number> {
-  const calls = new Array<Promise<number>>(tasks);
-  for (let n = 0; n < tasks; n++) calls[n] = run(n);
-  return (await Promise.all(calls)).reduce((sum, n) => sum + n, 0);
-}
-
-function contender(name: string, limiter: Limiter, way: Way, tasks: number): Contender {
-  const run = way === "all at once" ? allAtOnce : oneAtATime;
+function contender(name: string, limiter: Limiter, atOnce: number, tasks: number): Contender {
   return {
     name,
     calls: tasks,
-    // A million promises at once are garbage that the next one would pay for.
-    ...(way === "all at once" ? { before: collectGarbage } : {}),
+    // Many promises at once are garbage that the next one would pay for.
+    ...(atOnce > 1 ? { before: collectGarbage } : {}),
     run: async () => {
-      const sum = "all" in limiter ? await limiter.all(tasks) : await run(limiter.make(), tasks);
+      const sum = "all" in limiter
+        ? await limiter.all(tasks)
+        : await inBatches(limiter.make(), tasks, atOnce);
       if (sum !== (tasks * (tasks - 1)) / 2) {
         throw new Error(`${name} lost results`);
       }
@@ -109,16 +112,16 @@ function contender(name: string, limiter: Limiter, way: Way, tasks: number): Con
 }
 
 /**
- * The limiters that can run tasks in a way, ours first; the sum of the results is checked in each
- * run.
+ * The limiters that can run tasks of which so many come at once, ours first; the sum of the results
+ * is checked in each run.
  */
-export function contenders(way: Way, tasks: number = 1_000_000): Contender[] {
+export function contenders(atOnce: number, tasks: number = 1_000_000): Contender[] {
   return Object.entries(limiters)
-    .filter(([, limiter]) => "make" in limiter || way === "all at once")
-    .map(([name, limiter]) => contender(name, limiter, way, tasks));
+    .filter(([, limiter]) => "make" in limiter || atOnce === tasks)
+    .map(([name, limiter]) => contender(name, limiter, atOnce, tasks));
 }
 
 /** The same tasks without any limit: the floor. */
-export function unlimited(way: Way, tasks: number): Contender {
-  return contender("no limit", { make: () => task }, way, tasks);
+export function unlimited(atOnce: number, tasks: number): Contender {
+  return contender("no limit", { make: () => task }, atOnce, tasks);
 }

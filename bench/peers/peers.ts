@@ -35,7 +35,7 @@ import db0Driver from "npm:unstorage@1.17.6/drivers/db0";
 import type { Cache } from "../../src/core/cache.ts";
 import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
-import { contenders as limiters, type Way } from "../limit_work.ts";
+import { contenders as limiters, SIZES } from "../limit_work.ts";
 import { measure, median, ratio } from "../measure.ts";
 import { runSelf } from "../processes.ts";
 import {
@@ -396,8 +396,8 @@ async function compare(
   }));
 }
 
-async function compareLimits(way: Way): Promise<Line[]> {
-  const times = await measure(limiters(way), Math.min(rounds, LIMIT_ROUNDS));
+async function compareLimits(atOnce: number): Promise<Line[]> {
+  const times = await measure(limiters(atOnce), Math.min(rounds, LIMIT_ROUNDS));
   const ours = times.get("limitConcurrency")!;
   return [...times].map(([name, timing]) => ({
     name,
@@ -456,8 +456,9 @@ for (
 ) {
   groups[title] = () => compare(title, makes, keyOf, way);
 }
-for (const way of ["all at once", "one at a time"] as const) {
-  groups[`limit of 10, 1,000,000 tasks ${way}`] = () => compareLimits(way);
+for (const atOnce of SIZES) {
+  groups[`limit of 10, 1,000,000 tasks, ${atOnce.toLocaleString("en")} at once`] = () =>
+    compareLimits(atOnce);
 }
 
 const [chosen] = positionals;
