@@ -170,8 +170,10 @@ export function wrapperOf(
           return yield* await open(this, args) as AsyncIterable<unknown>;
         }
         : function (this: unknown, ...args: unknown[]) {
-          const isOpen = !isWhole && currentPassage()?.carriesStreams === true;
-          return isOpen ? open(this, args) : call(fn, this, args);
+          const passage = currentPassage();
+          return passage === undefined || isWhole || !passage.carriesStreams
+            ? call(fn, this, args)
+            : open(this, args);
         },
       fn,
     );

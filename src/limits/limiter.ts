@@ -101,6 +101,7 @@ export class Lines {
   readonly #shared: Line | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #cost: LimiterSetup["cost"];
+  readonly #deriveKey: LimiterOptions["deriveKey"];
 
   /** @param setup What kind of limit it is. */
   constructor(setup: LimiterSetup) {
@@ -108,13 +109,14 @@ export class Lines {
     this.#setup = setup;
     this.#signal = signal;
     this.#cost = setup.cost;
+    this.#deriveKey = deriveKey;
     this.#state = {
       pendingCount: 0,
       activeCount: 0,
       isPaused: false,
       pauses: new Pauses(),
       lines: new Map(),
-      spare: undefined,
+      spares: [],
       maxQueue,
       signal,
       pausable: setup.mayCoolDown ? this : undefined,
@@ -172,15 +174,17 @@ export class Lines {
   }
 
   #lineOf(args: unknown[]): Line {
-    const { options, open } = this.#setup;
-    const { lines, spare } = this.#state;
-    const key: unknown = options.deriveKey && Reflect.apply(options.deriveKey, undefined, args);
+    const deriveKey = this.#deriveKey;
+    const { lines, spares } = this.#state;
+    const key: unknown = deriveKey && Reflect.apply(deriveKey, undefined, args);
     const known = lines.get(key);
     if (known !== undefined) return known;
     this.#checkKey(key);
-    if (spare === undefined) this.#forgetIdle();
-    const line = spare ?? open(this.#state, key);
-    this.#state.spare = undefined;
+    let line = spares.pop();
+    if (line === undefined) {
+      line = this.#setup.open(this.#state, key);
+      if (line.isIdle !== undefined) this.#forgetIdle();
+    }
     line.key = key;
     lines.set(key, line);
     return line;

@@ -25,6 +25,9 @@ export interface ConcurrencyLimiter extends Limiter {
 
 const ACTION = "limit concurrency";
 
+/** How many lines are kept for new keys; each takes 200 bytes. */
+const MOST_SPARES = 1_000;
+
 /** The limit of one process: see the door `concurrency`. */
 export function limitConcurrency(n: number, options: LimiterOptions = {}): ConcurrencyLimiter {
   return concurrencyLimit(n, options, (state, key) => new PermitLine(state, key, n));
@@ -144,9 +147,10 @@ export class PermitLine extends Line {
 
   /** The line is not in use now: it is as a new one is. */
   protected rest(): void {
-    if (!this.state.lines.delete(this.key)) return;
+    const { lines, spares, isPaused } = this.state;
+    if (lines.size === 0 || !lines.delete(this.key)) return;
     this.key = undefined;
     // What has started since a pause concerns its own key.
-    if (!this.state.isPaused) this.state.spare = this;
+    if (!isPaused && spares.length < MOST_SPARES) spares.push(this);
   }
 }
