@@ -1,5 +1,5 @@
 /**
- * The command `panza`: looks into stores, and deletes, checks and copies what is in them.
+ * The command `panza`: lists, checks, copies and deletes the entries of stores.
  *
  * ```sh
  * deno run -RW jsr:@panza/panza/cli ls cache.db

@@ -1,5 +1,5 @@
 /**
- * Limits on async functions: how many calls run at once, and how many start in a span of time.
+ * Limits on async functions: the calls that run at once, and the calls that start in a window.
  *
  * @example Five downloads at a time, at most one per host
  * ```ts
@@ -55,37 +55,36 @@ export { readRetryAfter } from "./src/limits/retry_after.ts";
 export type { LimitRateOptions, RateLimiter } from "./src/limits/window.ts";
 
 /**
- * Limits how many calls of a function run at once; the others wait, first come, first served.
+ * Limits the calls of a function that run at once; the others wait, first come, first served.
  *
- * One result used on several functions makes them share the permits. A permit is held from the
- * start of a call until its promise settles, and then handed to the call that waits longest.
+ * Functions wrapped by the same limiter share its permits. A call holds a permit from its start
+ * until its promise settles. The permit then goes to the call that has waited longest.
  *
- * Around an async generator function it is held from the first `next()` until the stream has ended
- * or was left. A function that returns a promise of a stream holds it to the end of the stream inside
- * of `cache.stream` alone, for nobody else is known to read on.
+ * Around an async generator function, a permit is held from the first `next()` until the stream
+ * ends or its reader leaves. For a function that returns a promise of a stream, the permit is held
+ * to the end of the stream only inside `cache.stream`: elsewhere nothing shows who reads on.
  *
- * A waiting call leaves the line and rejects at once when one of its arguments is an `AbortSignal`
- * that aborts, or an object whose member `signal` is one. Once it runs, the signal is the
- * function's own affair.
+ * A waiting call leaves the queue and rejects at once when a signal among its arguments aborts: an
+ * `AbortSignal`, or the member `signal` of an object. Once the call runs, its function alone
+ * decides about the signal.
  *
  * A limited function that awaits another call under the same limit keeps its permit meanwhile. If
- * all permits are held by such calls, they wait for each other for ever: limit the innermost
- * function only, or use two limits. Where the functions on the stack hold all permits (a call in
- * the synchronous part of its own function, under a limit of 1), the call rejects with
- * `ReentrantCallError` instead.
+ * such calls hold all permits, they deadlock: limit the innermost function only, or use two limits.
+ * If the functions on the stack hold all permits (a call in the synchronous part of its own
+ * function, under a limit of 1), the call rejects with `ReentrantCallError` instead.
  *
- * With `store` and `id` all processes that give the same share the permits: never more than `n` are
- * held together, and processes take turns. Those of a process that is killed are free again at once
- * over SQLite. While the store fails, calls that hold a permit go on, and others wait; that is
- * printed once.
+ * With `store` and `id`, all processes that pass the same values share the permits: together they
+ * never hold more than `n`, and they take turns. Over SQLite, the permits of a killed process are
+ * free at once. While the store fails, calls that hold a permit go on and the others wait; the
+ * failure is printed once.
  *
- * Outside of a cache it makes hits wait too: `cache.cache({ id })(limitConcurrency(5)(fn))` is the
- * useful order.
+ * Put the limit inside a cache, `cache.cache({ id })(limitConcurrency(5)(fn))`: outside of it, hits
+ * wait too.
  *
- * @param n How many calls may run at once, per key: a positive integer, or `Infinity` for no limit.
- * @param options See {@linkcode LimiterOptions} and {@linkcode SharedOptions}. Processes that give
+ * @param n The most calls at once, per key: a positive integer, or `Infinity` for no limit.
+ * @param options See {@linkcode LimiterOptions} and {@linkcode SharedOptions}. Processes that pass
  * different numbers each keep to their own.
- * @returns A wrapper that is a decorator too, with the counts of the limit and `pause`.
+ * @returns A wrapper that is also a decorator, with the counts of the limit and `pause`.
  * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
  * @throws {RangeError} If `n` or `maxQueue` is out of range.
  *
@@ -131,33 +130,33 @@ export function limitConcurrency(
 }
 
 /**
- * Limits how many calls of a function start in any window of time; the others wait, first come,
+ * Limits the calls of a function that start in any window of time; the others wait, first come,
  * first served.
  *
  * The window slides: between the start of a call and the start of the call `count` places later
  * there is never less than `per`, so there is no burst where one window ends and the next begins.
- * Time is measured on the clock that never steps (`performance.now`).
+ * The clock is `performance.now`, which never steps.
  *
- * With `cost` each call counts as much as it costs, such as the tokens of a request: what is
- * reserved in a window is never more than `count`. With `actual` the result tells what it did cost:
- * the rest is free again at once, and an overrun delays later calls.
+ * With `cost`, each call counts as much as it costs, such as the tokens of a request: at most
+ * `count` is reserved in a window. With `actual`, the real cost is read from the result: what was
+ * reserved in excess is free again at once, and an overrun delays later calls.
  *
- * With `store` and `id` all processes that give the same, and the same `per`, share the window, which
- * outlives them: a script that is started again goes on where it was. Time is measured on the clock
- * of the store then, and `per` is a second at least.
+ * With `store` and `id`, all processes that pass the same values and the same `per` share the
+ * window. It outlives them: a restarted script goes on where it was. The clock is then that of the
+ * store, and `per` is at least one second.
  *
- * What counts is the start of what it wraps. Around a {@linkcode limitConcurrency}, calls that
- * have passed the rate may have to wait for a permit, and those that waited may run close together
- * when permits become free; inside of one, `limitConcurrency(n)(limitRate(…)(fn))`, the function
- * itself keeps to the rate, and calls that wait for it hold a permit.
+ * The rate applies to the start of the wrapped function. Around a {@linkcode limitConcurrency},
+ * calls that have passed the rate may still wait for a permit, and may then run close together.
+ * Inside of one, `limitConcurrency(n)(limitRate(…)(fn))`, the function itself keeps to the rate,
+ * and calls that wait for it hold a permit.
  *
- * One result used on several functions makes them share the limit. A waiting call leaves the line
- * as {@linkcode limitConcurrency} says. A timer exists only while calls wait.
+ * Functions wrapped by the same limiter share the limit. A signal takes a waiting call out of the
+ * queue as in {@linkcode limitConcurrency}. A timer exists only while calls wait.
  *
- * @param count How many calls may start in a window, per key, or what they may cost together: a
+ * @param count The most calls that start in a window, per key, or with `cost` their total cost: a
  * positive integer. A number is kept for each start in the window.
  * @param options See {@linkcode LimitRateOptions}.
- * @returns A wrapper that is a decorator too, with the count of waiting calls and `pause`.
+ * @returns A wrapper that is also a decorator, with the count of waiting calls and `pause`.
  * @throws {TypeError} If an argument is of the wrong type or an option does not exist.
  * @throws {RangeError} If `count`, `per` or `maxQueue` is out of range.
  *

@@ -1,5 +1,5 @@
 /**
- * A `fetch` that keeps responses, for whatever client takes one: SDKs of LLMs, scrapers, APIs.
+ * A `fetch` that caches responses, for any client that accepts one: LLM SDKs, scrapers, APIs.
  *
  * @example One line for a client
  * ```ts

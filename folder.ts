@@ -9,14 +9,14 @@ import type { CacheOptions } from "./src/core/options.ts";
 import { FolderBackend } from "./src/folder/backend.ts";
 
 /**
- * A cache in a folder, `<folder>/<id>/<key>.json`: for recordings that are reviewed like source code.
+ * A cache in a folder, `<folder>/<id>/<key>.json`, for recordings that are reviewed like code.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
- * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
- * `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` a function that
+ * returns a stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`,
+ * `prune`, `entries`, `stats` and `close` for all entries.
  *
- * The folder is made by the first write. A file that was edited is a reported miss, until its result
- * is stored again. Files that this library did not write stay as they are.
+ * The first write creates the folder. An edited file is reported, and is a miss until its result is
+ * stored again. Files that this library did not write stay as they are.
  *
  * @category Caches
  * @example Results that a pull request shows
@@ -35,10 +35,10 @@ import { FolderBackend } from "./src/folder/backend.ts";
  */
 export class FolderCache extends Cache {
   /**
-   * Opens and makes nothing yet.
+   * Opens and creates nothing yet.
    *
    * @param folder A path, resolved now, or a `file:` URL.
-   * @param options What every cache takes.
+   * @param options The options of every cache.
    * @throws {TypeError} If `folder` is neither, or an option is unknown or of the wrong kind.
    */
   constructor(folder: string | URL, options: CacheOptions = {}) {

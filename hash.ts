@@ -6,7 +6,7 @@
  * `{"$":"<type>","v":…}`; a plain object with a member `$` is tagged itself, so that no data can
  * imitate a tag.
  *
- * **What an argument holds is in its key, or the argument is refused.**
+ * **All that an argument holds is in its key, or the argument is refused.**
  *
  * | value | canonical text |
  * |---|---|
@@ -30,11 +30,11 @@
  * Refused, with the path in the error: functions, symbols, promises, streams, `Blob`, `File`,
  * `Request`, `Response`, schemas, weak collections, raw JSON, instances of classes without `toJSON`
  * and of classes derived from built-in ones, members with a symbol for a name, named members of
- * arrays and of objects of built-in classes, cycles, more than 1,000 objects inside each other and
- * more than 256 MiB of text. Objects of another realm are taken for what they are.
+ * arrays and of objects of built-in classes, cycles, nesting of more than 1,000 objects and more
+ * than 256 MiB of text. Objects of another realm are treated like those of this one.
  *
- * Keys are the same on every runtime, for ever: what this module writes is frozen by
- * `tests/fixtures/keys.json`, and a change of it is a new key version.
+ * Keys are the same on every runtime, for ever: `tests/fixtures/keys.json` freezes them, and a
+ * change is a new key version.
  *
  * @example The key of a call
  * ```ts

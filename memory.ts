@@ -1,5 +1,5 @@
 /**
- * A cache in the memory of this process, bounded by bytes: the least recently used goes first.
+ * A cache in the memory of this process, bounded by bytes: it evicts the least recently used entry.
  *
  * @module
  */
@@ -16,9 +16,9 @@ export interface MemoryCacheOptions extends MemoryBackendOptions, CacheOptions {
 /**
  * A cache in the memory of this process, bounded by bytes.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
- * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
- * `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` a function that
+ * returns a stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`,
+ * `prune`, `entries`, `stats` and `close` for all entries.
  *
  * @category Caches
  * @example A cache for one run
@@ -35,7 +35,7 @@ export class MemoryCache extends Cache {
   /**
    * Opens an empty cache.
    *
-   * @param options How much to keep, and the options of every cache.
+   * @param options The bound in bytes, and the options of every cache.
    * @throws {TypeError} If an option is unknown or of the wrong kind.
    * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
    */

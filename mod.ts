@@ -9,10 +9,10 @@
  * ```
  *
  * Results live in SQLite on one machine ({@linkcode SQLiteCache}), in S3 across machines
- * ({@linkcode S3Cache}), in memory, or in tiers of them. `cache.cache(options)(fn)` gives a
+ * ({@linkcode S3Cache}), in memory, or in tiers of them. `cache.cache(options)(fn)` returns a
  * {@linkcode CachedFunction}: call it like `fn`, or call its `map`, `readCache`, `bustCache` and
- * `detail`; `cache.stream(options)(fn)` keeps streams. {@linkcode limitConcurrency}, {@linkcode limitRate} and {@linkcode retry} go around the
- * function, inside the cache.
+ * `detail`. `cache.stream(options)(fn)` keeps streams. {@linkcode limitConcurrency},
+ * {@linkcode limitRate} and {@linkcode retry} go around the function, inside the cache.
  *
  * Importing this module loads neither a database nor an SDK: they load on first use.
  * `@panza/panza/sqlite` downloads nothing from npm.

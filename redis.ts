@@ -49,7 +49,7 @@ export class RedisCache extends Cache {
    *
    * @param server A URL such as `redis://user:password@host:6379/0` (`rediss` for TLS), or a
    * client, a pool or a cluster of the npm package `redis`, which its owner connects and closes.
-   * @param options What its names in Redis begin with, and what every cache takes.
+   * @param options The prefix of its names in Redis, and the options of every cache.
    * @throws {TypeError} If the server is neither, or an option is unknown or of the wrong shape.
    */
   constructor(server: string | RedisClientLike, options: RedisCacheOptions = {}) {

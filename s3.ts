@@ -1,7 +1,7 @@
 /**
  * Entries in an S3 bucket, one object each, for jobs that run on many machines.
  *
- * What an operation costs in requests:
+ * The cost of each operation in requests:
  *
  * | operation | requests |
  * | --- | --- |
@@ -10,10 +10,10 @@
  * | delete | 1 DELETE |
  * | delete of an id, of everything | 1 LIST and 1 POST for each 1,000 entries, and 1 LIST |
  * | entries | 1 LIST for each 1,000 entries and 1 HEAD for each |
- * | prune | the same, and 1 POST for each 1,000 entries that go |
+ * | prune | the same, and 1 POST for each 1,000 deleted entries |
  *
- * A listing shows no expiry, hence the HEAD. Where a server has no bulk delete, it is 1 DELETE for
- * each entry. Ids and keys whose escaped form is past 240 bytes have digests as names; when both
+ * A listing shows no expiry, hence the HEAD. A server without bulk deletes gets 1 DELETE for each
+ * entry. An id or key whose escaped form is past 240 bytes has a digest as its name. When both
  * together are past about 1,500 bytes, `entries` shows the digest instead of the text.
  *
  * @module
@@ -42,9 +42,9 @@ export interface S3CacheOptions extends S3Options, CacheOptions {}
 /**
  * A cache in an S3 bucket: for jobs that run on many machines.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
- * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
- * `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` a function that
+ * returns a stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`,
+ * `prune`, `entries`, `stats` and `close` for all entries.
  *
  * @category Caches
  * @example A cache of one team
@@ -61,10 +61,10 @@ export interface S3CacheOptions extends S3Options, CacheOptions {}
  */
 export class S3Cache extends Cache {
   /**
-   * Opens nothing: the first request is that of the first call.
+   * Opens nothing: the first call sends the first request.
    *
-   * @param location `bucket`, `bucket/prefix` or `s3://bucket/prefix`; the prefix at most 512 bytes.
-   * @param options How to reach it, and what every cache takes.
+   * @param location `bucket`, `bucket/prefix` or `s3://bucket/prefix`; a prefix of up to 512 bytes.
+   * @param options The settings of the connection, and the options of every cache.
    * @throws {TypeError} If the location is malformed or an option unknown or of the wrong shape.
    */
   constructor(location: string, options: S3CacheOptions = {}) {

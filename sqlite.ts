@@ -28,9 +28,9 @@ export interface SQLiteCacheOptions extends SQLiteBackendOptions, CacheOptions {
 /**
  * A cache in a SQLite database: for one machine, whose processes may share it.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
- * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
- * `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` a function that
+ * returns a stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`,
+ * `prune`, `entries`, `stats` and `close` for all entries.
  *
  * @category Caches
  * @example Results that outlive the process
@@ -52,7 +52,7 @@ export class SQLiteCache extends Cache {
    *
    * @param database A path, a `file:` URL, `":memory:"`, or an open database of `node:sqlite`,
    * `jsr:@db/sqlite`, `bun:sqlite` or `better-sqlite3`, which its owner closes.
-   * @param options How large the file may become, whether it is made, and what every cache takes.
+   * @param options The bound in bytes, whether to create the file, and the options of every cache.
    * @throws {TypeError} If `database` is none of these, or an option is unknown or of the wrong
    * shape.
    * @throws {RangeError} If `maxBytes` is out of range.

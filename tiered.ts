@@ -39,14 +39,14 @@ export interface TieredCacheOptions extends TieredOptions, CacheOptions {}
 /**
  * A cache over several stores, nearest first: memory, SQLite, S3.
  *
- * Processes share work (`singleFlight`) through the last tier, and by default as it does.
+ * Processes share work (`singleFlight`) through the last tier, whose own setting is the default.
  *
- * What another machine busts in the last tier, the inner tiers serve until their copy is gone;
- * `innerTtl` bounds for how long.
+ * After another machine busts an entry in the last tier, inner tiers serve their copy until it is
+ * gone; `innerTtl` bounds that time.
  *
- * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` one that gives a
- * stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`, `prune`,
- * `entries`, `stats` and `close` for all.
+ * Its methods are those of {@linkcode Cache}: `cache` wraps a function, `stream` a function that
+ * returns a stream; `get`, `set`, `read` and `delete` are for direct keys; `bust`, `bustAll`,
+ * `prune`, `entries`, `stats` and `close` for all entries.
  *
  * @category Caches
  * @example Jobs share a database, and each keeps its own copies in memory
@@ -70,12 +70,12 @@ export interface TieredCacheOptions extends TieredOptions, CacheOptions {}
  */
 export class TieredCache extends Cache {
   /**
-   * Joins stores; they belong to it from now on, and `close()` closes them.
+   * Joins stores and takes ownership of them: `close()` closes them.
    *
    * @param tiers Caches, whose backends are taken, or backends; nearest first, at least one.
-   * @param options For how long inner tiers answer by themselves, and what every cache takes.
-   * @throws {TypeError} If there is no tier, one that is no store, or one twice; or if an option is
-   * unknown or of the wrong shape.
+   * @param options The time that inner tiers answer by themselves, and the options of every cache.
+   * @throws {TypeError} If there is no tier, if a tier is not a store or is given twice, or if an
+   * option is unknown or of the wrong shape.
    * @throws {RangeError} If `innerTtl` is not above zero.
    */
   constructor(
@@ -83,7 +83,7 @@ export class TieredCache extends Cache {
     options: TieredCacheOptions = {},
   ) {
     const [own, shared] = splitCacheOptions("open a cache", options, ["innerTtl"]);
-    // What the last tier does by default, where it is a cache that says so.
+    // The default of the last tier, if that is a cache with one.
     const last: unknown = tiers?.at?.(-1);
     const singleFlight = last instanceof Cache ? last.singleFlight : undefined;
     super(

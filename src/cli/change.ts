@@ -1,5 +1,5 @@
 /**
- * `panza prune` and `panza bust`: deleting.
+ * `panza prune` and `panza bust`.
  *
  * @module
  */
@@ -14,10 +14,10 @@ import type { Session } from "./session.ts";
 import { openStore, type Store } from "./stores.ts";
 import { UsageError } from "./usage.ts";
 
-/** A prune of more results than this asks for `--yes`. */
+/** The most results that a prune deletes without `--yes`. */
 const MUCH = 100;
 
-/** What goes, and what it had cost where that is known. */
+/** The deleted results, and their cost where it is known. */
 interface Deleted extends Pruned {
   readonly durationMs?: number;
 }
@@ -46,7 +46,7 @@ export async function prune(session: Session): Promise<number> {
   return await report(session, await go(false), false);
 }
 
-/** The rule that the options make; checked as by `cache.prune`. */
+/** The rule of the options, checked as by `cache.prune`. */
 function ruleOf({ line: { values, flags }, now }: Session): PruneRule {
   const { id, "older-than": olderThan, "max-bytes": size, "max-entries": entries } = values;
   const maxBytes = size === undefined ? undefined : parseSize(size);
@@ -54,7 +54,7 @@ function ruleOf({ line: { values, flags }, now }: Session): PruneRule {
     throw new UsageError('--max-bytes must be a size such as "500MB" or "10GB"');
   }
   const rule = {
-    // Checked below; the type says only what it may be.
+    // Checked below.
     ...(olderThan !== undefined && { olderThan: olderThan as `${number}d` }),
     ...(maxBytes !== undefined && { maxBytes }),
     ...(entries !== undefined && { maxEntries: entries === "" ? NaN : Number(entries) }),
@@ -95,7 +95,7 @@ export async function bust(session: Session): Promise<number> {
   return await report(session, doomed, false);
 }
 
-/** What a bust deletes. */
+/** The sums over the results that a bust deletes. */
 async function measure(store: Store, id?: string, key?: string): Promise<Deleted> {
   const sum = { entries: 0, bytes: 0, durationMs: 0 };
   for await (const info of store.entries(id)) {

@@ -24,16 +24,16 @@ const TIMES: readonly (readonly [string, number, number])[] = [
 
 /** A size: `98.5 kB`. */
 export function formatSize(bytes: number): string {
-  // No 1000.0 of a unit.
+  // Otherwise rounding would print 1000.0 of a unit.
   const [unit, factor] = SIZES.find(([, factor]) => bytes >= 0.9995 * factor) ?? ["B", 1];
   const value = bytes / factor;
   return `${value.toFixed(factor === 1 ? 0 : 1)} ${unit}`;
 }
 
 /**
- * A size in bytes, as people write it: `500`, `10MB`, `1.5 GB`, `64KiB`.
+ * The bytes of a size as people write it: `500`, `10MB`, `1.5 GB`, `64KiB`.
  *
- * @returns `undefined` for what is none.
+ * @returns `undefined` if the text is not a size.
  */
 export function parseSize(text: string): number | undefined {
   const [, digits, prefix = "", binary] = /^(\d+(?:\.\d+)?) ?(?:([kmgt])(i)?)?b?$/i.exec(text) ??
@@ -51,21 +51,21 @@ export function formatTime(milliseconds: number): string {
   return `${value.toFixed(factor > 1 && value < 9.95 ? 1 : 0)} ${unit}`;
 }
 
-/** How long ago a time was; nothing for a time that never was. */
+/** The age of a time: `12 min ago`; empty for a time that never was. */
 export function formatAge(time: number, now: number): string {
   return Number.isFinite(time) ? `${formatTime(now - time)} ago` : "";
 }
 
-/** So many results: `1 result`, `12 results`. */
+/** A number of results: `1 result`, `12 results`. */
 export function formatCount(count: number): string {
   return `${count} ${count === 1 ? "result" : "results"}`;
 }
 
-/** What a terminal takes for commands, or what makes text look like another one. */
+/** Characters that a terminal obeys, or that make a text look like another one. */
 // deno-lint-ignore no-control-regex -- they are what it looks for
 const INVISIBLE = /[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** A text that moves no cursor: stored names and values may hold anything. */
+/** A text that moves no cursor, because stored names and values may hold anything. */
 export function visible(text: string, keep = ""): string {
   return text.replace(
     INVISIBLE,
@@ -78,12 +78,12 @@ export function formatId(id: string): string {
   return id === "" ? "(direct keys)" : visible(id);
 }
 
-/** A text of at most so many characters. */
+/** A text of at most `width` characters. */
 export function cut(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`;
 }
 
-/** A row of a table: the columns to the right, `name` to the left, before or after them. */
+/** A row of a table: cells are aligned right, or left where the width is negative. */
 export function row(cells: readonly string[], widths: readonly number[]): string {
   return cells.map((cell, index) => {
     const width = widths[index] ?? 0;

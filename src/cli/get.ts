@@ -1,5 +1,5 @@
 /**
- * `panza get`: one value.
+ * `panza get`.
  *
  * @module
  */
@@ -12,16 +12,16 @@ import { formatId, visible } from "./format.ts";
 import type { Session } from "./session.ts";
 import { openStore } from "./stores.ts";
 
-/** How values are shown that JSON does not keep. */
+/** The format of values that JSON does not keep. */
 const INSPECT = { depth: Infinity, maxArrayLength: 1000, maxStringLength: null, compact: 3 };
 
-/** `panza get`. */
+/** Prints one value. */
 export async function get(session: Session): Promise<number> {
   const [name = "", given = "", beginning] = session.line.words;
   await using store = await openStore(name);
   let id = given;
   let key = await store.findKey(id, beginning);
-  // One word may be a direct key as well.
+  // A single word may also be a direct key.
   if (key === undefined && beginning === undefined) key = await store.findKey(id = "", given);
   const entry = key === undefined
     ? undefined

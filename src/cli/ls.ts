@@ -1,5 +1,5 @@
 /**
- * `panza ls`: what is stored.
+ * `panza ls`.
  *
  * @module
  */
@@ -39,7 +39,7 @@ function isExpired({ expiresAt }: Pick<EntryInfo, "expiresAt">, now: number): bo
   return expiresAt !== null && expiresAt <= now;
 }
 
-/** `panza ls`. */
+/** Lists the functions of a store, or the results of one function. */
 export async function ls(session: Session): Promise<number> {
   const [name = "", id] = session.line.words;
   await using store = await openStore(name);
@@ -49,7 +49,7 @@ export async function ls(session: Session): Promise<number> {
 }
 
 const HEADER = ["FUNCTION", "RESULTS", "EXPIRED", "SIZE", "COST", "OLDEST", "NEWEST"];
-/** What a name is cut to, unless the terminal has more room. */
+/** The width to which a name is cut, unless the terminal has more room. */
 const LEAST_NAME = 12;
 
 async function listFunctions(session: Session, store: Store): Promise<number> {
@@ -82,7 +82,7 @@ async function listFunctions(session: Session, store: Store): Promise<number> {
   return 0;
 }
 
-/** The width of the columns before a key, which is the last one and as long as it is. */
+/** The widths of the columns before the key, which is last and of any length. */
 const RESULT_WIDTHS = [9, 9, 12, 12];
 
 async function listResults(session: Session, store: Store, id: string): Promise<number> {

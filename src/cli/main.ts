@@ -1,5 +1,5 @@
 /**
- * The command: reads its arguments, runs, and says by its exit code what came of it.
+ * The command: reads its arguments, runs, and sets the exit code.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { visible } from "./format.ts";
 import { ReaderGone, Session } from "./session.ts";
 import { type CommandName, HELP, readCommandLine, UsageError } from "./usage.ts";
 
-/** The commands. Each is loaded when it is asked for, as a store is. */
+/** The commands. Each is loaded on use, as a store is. */
 const RUN: Readonly<Record<CommandName, (session: Session) => Promise<number>>> = {
   ls: async (session) => await (await import("./ls.ts")).ls(session),
   get: async (session) => await (await import("./get.ts")).get(session),

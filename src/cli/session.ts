@@ -1,5 +1,5 @@
 /**
- * One run of the command: what it was asked, and where it prints.
+ * One run of the command: its arguments and its output.
  *
  * @module
  */
@@ -7,10 +7,10 @@
 import type { Output } from "../base/program.ts";
 import type { CommandLine } from "./usage.ts";
 
-/** Text is written in pieces of about so many characters. */
+/** The length from which waiting text is written, in characters. */
 const PIECE = 16_384;
 
-/** Nobody reads stdout any more. */
+/** Thrown when nobody reads stdout any more. */
 export class ReaderGone extends Error {}
 
 /** A command line with its output. */
@@ -29,7 +29,7 @@ export class Session {
     this.#output = output;
   }
 
-  /** Whether values are laid out for people. */
+  /** Whether to format values for people. */
   get isTerminal(): boolean {
     return this.columns !== undefined;
   }
@@ -41,7 +41,7 @@ export class Session {
   }
 
   /**
-   * Prints a line; it may wait for others.
+   * Prints a line, which may wait for others.
    *
    * @throws {ReaderGone} If nobody reads.
    */
@@ -50,12 +50,12 @@ export class Session {
     if (this.#waiting.length >= PIECE) await this.flush();
   }
 
-  /** Prints an object on one line. */
+  /** Prints an object on one line, as JSON. */
   async printJson(value: object): Promise<void> {
     await this.print(JSON.stringify(value));
   }
 
-  /** Writes what waits. */
+  /** Writes the waiting text. */
   async flush(): Promise<void> {
     const text = this.#waiting;
     this.#waiting = "";

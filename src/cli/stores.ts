@@ -1,5 +1,5 @@
 /**
- * The stores that the command opens, by what the user writes.
+ * The stores that the command opens, by path or URL.
  *
  * @module
  */
@@ -11,18 +11,18 @@ import { backendKey, escapeName, unescapeName, userKey } from "../core/names.ts"
 import { visible } from "./format.ts";
 import { UsageError } from "./usage.ts";
 
-/** A kind of store. Each is loaded when it is asked for: most commands need one. */
+/** A kind of store. Each is loaded on use: most commands need one. */
 interface StoreKind {
-  /** Whether a name means a store of this kind; the first kind that says so is taken. */
+  /** Whether a name means a store of this kind; the first match counts. */
   matches(name: string): boolean;
   /**
-   * Opens one.
+   * Opens a store.
    *
    * @param name A path or URL.
-   * @param create Whether it is made where it is missing.
+   * @param create Whether to make a missing store.
    */
   open(name: string, create: boolean): Promise<Backend>;
-  /** Whether listing it costs little, so that its entries are counted first. */
+  /** Whether a listing is cheap, so that a copy can count the entries first. */
   readonly isLocal: boolean;
 }
 
@@ -30,19 +30,19 @@ function isPath(name: string): boolean {
   return name !== "" && !/^[a-z][a-z0-9+.-]*:\/\//i.test(name);
 }
 
-/** Whether a folder is there, as far as this process may look. */
+/** Whether a folder is there and this process may read it. */
 function isFolder(name: string): boolean {
   if (!mayAccess("read", name)) return false;
   const files = builtin("node:fs");
   return files?.statSync(name, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-/** The kinds of stores. A line adds one; SQLite takes every path, and so is the last. */
+/** The kinds of stores. SQLite takes every path, and so is the last. */
 const KINDS: readonly StoreKind[] = [
   {
     matches: (name) => name.startsWith("s3://"),
     open: async (name) => {
-      // The AWS SDK looks as it loads, for which Deno would ask the user, one variable at a time.
+      // The AWS SDK reads them as it loads, and Deno would ask the user for one after the other.
       if (!mayReadEnvironment()) throw new Error("S3 needs the AWS_ variables: run deno with -A");
       return new (await import("../s3/backend.ts")).S3Backend(name);
     },
@@ -71,7 +71,7 @@ const KINDS: readonly StoreKind[] = [
     matches: (name) => name.startsWith("file:") || isPath(name),
     open: async (name, create) => {
       const { SQLiteBackend } = await import("../sqlite/backend.ts");
-      // ":memory:" would be a store that nobody else sees: it is a file name here.
+      // Here ":memory:" is a file name: a store in memory would be empty.
       const path = name === ":memory:" ? `./${name}` : name;
       return new SQLiteBackend(name.startsWith("file:") ? new URL(name) : path, { create });
     },
@@ -79,7 +79,7 @@ const KINDS: readonly StoreKind[] = [
   },
 ];
 
-/** An open store, without the rest of a cache, which takes as long to load as a runtime to start. */
+/** An open store, without the rest of a cache: that loads for as long as a runtime starts. */
 export class Store implements AsyncDisposable {
   readonly backend: Backend;
   readonly isLocal: boolean;
@@ -90,7 +90,7 @@ export class Store implements AsyncDisposable {
     backend.connect(({ message }) => warn(`panza: ${visible(message)}`));
   }
 
-  /** What is stored, under its names as the user knows them. */
+  /** The entries, under the ids and keys that the user knows. */
   async *entries(id?: string): AsyncGenerator<EntryInfo> {
     const listed = this.backend.entries(id === undefined ? undefined : escapeName(id));
     for await (const info of listed) {
@@ -99,7 +99,7 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * The key of a result: the one that begins so, or the newest where no beginning is given.
+   * The only key with this beginning, or without a beginning the key of the newest result.
    *
    * @returns `undefined` where there is none.
    */
@@ -119,16 +119,15 @@ export class Store implements AsyncDisposable {
     return found?.key;
   }
 
-  /** Closes it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.backend.close();
   }
 }
 
 /**
- * Opens a store; nothing is made or read before its first use.
+ * Opens a store; its first use makes or reads it.
  *
- * @throws {UsageError} If the name means none. It is not repeated: a URL may hold a password.
+ * @throws {UsageError} If the name means no store. It is not quoted: a URL may hold a password.
  */
 export async function openStore(name: string, create = false): Promise<Store> {
   const kind = KINDS.find((each) => each.matches(name));

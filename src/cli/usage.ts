@@ -1,12 +1,12 @@
 /**
- * What the command line may say: the commands, their words and options, and the help.
+ * The grammar of the command line: the commands, their words and options, and the help.
  *
  * @module
  */
 
 import { builtin } from "../base/runtime.ts";
 
-/** A command line that means nothing; the exit code is 2. */
+/** Thrown for an invalid command line; the exit code is 2. */
 export class UsageError extends Error {}
 
 /** The options of all commands, as `parseArgs` takes them. */
@@ -23,13 +23,11 @@ const OPTIONS = {
   id: { type: "string" },
 } as const;
 
-/** The name of an option. */
 type OptionName = keyof typeof OPTIONS;
 
-/** The name of a command. */
 export type CommandName = "ls" | "get" | "prune" | "bust" | "check" | "copy";
 
-/** What a command takes: the least and the most words, and its options. */
+/** The number of words of a command, and its options. */
 interface Usage {
   readonly words: readonly [least: number, most: number];
   readonly options: readonly OptionName[];
@@ -47,17 +45,17 @@ const COMMANDS: Readonly<Record<CommandName, Usage>> = {
   copy: { words: [2, 3], options: ["json", "create"] },
 };
 
-/** A command line, read. */
+/** A parsed command line. */
 export interface CommandLine {
   readonly name: CommandName;
   readonly words: readonly string[];
-  /** The options that have a value. */
+  /** The options with a value. */
   readonly values: Readonly<Partial<Record<OptionName, string>>>;
   /** The options that are switched on. */
   readonly flags: ReadonlySet<string>;
 }
 
-/** What `--help` prints. */
+/** The output of `--help`. */
 export const HELP = `panza looks into the stores of Panza.
 
   panza ls    <store> [id]        functions, their size and cost; the results of one
@@ -88,10 +86,10 @@ Exit codes: 0 done; 1 failed, not found or damaged; 2 wrong command; 130 interru
 `;
 
 /**
- * Reads a command line.
+ * Parses a command line.
  *
  * @returns `undefined` where it asks for help.
- * @throws {UsageError} If it means nothing.
+ * @throws {UsageError} If it is invalid.
  */
 export function readCommandLine(args: readonly string[]): CommandLine | undefined {
   const [name = "", ...rest] = args;
@@ -122,7 +120,7 @@ function isCommand(name: string): name is CommandName {
   return Object.hasOwn(COMMANDS, name);
 }
 
-/** Has the runtime read arguments; what it refuses is repeated by its name, never by its value. */
+/** Parses arguments; an error names the refused option, and never quotes its value. */
 function parse(
   args: readonly string[],
   names: readonly OptionName[],

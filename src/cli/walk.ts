@@ -1,5 +1,5 @@
 /**
- * `panza check` and `panza copy`: every entry, as it is stored.
+ * `panza check` and `panza copy`, which read every entry in its stored form.
  *
  * @module
  */
@@ -17,21 +17,21 @@ import type { Session } from "./session.ts";
 import { openStore, type Store } from "./stores.ts";
 import { UsageError } from "./usage.ts";
 
-/** So many entries are read, and written, at a time. */
+/** The number of entries that are read, and written, at a time. */
 const AT_ONCE = 32;
 
-/** How a long name may be listed (clause 9 of the backend contract): it cannot be asked for. */
+/** The listed form of a long name (clause 9 of the backend contract), which finds no entry. */
 const DIGEST = /^sha256-[0-9a-f]{64}$/;
 const UNLISTED = "its name is too long to be listed";
 
-/** An entry as it was found: whole, or why it cannot be used. */
+/** A whole entry, or the reason why it cannot be used. */
 interface Walked {
   readonly info: EntryInfo;
   readonly entry?: StoredEntry;
   readonly problem?: string;
 }
 
-/** Reads all entries, some at a time; those that are deleted meanwhile are left out. */
+/** Reads all entries in groups; those that are deleted meanwhile are left out. */
 async function* walk(backend: Backend, id?: string): AsyncGenerator<readonly Walked[]> {
   let group: EntryInfo[] = [];
   for await (const info of backend.entries(id === undefined ? undefined : escapeName(id))) {
@@ -57,7 +57,7 @@ async function readAll(backend: Backend, group: readonly EntryInfo[]): Promise<W
   });
 }
 
-/** Reads again what a read of many did not find: `undefined` is gone, a text is why it is unusable. */
+/** Reads again what `getMany` did not find; `undefined` if it is gone, a text if it is unusable. */
 async function readOne(
   backend: Backend,
   { id, key }: EntryInfo,
@@ -72,7 +72,7 @@ async function readOne(
   return DIGEST.test(id) || DIGEST.test(key) ? UNLISTED : undefined;
 }
 
-/** Why an entry cannot be used; those that are encrypted, or newer, are as good as their checksum. */
+/** The reason why an entry is unusable; of encrypted or newer ones only the checksum counts. */
 function problemOf({ id, key }: EntryInfo, entry: StoredEntry): string | undefined {
   if (!isIntact(id, key, entry)) return "its checksum does not match";
   const origin = originOf(entry);
@@ -86,7 +86,7 @@ function problemOf({ id, key }: EntryInfo, entry: StoredEntry): string | undefin
   }
 }
 
-/** Prints what cannot be used. */
+/** Prints an unusable entry. */
 async function printProblem(session: Session, { info, problem }: Walked): Promise<void> {
   const { id, key } = { id: unescapeName(info.id), key: userKey(info.key) };
   if (session.isJson) await session.printJson({ id, key, problem });
@@ -97,7 +97,7 @@ async function printProblem(session: Session, { info, problem }: Walked): Promis
   }
 }
 
-/** `panza check`. */
+/** Verifies every checksum. */
 export async function check(session: Session): Promise<number> {
   const [name = "", id] = session.line.words;
   await using store = await openStore(name);
@@ -118,7 +118,7 @@ export async function check(session: Session): Promise<number> {
   return damaged > 0 ? 1 : 0;
 }
 
-/** `panza copy`. */
+/** Copies what the target does not have. */
 export async function copy(session: Session): Promise<number> {
   const { words: [from = "", to = "", id], flags } = session.line;
   await using source = await openStore(from);
@@ -172,12 +172,12 @@ export async function copy(session: Session): Promise<number> {
   return isStopped ? 130 : failed > 0 ? 1 : 0;
 }
 
-/** Whether the target keeps what it has: whole, encrypted, or of a newer version. */
+/** Whether the target keeps its own entry: a whole, encrypted or newer one. */
 function isKept({ id, key }: EntryInfo, entry: StoredEntry | undefined): boolean {
   return entry !== undefined && (isForeign(entry) || isIntact(id, key, entry));
 }
 
-/** How many entries a store has, where that is quickly known and somebody looks. */
+/** The number of entries, where it is cheap to know and a terminal shows it. */
 async function countOf(store: Store, id?: string): Promise<number | undefined> {
   if (!store.isLocal || terminal().columns === undefined) return undefined;
   let count = 0;
@@ -185,7 +185,7 @@ async function countOf(store: Store, id?: string): Promise<number | undefined> {
   return count;
 }
 
-/** How far a copy is, as a batch reports it: what was there are its hits. */
+/** The progress of a copy, as of a batch whose hits are the entries that were there. */
 function newProgress(total: number | undefined) {
   const rest = { running: 0, shared: 0, stale: 0, unstored: 0, durationMs: 0, savedMs: 0 };
   return { ...rest, total, done: 0, hits: 0, misses: 0, failed: 0, finished: false };

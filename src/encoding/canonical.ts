@@ -1,5 +1,5 @@
 /**
- * Arguments to canonical text. `hash.ts` has the table of what each value becomes.
+ * Arguments to canonical text. `hash.ts` has the table of the text of each value.
  *
  * @module
  */
@@ -22,10 +22,10 @@ import {
 import { className, hasSymbols, isDense, MAX_DEPTH, Trail } from "./shape.ts";
 import { sortedCopy } from "./sorted.ts";
 
-/** Printable ASCII without quote and backslash: JSON writes it as it is, and it is well-formed. */
+/** Printable ASCII without quote and backslash: JSON writes it unchanged, and it is well-formed. */
 const PLAIN_TEXT = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
-/** Below this length testing and copying beats a call of JSON.stringify. */
+/** The length below which a test and a copy beat a call of JSON.stringify. */
 const SHORT = 64;
 
 /** The longest text of a key, in code units. */
@@ -65,8 +65,8 @@ export function canonicalArguments(
 }
 
 /**
- * The canonical text of a value that stands for a call or a part of it; `name` is where its path
- * starts. `undefined` is refused: who forgets to return would make all calls the same.
+ * The canonical text of a value that stands for a call or a part of it; `name` begins its path.
+ * `undefined` is refused: a function that forgets to return would make all calls the same.
  */
 export function canonicalValue(value: unknown, name: string): string {
   return new Writer(name, []).value(value);
@@ -78,22 +78,22 @@ function plainText(value: object, depth: number): string | undefined {
     const copy = sortedCopy(value, depth);
     if (copy === undefined) return undefined;
     const text = JSON.stringify(copy);
-    // So JSON.stringify writes lone surrogates, which need a tag; a false alarm only costs time.
+    // An escaped lone surrogate, which needs a tag; a false alarm only costs time.
     return text.includes("\\ud") || text.length > MAX_TEXT ? undefined : text;
   } catch {
-    // What throws here throws again where the place is known.
+    // A part that throws here throws again in the Writer, which knows its place.
     return undefined;
   }
 }
 
 /**
- * How deep the parts of an argument stand. Where all arguments together are not plain data, these
- * are tried alone, because the runtime writes them faster; tried at every depth, parts that are not
- * JSON would cost that many times as much.
+ * The depth of the parts of an argument. Where all arguments together are not plain data, these
+ * parts are tried alone, because the runtime writes them faster. Trying at every depth would
+ * multiply the cost of parts that are not JSON by the depth.
  */
 const TRIED = 2;
 
-/** After so many objects, parts that stand in many places are written once. */
+/** The number of objects after which a part that stands in many places is written once. */
 const MANY = 1000;
 
 /** Writes one text, and knows where it stands. */
@@ -116,7 +116,7 @@ class Writer extends Trail {
         this.steps[0] = index;
         const part = this.#write(args[index]);
         parts.push(part ?? UNDEFINED);
-        // What is absent counts only if a later argument is there.
+        // An absent argument counts only if a later one is present.
         if (part !== undefined) present = parts.length;
       }
       return `[${this.#list(parts.slice(0, present))}]`;
@@ -129,7 +129,7 @@ class Writer extends Trail {
     );
   }
 
-  /** Names the place of whatever the caller's own code throws, and nothing of what that says. */
+  /** Replaces an error of the caller's code, which may hold data, by one that names the place. */
   #guarded(write: () => string): string {
     try {
       return write();
@@ -150,7 +150,7 @@ class Writer extends Trail {
   /** The parts of the current object, with commas between them. */
   #list(parts: readonly string[]): string {
     let text = "";
-    // Not `join`: what is added to a text shares its memory, at every depth.
+    // Not `join`: a text that is added to shares its memory, at every depth.
     for (const part of parts) {
       text += text === "" ? part : `,${part}`;
       if (text.length <= MAX_TEXT) continue;
@@ -166,7 +166,7 @@ class Writer extends Trail {
       case "string":
         return value.length > MAX_TEXT ? this.#refuseLength() : writeString(value);
       case "number":
-        // The shortest decimal form of ECMAScript is the one of RFC 8785; `${-0}` is "0".
+        // ECMAScript's shortest decimal form is that of RFC 8785; `${-0}` is "0".
         return Number.isFinite(value) ? `${value}` : tagged("number", `"${value}"`);
       case "boolean":
         return value ? "true" : "false";
@@ -183,7 +183,7 @@ class Writer extends Trail {
     }
   }
 
-  /** The text of a value where something must stand. */
+  /** The text of a value where an absent one still needs a text. */
   #writePart(value: unknown): string {
     return this.#write(value) ?? UNDEFINED;
   }
@@ -247,7 +247,7 @@ class Writer extends Trail {
     return `[${this.#list(parts)}]`;
   }
 
-  /** Visits only what is there: an array of a billion holes is written in a moment. */
+  /** Visits only elements, not holes: an array of a billion holes is written in a moment. */
   #writeSparse(value: readonly unknown[], level: number): string {
     const parts: string[] = [];
     let next = 0;
@@ -274,7 +274,7 @@ class Writer extends Trail {
     if (hasSymbols(value)) return this.#refuseSymbols();
     const level = this.around.length - 1;
     const names = Object.keys(value);
-    // Code units, as RFC 8785 sorts; most objects come sorted or nearly so.
+    // By code units, as in RFC 8785; most objects are already sorted or nearly so.
     if (names.some((name, index) => index > 0 && names[index - 1]! > name)) names.sort();
     const members: (readonly [string, string])[] = [];
     let escaped = false;
@@ -285,7 +285,7 @@ class Writer extends Trail {
       if (typeof item === "function" && isAbortSignal(value)) return this.#absent(value);
       const part = this.#write(item);
       if (part === undefined) continue;
-      // A name that JSON cannot carry, or that would look like a tag, turns all of it into pairs.
+      // A name that JSON cannot carry, or that looks like a tag, turns the object into pairs.
       if (name === "$" || !name.isWellFormed()) escaped = true;
       members.push([writeString(name), part]);
     }
@@ -298,7 +298,7 @@ class Writer extends Trail {
     return this.#refuse("an object with a member that has a symbol for a name");
   }
 
-  /** Refuses what somebody has added to an object of a built-in class. */
+  /** Refuses members that were added to an object of a built-in class. */
   #refuseMembers(name: string, value: object): void {
     const member = ownMember(value);
     if (typeof member === "symbol") this.#refuseSymbols();
@@ -311,7 +311,7 @@ class Writer extends Trail {
     this.#refuseMembers(name, value);
     const bytes = bytesOf(value);
     if (bytes.length > MAX_TEXT * 3 / 4) this.#refuseLength();
-    // The bytes as they lie in memory: every platform that the runtimes support is little-endian.
+    // In memory order: every platform that the runtimes support is little-endian.
     return tagged(name, `"${toBase64(bytes)}"`);
   }
 
@@ -320,11 +320,11 @@ class Writer extends Trail {
     if (name === "Date" || name === "URL") return tagged(name, this.#writePart(parts[0]));
     const level = this.around.length - 1;
     const texts: string[] = [];
-    // A loop: `map` would take three frames of the stack for each level of nesting.
+    // Not `map`, which takes three stack frames for each level of nesting.
     for (let index = 0; index < parts.length; index++) {
       this.steps[level] = index;
       const part: unknown = parts[index];
-      // The pairs of a Map do not count as objects around their parts.
+      // The pairs of a Map do not count as a level of nesting.
       texts.push(
         name === "Map" && Array.isArray(part)
           ? `[${this.#writePart(part[0])},${this.#writePart(part[1])}]`
@@ -335,7 +335,7 @@ class Writer extends Trail {
     return tagged(name, `[${this.#list(texts)}]`);
   }
 
-  /** An object of some class: what its own `toJSON` says, with the name of the class. */
+  /** An object of another class: the result of its own `toJSON`, with the name of the class. */
   #writeInstance(value: object): string {
     const name = className(value);
     const tag = tagOf(value);
@@ -363,11 +363,11 @@ function tagged(type: string, json: string): string {
 function writeString(value: string): string {
   if (value.length < SHORT && PLAIN_TEXT.test(value)) return `"${value}"`;
   const json = JSON.stringify(value);
-  // JSON.stringify escapes lone surrogates, and RFC 8785 has no place for them.
+  // JSON.stringify escapes lone surrogates, which RFC 8785 does not allow.
   return value.isWellFormed() ? json : tagged("string", json);
 }
 
-/** Platform classes whose content cannot be read at once; some runtimes give them `toJSON`. */
+/** Platform classes whose content cannot be read in one turn; some runtimes give them `toJSON`. */
 const OPAQUE: ReadonlySet<string> = new Set(
   ("Promise Blob File Request Response ReadableStream WritableStream TransformStream " +
     "SharedArrayBuffer WeakMap WeakSet WeakRef").split(" "),

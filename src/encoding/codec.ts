@@ -1,5 +1,5 @@
 /**
- * Values to text or bytes and back: JSON text where JSON is exact, the compact form elsewhere.
+ * Values to text or bytes and back: JSON text where JSON is exact, otherwise the compact form.
  *
  * @module
  */
@@ -11,11 +11,10 @@ import { isPlain, isPlainArray } from "../base/plain.ts";
 import { isDense, MAX_DEPTH } from "./shape.ts";
 import { unpack } from "./unpack.ts";
 
-/** A value as it is stored: JSON text under `json-1`, the compact form under `packed-1`. */
+/** An encoded value: JSON text under `json-1`, the compact form under `packed-1`. */
 export interface Encoded {
   /** The name of the encoding, version included. */
   readonly format: string;
-  /** The encoded value. */
   readonly data: string | Uint8Array;
 }
 
@@ -27,14 +26,13 @@ export interface Encoded {
  * arrays, `DataView`, `Buffer`, `ArrayBuffer`, sparse arrays and their named members, cycles and
  * parts that stand in many places. Values of another realm come back as values of this one.
  *
- * Lost, as in structured clone: prototypes of plain objects, members with a symbol for a name or
- * not enumerable, members that were added to a `Date`, `RegExp`, `Map`, `Set` or to bytes, and that
- * two views share a buffer. A getter comes back as what it gave.
+ * Lost, as in structured clone: prototypes of plain objects; members that have a symbol for a name,
+ * are not enumerable, or were added to a `Date`, `RegExp`, `Map`, `Set` or to bytes; the sharing of
+ * a buffer by two views. A getter comes back as its value.
  *
- * @param value The value.
  * @returns The text or bytes and the name of their format.
- * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, raw JSON, an instance
- * of another class, or nested deeper than 1,000 objects.
+ * @throws {UncacheableValueError} If a part is a function, a symbol, a promise, raw JSON, an
+ * instance of another class, or nested deeper than 1,000 objects.
  */
 export function encode(value: unknown): Encoded {
   const text = jsonText(value);
@@ -48,7 +46,7 @@ function jsonText(value: unknown): string | undefined {
   try {
     return isExactJson(value, new Set(), 0) ? JSON.stringify(value) : undefined;
   } catch {
-    // A getter or a proxy that throws: packing meets it again, and tells where.
+    // A getter or a proxy that throws: packing meets it again, and names its place.
     return undefined;
   }
 }
@@ -74,7 +72,7 @@ function isExactJson(value: unknown, seen: Set<object>, depth: number): boolean 
   seen.add(value);
   if (Array.isArray(value)) {
     if (!isPlainArray(value)) return false;
-    // Asked first, because naming every index of a long array costs more than all the rest.
+    // First, because naming every index of a long array costs more than all the rest.
     if (value.length >= LONG && numberKind(value) !== undefined) return false;
     if (!isDense(value) || Reflect.has(value, "toJSON")) return false;
     for (const item of value) {
@@ -90,7 +88,7 @@ function isExactJson(value: unknown, seen: Set<object>, depth: number): boolean 
   return true;
 }
 
-/** Decodes what `encode` made; throws a built-in error where it cannot. */
+/** Decodes a result of `encode`; throws a built-in error for anything else. */
 export function decode({ format, data }: Encoded): unknown {
   switch (format) {
     case "json-1":

@@ -1,5 +1,5 @@
 /**
- * Copies of arguments, so that a function runs with the arguments as they were at the call.
+ * Copies of arguments, so that a function runs with its arguments as they were at the call.
  *
  * @module
  */
@@ -11,25 +11,23 @@ import { contentOf, isArrayBuffer, makerOf } from "./kinds.ts";
 /** Arguments that nobody else can change. */
 export interface CopiedArguments {
   readonly args: readonly unknown[];
-  /** Whether some part is no data that can be copied, but an object of its own. */
+  /** Whether some part could not be copied, and is passed as the object that it is. */
   readonly goesByIdentity: boolean;
 }
 
 /**
- * A copy of arguments that have a key; those without an object need none. A copy holds all that the
- * key holds, in the same classes: a `Buffer` stays a `Buffer`, what stands in two places stands
- * there once, and views that overlap go on sharing their bytes. Objects with `toJSON` are passed as
- * they are.
+ * Copies arguments that have a key, unless they hold no object. A copy holds all that the key does,
+ * in the same classes: a `Buffer` stays a `Buffer`, an object in two places is copied once, and
+ * overlapping views still share their bytes. Objects with `toJSON` are passed as they are.
  *
- * @param args The arguments of the call.
- * @param signal What stands in the place of each signal; `undefined` gives a signal that never
- * aborts, so that a function that needs one goes on working.
+ * @param signal The replacement of each signal; `undefined` is one that never aborts, so that a
+ * function that needs a signal still works.
  */
 export function copyArguments(
   args: readonly unknown[],
   signal: AbortSignal | undefined,
 ): CopiedArguments {
-  // The way of most calls, at a tenth of the price.
+  // The path of most calls, at a tenth of the cost.
   if (!args.some(isObject)) return { args, goesByIdentity: false };
   const first = new Copying(signal);
   const copy = first.all(args);
@@ -46,16 +44,16 @@ interface Span {
   bytes?: ArrayBufferLike;
 }
 
-/** The ranges that views share, by buffer and by where each view begins. */
+/** The ranges that views share, by buffer and by the start of each view. */
 type Shared = Map<ArrayBufferLike, ReadonlyMap<number, Span>>;
 
-/** Up to so many objects, comparing with each is faster than a Map. */
+/** The number of objects up to which a comparison with each is faster than a Map. */
 const FEW = 16;
 
 class Copying {
-  /** Whether two views or buffers have their bytes in the same memory. */
+  /** Whether two views or buffers share memory. */
   sharesBuffers = false;
-  /** Whether an object was met that is passed as it is. */
+  /** Whether some object is passed as it is. */
   keepsObjects = false;
   #signal: AbortSignal | undefined;
   readonly #shared: Shared | undefined;
@@ -129,7 +127,7 @@ class Copying {
     return copy;
   }
 
-  /** Goes on at the first hole, and visits only what is there. */
+  /** Goes on at the first hole, and visits only elements. */
   #sparse(value: readonly unknown[], copy: unknown[]): unknown[] {
     const start = copy.length;
     copy.length = value.length;
@@ -142,7 +140,7 @@ class Copying {
 
   #plain(value: Record<string, unknown>): object {
     if (typeof value["toJSON"] === "function") return this.#kept(value);
-    // The runtime's own way reads each member once, and takes even `__proto__` for a name.
+    // Spreading reads each member once, and treats even `__proto__` as a name.
     const copy: Record<string, unknown> = { ...value };
     const names = Object.keys(copy);
     for (let index = 0; index < names.length; index++) {
@@ -164,7 +162,7 @@ class Copying {
       : new maker(bytes, value.byteOffset - start, length);
   }
 
-  /** The copy of the range in which these bytes lie: their own, unless others share it. */
+  /** The range of these bytes, with its copy: their own range, unless other views share it. */
   #span(buffer: ArrayBufferLike, start: number, length: number): Span {
     const shared = this.#shared?.get(buffer)?.get(start);
     const span: Span = shared ?? { start, end: start + length };
@@ -177,7 +175,7 @@ class Copying {
     return span;
   }
 
-  /** The ranges that were met, those that overlap as one, by where each of them begins. */
+  /** The ranges of all views, with those that overlap as one, by the start of each view. */
   merged(): Shared {
     const shared: Shared = new Map();
     for (const [buffer, spans] of this.#spans) {
@@ -185,7 +183,7 @@ class Copying {
       let last: Span = { start: 0, end: 0 };
       for (const { start, end } of spans.toSorted((left, right) => left.start - right.start)) {
         if (start < last.end) last.end = Math.max(last.end, end);
-        // Where any view can begin: its offset is a multiple of the width of its elements.
+        // At a multiple of 8, because the offset of a view is a multiple of its element width.
         else last = { start: start - start % 8, end };
         merged.set(start, last);
       }

@@ -1,7 +1,7 @@
 /**
- * CRC-32 as of ISO 3309 and zlib (polynomial 0xEDB88320, reflected): what tells a damaged entry
- * from a whole one. It finds every burst of up to 32 bits and misses other damage once in 2³²;
- * it is no protection against somebody who means to deceive.
+ * CRC-32 of ISO 3309 and zlib (polynomial 0xEDB88320, reflected), which shows whether an entry is
+ * damaged. It finds every burst of up to 32 bits and misses other damage once in 2³². It does not
+ * protect against deliberate changes.
  *
  * @module
  */
@@ -15,12 +15,11 @@ let native: Checksum | undefined;
 /**
  * The CRC-32 of text (as UTF-8) or bytes.
  *
- * @param data What to sum up.
- * @param seed The CRC of what comes before, 0 for nothing.
+ * @param seed The CRC of the data before, 0 for none.
  * @returns 0 to 2³² − 1.
  */
 export function crc32(data: string | Uint8Array, seed: number): number {
-  // The one of zlib runs at tens of gigabytes a second; browsers have none.
+  // The CRC of zlib runs at tens of gigabytes a second; browsers have none.
   native ??= builtin("node:zlib")?.crc32 ?? portableCrc32;
   return native(data, seed);
 }

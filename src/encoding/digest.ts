@@ -8,7 +8,7 @@ import { builtin } from "../base/runtime.ts";
 
 let synchronous: ((data: string | Uint8Array) => string) | null | undefined;
 
-/** The synchronous SHA-256 of the runtime, or null where it has none. Looked up once. */
+/** The synchronous SHA-256 of the runtime, looked up once; null where it has none. */
 function synchronousDigest(): ((data: string | Uint8Array) => string) | null {
   if (synchronous === undefined) {
     const crypto = builtin("node:crypto");
@@ -22,7 +22,7 @@ function synchronousDigest(): ((data: string | Uint8Array) => string) | null {
 }
 
 /**
- * SHA-256 of a text or of bytes in hex: at once where the runtime can, through WebCrypto elsewhere.
+ * SHA-256 of a text or of bytes in hex: synchronous where the runtime can, otherwise by WebCrypto.
  *
  * One `crypto.subtle.digest` costs 25 to 80 µs on Deno, Node and Bun, the synchronous one 1 to
  * 2 µs: see `bench/hash_bench.ts`.
@@ -31,9 +31,9 @@ export function digest(data: string | Uint8Array): string | Promise<string> {
   return synchronousDigest()?.(data) ?? webDigest(data);
 }
 
-/** SHA-256 of a text or of bytes in hex through WebCrypto. */
+/** The same by WebCrypto. */
 export async function webDigest(data: string | Uint8Array): Promise<string> {
-  // A copy, for the memory of a view may be shared, which WebCrypto refuses.
+  // A copy, because the memory of a view may be shared, which WebCrypto refuses.
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data.slice();
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,16 +1,16 @@
 /**
- * The text of a key: what identifies a call, put together.
+ * The text of a key, from the parts that identify a call.
  *
  * @module
  */
 
-/** What identifies a call beside its arguments. */
+/** The parts that identify a call. */
 export interface KeyParts {
-  /** The canonical text of the arguments, or of what `hashFunc` made of them. */
+  /** The canonical text of the arguments, or of the result of `hashFunc`. */
   readonly text: string;
   /** Whether the text comes from `hashFunc`. */
   readonly custom: boolean;
-  /** The canonical text of what the `this` option made of the instance. */
+  /** The canonical text of the result of the option `this`. */
   readonly self: string | undefined;
   /** The canonical text of the version. */
   readonly version: string | undefined;

@@ -1,7 +1,7 @@
 /**
- * The built-in classes whose objects keys and copies hold: the content of an object, and how to
- * make an equal object of that content. The key is written of the content, and so is the copy, so
- * that no copy lacks what its key holds. Objects of other realms are recognised by what they are.
+ * The built-in classes whose objects keys and copies hold: the content of an object, and a way to
+ * make an equal object of it. Key and copy are both made of the content, so that no copy lacks what
+ * its key holds. Objects of other realms are recognised by their behaviour.
  *
  * @module
  */
@@ -11,17 +11,17 @@ import { builtin } from "../base/runtime.ts";
 import { ERRORS } from "./packed.ts";
 import { className } from "./shape.ts";
 
-/** Makes objects of one class, in whatever realm that class is. */
+/** The constructor of a class, of any realm. */
 type Maker = new (...args: readonly unknown[]) => object;
 
-/** What an object holds: data, or more objects. */
+/** The content of an object: data, or more objects. */
 type Parts = readonly unknown[];
 
 /** A built-in class. */
 interface Kind {
-  /** Reads what an object holds. Throws if the object is a stranger. */
+  /** Reads the content of an object. Throws if the object is not of this class. */
   readonly read: (value: object) => Parts;
-  /** Makes an object of that. */
+  /** Makes an object of that content. */
   readonly make: (maker: Maker, parts: Parts) => object;
 }
 
@@ -31,7 +31,7 @@ const makeOfOne: Kind["make"] = (maker, [part]) => new maker(part);
 const getterOf = (prototype: object, name: PropertyKey): (() => unknown) | undefined =>
   Object.getOwnPropertyDescriptor(prototype, name)?.get;
 
-// The methods of the language check what they are called on, whatever a class calls itself.
+// The methods of the language check their receiver, whatever a class calls itself.
 const sourceOf = getterOf(RegExp.prototype, "source");
 const flagsOf = getterOf(RegExp.prototype, "flags");
 const byteLengthOf = getterOf(ArrayBuffer.prototype, "byteLength");
@@ -57,7 +57,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["Set", { read: (value) => [...Set.prototype.values.call(value)], make: makeOfAll }],
   ["URLSearchParams", { read: listOf, make: makeOfAll }],
   ["Headers", {
-    // Values that were joined may end in a space, which no Headers takes back and HTTP ignores.
+    // Joined values may end in a space, which new Headers strip and HTTP ignores.
     read: (value) => listOf(value).map((pair) => listOf(pair).map(trimmed)),
     make: makeOfAll,
   }],
@@ -83,11 +83,11 @@ export function listOf(value: unknown): unknown[] {
   return Array.from(value as Iterable<unknown>);
 }
 
-/** What an object of a built-in class holds. */
+/** The content of an object of a built-in class. */
 export interface Content {
   /** The name of the class. */
   readonly name: string;
-  /** What it is made of; one part for a `Date` and a `URL`, pairs for a `Map`. */
+  /** One part for a `Date` and a `URL`, pairs for a `Map`. */
   readonly parts: Parts;
   /** Makes another object of such parts. */
   readonly make: (parts: Parts) => object;
@@ -96,8 +96,8 @@ export interface Content {
 /**
  * Reads an object of a built-in class.
  *
- * @returns What it holds; `undefined` for every other object, and for those of classes that are
- * derived from a built-in one, which may hold more.
+ * @returns Its content; `undefined` for every other object, and for those of classes derived from a
+ * built-in one, which may hold more.
  */
 export function contentOf(value: object): Content | undefined {
   const content = anyContent(value);
@@ -122,7 +122,7 @@ function anyContent(value: object): Content | undefined {
   }
 }
 
-/** The name that an object has for its class, true or not. */
+/** The class name that an object claims, true or not. */
 export function tagOf(value: object): string {
   return Object.prototype.toString.call(value).slice(8, -1);
 }
@@ -135,23 +135,23 @@ export function makerOf(value: object): Maker {
 /** Whether the class of an object derives from nothing but Object. */
 function isUnderived(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
-  // Fake timers put a derived Date in the place of the built-in one.
+  // Fake timers replace the built-in Date by a derived one.
   return isObject(prototype) &&
     (prototype === globalThis.Date.prototype ||
       isObjectPrototype(Object.getPrototypeOf(prototype)));
 }
 
 /**
- * The name of the class of bytes that an object is of: a typed array, `DataView`, `ArrayBuffer`,
- * or Node's `Buffer`, the one derived class whose whole state is its bytes. `undefined` for every
- * other object and every other derived class.
+ * The class name of an object that is bytes: a typed array, `DataView`, `ArrayBuffer`, or Node's
+ * `Buffer`, the one derived class whose whole state is its bytes. `undefined` for every other
+ * object and every other derived class.
  */
 export function bytesName(value: object): string | undefined {
   if (!ArrayBuffer.isView(value)) return isArrayBuffer(value) ? "ArrayBuffer" : undefined;
   const name = viewNameOf?.call(value);
   if (typeof name !== "string") return isUnderived(value) ? "DataView" : undefined;
   const prototype: object = Object.getPrototypeOf(value);
-  // Each built-in class has this for its own.
+  // An own member of the prototype in each built-in class.
   if (Object.hasOwn(prototype, "BYTES_PER_ELEMENT")) return name;
   return className(value) === "Buffer" &&
       Object.hasOwn(Object.getPrototypeOf(prototype), "BYTES_PER_ELEMENT")
@@ -169,7 +169,7 @@ export function isArrayBuffer(value: object): value is ArrayBuffer {
   }
 }
 
-/** The bytes of an object that has a name for its bytes. */
+/** The bytes of an object that has a `bytesName`. */
 export function bytesOf(value: object): Uint8Array {
   if (ArrayBuffer.isView(value)) {
     return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
@@ -178,8 +178,8 @@ export function bytesOf(value: object): Uint8Array {
 }
 
 /**
- * The name of the built-in class of errors that an object is of; `undefined` for every other
- * object, and for errors of derived classes.
+ * The class name of a built-in error; `undefined` for every other object, and for errors of derived
+ * classes.
  */
 export function errorName(value: object): string | undefined {
   if (tagOf(value) !== "Error") return undefined;
@@ -188,39 +188,39 @@ export function errorName(value: object): string | undefined {
   if (known === undefined || Object.getPrototypeOf(value) === known.prototype) {
     return known && name;
   }
-  // A class of another realm has another prototype, but no source; a class of the user's has one.
+  // A built-in class of another realm has no source, a class of the user has one.
   return Function.prototype.toString.call(makerOf(value)).includes("[native code]")
     ? name
     : undefined;
 }
 
-/** Whether an object is what `JSON.rawJSON` gives. */
+/** Whether an object is a result of `JSON.rawJSON`. */
 export function isRawJson(value: object): boolean {
-  // Younger than some supported runtimes.
+  // Newer than some supported runtimes.
   const test: unknown = Reflect.get(JSON, "isRawJSON");
   return Object.isFrozen(value) && typeof test === "function" && test(value) === true;
 }
 
 const WEB: ReadonlySet<string> = new Set(["URL", "URLSearchParams", "Headers", "FormData"]);
 
-/** Longer views are compared, because naming every index of 1 MB takes 40 ms. */
+/** The bytes past which views are compared, because naming every index of 1 MB takes 40 ms. */
 const FEW = 64;
 
 /**
- * A member that an object of a built-in class has besides what belongs to the class: its name, or
- * a symbol.
+ * The name or symbol of a member that an object of a built-in class has besides those of the
+ * class.
  */
 export function ownMember(value: object): string | symbol | undefined {
   const isTyped = ArrayBuffer.isView(value) && viewNameOf?.call(value) !== undefined;
   if (isTyped && value.byteLength > FEW) {
     const same: unknown = Reflect.apply(Reflect.get(TypedArray, "subarray"), value, [0]);
-    // The same bytes, without further members: equal, in 10 µs, unless there are such members.
+    // The same bytes without further members; the comparison takes 10 µs.
     if (builtin("node:util")?.isDeepStrictEqual(value, same) === true) return undefined;
   }
   const length: unknown = isTyped ? Reflect.get(value, "length") : 0;
   const names = Object.keys(value);
   if (names.length > Number(length)) return names.at(-1);
-  // Where runtimes keep the state of these classes.
+  // Runtimes keep the state of these classes in symbols.
   if (WEB.has(tagOf(value))) return undefined;
   return Object.getOwnPropertySymbols(value).find((symbol) =>
     Object.prototype.propertyIsEnumerable.call(value, symbol)

@@ -19,10 +19,10 @@ import { isStream } from "../base/stream.ts";
 import { bytesName, bytesOf, contentOf, errorName, isRawJson, listOf, tagOf } from "./kinds.ts";
 import { className, isDense, MAX_DEPTH, Trail } from "./shape.ts";
 
-/** From this length on an array of numbers is packed: 128 numbers parse as fast as they unpack. */
+/** The length from which arrays of numbers are packed: 128 numbers parse as fast as they unpack. */
 export const LONG = 128;
 
-/** The tag of the narrowest array for these numbers; `undefined` if one is no number. */
+/** The tag of the narrowest array for these numbers; `undefined` if one is not a number. */
 export function numberKind(values: readonly unknown[]): NumberKind | undefined {
   let low = 0;
   let high = 0;
@@ -32,7 +32,7 @@ export function numberKind(values: readonly unknown[]): NumberKind | undefined {
     const value = values[index];
     if (typeof value !== "number") return undefined;
     if (integers) {
-      // -0 and NaN are no integers here: `| 0` would lose them.
+      // -0 and NaN do not count as integers, because `| 0` would lose them.
       if ((value | 0) !== value || (value === 0 && 1 / value < 0)) {
         integers = false;
       } else if (value < low) low = value;
@@ -47,7 +47,7 @@ export function numberKind(values: readonly unknown[]): NumberKind | undefined {
   return low >= -0x8000 && high < 0x8000 ? "i16" : "i32";
 }
 
-/** Writes one value, and knows where it stands. */
+/** Writes one value, and knows its place in it. */
 class Packer extends Trail {
   readonly #numbers = new Map<object, number>();
   readonly #segments: Uint8Array[] = [];
@@ -69,7 +69,7 @@ class Packer extends Trail {
     return bytes;
   }
 
-  /** Names the place of whatever the caller's own code throws, and nothing of what that says. */
+  /** Replaces an error of the caller's code, which may hold data, by one that names the place. */
   #guarded(value: unknown): Json {
     try {
       return this.#write(value);
@@ -94,7 +94,7 @@ class Packer extends Trail {
       case "undefined":
         return { $: "undefined" };
       case "bigint":
-        // Hexadecimal reads and writes in linear time, decimal does not.
+        // Hexadecimal is read and written in linear time, decimal is not.
         return {
           $: "bigint",
           v: value < 0n ? `-${(-value).toString(16)}` : value.toString(16),
@@ -131,7 +131,7 @@ class Packer extends Trail {
     return isPlain(value) ? this.#writePlain(value) : this.#writeSpecial(value);
   }
 
-  /** Writes a part of the current object; `step` is where it stands in it. */
+  /** Writes a part of the current object; `step` is its place in the object. */
   #part(step: string | number, value: unknown): Json {
     this.steps[this.around.length - 1] = step;
     return this.#write(value);
@@ -161,7 +161,7 @@ class Packer extends Trail {
     };
   }
 
-  // Loops, here and below: `map` would take three frames of the stack for each level of nesting.
+  // Here and below not `map`, which takes three stack frames for each level of nesting.
   #list(items: readonly unknown[]): Json[] {
     const parts: Json[] = [];
     for (let index = 0; index < items.length; index++) {
@@ -188,7 +188,7 @@ class Packer extends Trail {
     const copy: { [name: string]: Json } = {};
     for (const name of names) {
       const part = this.#member(value, name);
-      // Assigning to this one name would set the prototype.
+      // An assignment to this name would set the prototype.
       if (name === "__proto__") define(copy, name, part, true);
       else copy[name] = part;
     }
@@ -238,7 +238,7 @@ class Packer extends Trail {
     for (const name of KEPT) {
       const own = Object.getOwnPropertyDescriptor(value, name);
       if (own === undefined || own.enumerable) continue;
-      // Engines make texts; anything else was put in its place.
+      // Engines make texts; user code has replaced anything else.
       if (name === "stack" && typeof Reflect.get(value, name) !== "string") continue;
       hidden.push(name, this.#member(value, name));
     }
@@ -268,8 +268,8 @@ class Packer extends Trail {
 }
 
 /**
- * Members of an error that are not enumerable and still belong to it, in the order in which they
- * are written: the order in which they are made differs between engines.
+ * The members of an error that are kept though not enumerable, in the order in which they are
+ * written, because engines create them in different orders.
  */
 const KEPT = ["message", "name", "stack", "cause", "errors"] as const;
 

@@ -1,7 +1,7 @@
 /**
  * The compact form of values that JSON text does not keep: a JSON skeleton in which everything
  * beyond JSON is a tagged object, followed by the bytes of numeric arrays and buffers. `pack.ts`
- * writes it, `unpack.ts` reads it; what both must agree on stands here.
+ * writes it, `unpack.ts` reads it; this file holds what both must agree on.
  *
  * ```text
  * 0   "PZ1\n"                    magic and version
@@ -10,11 +10,11 @@
  * …   padding to a multiple of 8, then the segments, each padded to a multiple of 8
  * ```
  *
- * Objects are counted in the order in which the skeleton opens them, and `{"$":"ref","v":n}` is the
- * n-th of them again: so cycles and shared references survive. Nothing in it names code: every
- * tag is looked up in a fixed table.
+ * Objects are counted in the order in which the skeleton opens them. `{"$":"ref","v":n}` is the
+ * n-th of them again, so cycles and shared references survive. Nothing in the form names code:
+ * every tag is looked up in a fixed table.
  *
- * Why not a library: with all their options for structured clone, `cbor-x` 1.6.8 and `msgpackr`
+ * No library, because with all their options for structured clone, `cbor-x` 1.6.8 and `msgpackr`
  * 2.1.3 (pure JavaScript, no code generation) lose the sign of -0, holes, lone surrogates, the
  * `lastIndex` of a RegExp, `URL`, `Float16Array` and further members of an error, and rename a
  * member `__proto__`; `cbor-x` also loses error classes, `DataView`, `ArrayBuffer` and cycles
@@ -28,7 +28,7 @@
 export const MAGIC = 0x0a315a50; // "PZ1\n", little-endian
 export const HEADER_BYTES = 8;
 
-/** What JSON.parse gives: the skeleton before it is revived. */
+/** A result of JSON.parse: the skeleton before it is revived. */
 export type Json =
   | null
   | boolean
@@ -73,12 +73,12 @@ export const ERRORS: ReadonlyMap<string, ErrorConstructor> = new Map([
   ["URIError", URIError],
 ]);
 
-/** Segments begin at multiples of 8, so that an array of any width can lie on their bytes. */
+/** The start after `length` bytes: a multiple of 8, so that an array of any width can be a view. */
 export function padded(length: number): number {
   return Math.ceil(length / 8) * 8;
 }
 
-/** Makes a property, whatever its name: assigning would call a setter such as `__proto__`. */
+/** Makes a property of any name: an assignment would call a setter such as `__proto__`. */
 export function define(target: object, name: string, value: unknown, enumerable: boolean): void {
   Object.defineProperty(target, name, {
     value,

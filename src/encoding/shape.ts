@@ -1,19 +1,19 @@
 /**
- * What keys and values ask of an object: its class, its members, and where a walk met it.
+ * The shape of objects, for keys and values: their class, their members, and their place in a walk.
  *
  * @module
  */
 
 /**
- * How many objects may stand inside each other. Real data stays below 20; the bound keeps a
- * hostile one from exhausting the stack, on the smallest default stack of the three runtimes.
+ * The deepest nesting of objects. Real data stays below 20; the bound keeps hostile data from
+ * exhausting the stack, on the smallest default stack of the three runtimes.
  */
 export const MAX_DEPTH = 1000;
 
-/** The name of the class that an object is of. */
+/** The class name of an object. */
 export function className(value: object): string {
   const maker: unknown = Object.getPrototypeOf(value)?.constructor;
-  // A class may have a static member `name` of its own, of any type.
+  // A class may have its own static member `name`, of any type.
   const name: unknown = typeof maker === "function" ? maker.name : undefined;
   return typeof name === "string" && name !== "" ? name : "anonymous";
 }
@@ -25,7 +25,7 @@ export function isDense(values: readonly unknown[]): boolean {
     (names.length === 0 || names[names.length - 1] === `${names.length - 1}`);
 }
 
-/** Whether an object has a member with a symbol for a name that counts. */
+/** Whether an object has an enumerable member with a symbol for a name. */
 export function hasSymbols(value: object): boolean {
   const symbols = Object.getOwnPropertySymbols(value);
   return symbols.length > 0 &&
@@ -35,13 +35,13 @@ export function hasSymbols(value: object): boolean {
 /** An identifier, or the call of a method without arguments. */
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\(\))?$/u;
 
-/** Longer names may be data, and no error may quote data. */
+/** The longest name in a path: longer ones may be data, and no error may quote data. */
 const MAX_NAME = 40;
 
-/** Of a longer path only the beginning and the end are worth reading. */
+/** The most steps of a path: of longer ones only the beginning and the end are worth reading. */
 const MAX_STEPS = 16;
 
-/** Where a walk through a value stands, for cycles and for the path that an error names. */
+/** The position of a walk through a value, for cycles and for the path in an error. */
 export class Trail {
   /** The objects around the current value, outermost first. */
   readonly around: object[] = [];
@@ -55,8 +55,8 @@ export class Trail {
   }
 
   /**
-   * The path as one would write it in code, such as `args[0].client`. A member whose name is no
-   * short identifier is named by its position: `args[0][member 3]` is the third.
+   * The path as in code, such as `args[0].client`. A member whose name is not a short identifier is
+   * named by its position: `args[0][member 3]` is the third.
    */
   get path(): string {
     const { steps } = this;

@@ -8,7 +8,7 @@ import { builtin } from "../base/runtime.ts";
 
 let byteLength: ((text: string) => number) | undefined;
 
-/** The size of encoded data, in bytes. */
+/** The size of encoded data, in bytes of UTF-8 for text. */
 export function bytesOf(data: string | Uint8Array): number {
   if (typeof data !== "string") return data.byteLength;
   if (byteLength === undefined) {

@@ -1,34 +1,33 @@
 /**
- * Copies of plain JSON data with sorted members: what the runtime's own JSON.stringify writes of
- * them is RFC 8785, at half the price of writing it here.
+ * Copies of plain JSON data with sorted members: the runtime's own JSON.stringify writes them as
+ * RFC 8785, at half the cost of writing that here.
  *
  * @module
  */
 
 import { hasSymbols } from "./shape.ts";
 
-/** Deeper data and cycles are left to the caller: this pass does not know where it stands. */
+/** The deepest copy. Deeper data and cycles are left to the caller: this pass keeps no trail. */
 const MAX_COPY_DEPTH = 64;
 
 /**
- * How many members and code units are copied at most. Larger data is left to the caller too, which
- * writes a part that stands in many places once: a few objects can stand for gigabytes.
+ * The most members and code units in a copy. Larger data is left to the caller too, which writes a
+ * part that stands in many places once: a few objects can stand for gigabytes.
  */
 const MAX_SIZE = 2 ** 22;
 
-/** What is left of that size. */
+/** The rest of that size. */
 let left = 0;
 
 /**
  * A copy of plain JSON data whose members stand in the order of RFC 8785.
  *
- * The copy is the caller's own, so that no getter and no `toJSON` runs when it is written, and
- * each part of the value is read once.
+ * The caller owns the copy: no getter and no `toJSON` runs when it is written, and each part of the
+ * value is read once.
  *
- * @param value The data.
  * @param depth 0 for the argument list of a call, which has nothing but its elements; else 1.
- * @returns The copy, or `undefined` for everything that needs a closer look: data that is not JSON,
- * deep or large, and names that an object puts in another order or that mean something else.
+ * @returns The copy; `undefined` for data that is not JSON, deep or large, and for names that an
+ * object puts in another order or that have a meaning of their own.
  */
 export function sortedCopy(value: object, depth: number): object | undefined {
   left = MAX_SIZE;
@@ -62,7 +61,7 @@ function copyArray(value: readonly unknown[], depth: number): unknown[] | undefi
 }
 
 function copyObject(value: Record<string, unknown>, depth: number): object | undefined {
-  // Of its own or of a changed Object.prototype: either way JSON.stringify would ask it.
+  // Own or of a changed Object.prototype: JSON.stringify would call either.
   if (typeof value["toJSON"] === "function" || hasSymbols(value)) return undefined;
   const copy: Record<string, unknown> = {};
   const names = Object.keys(value);
@@ -100,29 +99,29 @@ function copyPart(item: unknown, depth: number): unknown {
   }
 }
 
-/** The names of objects that were met, in the order of the object and in the one to write. */
+/** The member names of an object, in its own order and in the order to write. */
 interface Order {
   readonly names: readonly string[];
   /** `undefined` where an object cannot keep its members in this order. */
   readonly sorted: readonly string[] | undefined;
   /** Another list that begins with the same name. */
   readonly next: Order | undefined;
-  /** How many follow. */
+  /** The number of lists that follow. */
   readonly rest: number;
 }
 
 /**
- * Lists of names by the first of them. Arguments have the same few shapes from call to call, and
- * engines compare names by identity: finding the list costs a third of sorting it.
+ * Lists of names by their first name. Arguments have the same few shapes from call to call, and
+ * engines compare names by identity, so finding a list costs a third of sorting it.
  */
 const orders = new Map<string, Order>();
 
-/** Far more than the shapes of one program's arguments; small with the two bounds below. */
+/** Far more than the shapes of one program's arguments, and small with the two bounds below. */
 const MAX_ORDERS = 500;
 const MAX_NAMES = 32;
 const MAX_NAME_LENGTH = 64;
 
-/** So many lists with one first name are looked through. */
+/** The most lists that follow a list with the same first name. */
 const MAX_REST = 8;
 
 /** The names as RFC 8785 sorts them; `undefined` where an object would not keep that order. */
@@ -150,7 +149,7 @@ function isSame(left: readonly string[], right: readonly string[]): boolean {
   return true;
 }
 
-/** Digits may be an index, which every object puts first; `$` and `__proto__` mean something. */
+/** Whether an object keeps the order: indices come first, and `$` and `__proto__` are special. */
 function isKept(names: readonly string[]): boolean {
   return names.every((name) => name !== "$" && name !== "__proto__" && !/^[0-9]/.test(name));
 }

@@ -19,15 +19,15 @@ import {
 import { builtin } from "../base/runtime.ts";
 import { MAX_DEPTH } from "./shape.ts";
 
-/** A sparse array up to this length, and an object of such indices, may have a slot for each hole. */
+/** The length up to which a sparse array or an object of indices may have a slot for each hole. */
 const FEW_SLOTS = 64;
 
-/** The last index that there is. */
+/** The largest index of an array. */
 const LAST_INDEX = String(2 ** 32 - 2);
 
 type ViewConstructor = new (buffer: ArrayBuffer) => ArrayBufferView;
 
-/** Views by the name of their class. `Float16Array` is younger than some supported runtimes. */
+/** Views by the name of their class. `Float16Array` is newer than some supported runtimes. */
 const VIEWS: ReadonlyMap<string, ViewConstructor> = new Map<string, ViewConstructor>(
   [
     Int8Array,
@@ -47,21 +47,20 @@ const VIEWS: ReadonlyMap<string, ViewConstructor> = new Map<string, ViewConstruc
 );
 
 /**
- * So many parts of a Map or Set are put in between two looks at the clock, which takes 0.1 ms.
- * Engines hash numbers in the same way always: keys can be chosen so that each part takes as long
- * as there are parts before it.
+ * The parts of a Map or Set that are added between two looks at the clock: they take 0.1 ms.
+ * Engines hash numbers always in the same way, so keys can be chosen to make the time for each part
+ * grow with the number of parts before it.
  */
 const CHUNK = 1024;
 
-/** A longer chunk is slow, and counts as no more than the longest, for the process may have slept. */
+/** The time past which a chunk is slow, and the most that it counts: the process may have slept. */
 const SLOW_MS = 10;
 const SLOWEST_MS = 50;
 
-/** Slow chunks may take 1 s, and 0.1 ms for each KB. */
+/** The most time of slow chunks: 1 s, and 0.1 ms for each KB. */
 const MAX_SLOW_MS = 1000;
 const MAX_SLOW_MS_PER_BYTE = 1e-4;
 
-/** Says what is wrong with the bytes. */
 function malformed(what: string): never {
   throw new SyntaxError(what);
 }
@@ -71,7 +70,7 @@ class Unpacker {
   readonly #objects: object[] = [];
   readonly #bytes: Uint8Array;
   readonly #start: number;
-  /** Where the next segment begins. */
+  /** The start of the next segment. */
   #next: number;
   #depth = 0;
   #slowMs = 0;
@@ -82,7 +81,7 @@ class Unpacker {
     this.#next = start;
   }
 
-  /** The value, once all bytes are used up. */
+  /** The value, if it uses all bytes. */
   whole(json: Json): unknown {
     const value = this.revive(json);
     if (this.#next !== this.#bytes.length) malformed("another length");
@@ -111,7 +110,7 @@ class Unpacker {
     for (const name of Object.keys(json)) {
       const item = json[name]!;
       if (typeof item !== "object" || item === null) continue;
-      // The name is an own property already, so that assigning never reaches a setter.
+      // The name is already an own property, so the assignment never reaches a setter.
       object[name] = this.revive(item);
     }
     return object;
@@ -193,7 +192,7 @@ class Unpacker {
     for (let index = 0; index < pairs.length; index += 2) {
       const name = textOf(pairs[index]);
       if (mayHaveSlots && isFarIndex(name)) {
-        // The same for an object: V8 gives one thousands of slots for a few members far apart.
+        // As for arrays: V8 gives an object thousands of slots for a few members far apart.
         define(target, LAST_INDEX, undefined, true);
         Reflect.deleteProperty(target, LAST_INDEX);
         mayHaveSlots = false;
@@ -209,8 +208,8 @@ class Unpacker {
       malformed("an impossible length");
     }
     const array: unknown[] = this.#made([]);
-    // The longest length first makes every engine take a sparse table; set at once, a length of
-    // millions would be as many slots, which a few bytes must not be able to ask for.
+    // The longest length first makes every engine use a sparse table. Set directly, a length of
+    // millions would take as many slots, and a few bytes must not cause that.
     if (size > FEW_SLOTS) array.length = 2 ** 32 - 1;
     array.length = size;
     this.#assign(array, pairs, true);
@@ -237,7 +236,7 @@ class Unpacker {
     return set;
   }
 
-  /** Revives in place: what JSON.parse made belongs to nobody else. */
+  /** Revives in place, because nobody else has the result of JSON.parse. */
   #all(items: Json[]): unknown[] {
     const revived: unknown[] = items;
     for (let index = 0; index < revived.length; index++) {
@@ -247,7 +246,7 @@ class Unpacker {
     return revived;
   }
 
-  /** Puts parts in, and stops when that takes longer than it can take in earnest. */
+  /** Adds parts, and stops when that takes longer than honest data can. */
   #inChunks(count: number, put: (index: number) => void): void {
     let since = count > CHUNK ? performance.now() : 0;
     for (let index = 0; index < count; index++) {
@@ -270,7 +269,7 @@ class Unpacker {
           : new (ERRORS.get(name) ?? malformed("an unknown error"))()
       ),
     );
-    // Bun writes down where an error is made, which here is where it was read.
+    // Bun adds the place where an error is made, which would be this one.
     for (const own of Object.getOwnPropertyNames(error)) {
       Reflect.deleteProperty(error, own);
     }
@@ -279,8 +278,8 @@ class Unpacker {
   }
 
   /**
-   * Where the bytes of a segment begin. Segments stand in the order in which the skeleton names
-   * them: two tags never share one, so that a few bytes cannot ask for much memory.
+   * The start and length of a segment. Segments stand in the order in which the skeleton names
+   * them. Two tags never share one, so that a few bytes cannot take much memory.
    */
   #locate(v: Json | undefined, width: number): { begin: number; count: number } {
     const [offset, size] = listOf(v);
@@ -301,10 +300,10 @@ class Unpacker {
     return this.#copy(begin, count);
   }
 
-  /** A copy of bytes, which starts at a multiple of 8 whatever they lie in. */
+  /** A copy of bytes, which starts at a multiple of 8. */
   #copy(begin: number, length: number): ArrayBuffer {
     const copy = new Uint8Array(length);
-    // Not `slice`: the one of Node's Buffer copies nothing.
+    // Not `slice`, because that of Node's Buffer does not copy.
     copy.set(this.#bytes.subarray(begin, begin + length));
     return copy.buffer;
   }
@@ -332,10 +331,10 @@ class Unpacker {
   }
 }
 
-/** Makes an error that holds no frames: a few bytes must not be able to ask for thousands of them. */
+/** Makes an error without frames: a few bytes must not cause thousands of them. */
 function withoutStack<Made extends Error>(make: () => Made): Made {
   const { stackTraceLimit } = Error;
-  // Fails, and does not throw, where a program has frozen what is global.
+  // Fails without an exception where a program has frozen its globals.
   Reflect.set(Error, "stackTraceLimit", 0);
   try {
     return make();
@@ -364,10 +363,10 @@ function listOf(json: Json | undefined): Json[] {
 /**
  * Decodes the compact form.
  *
- * Whatever the bytes are, it takes no more than 100 bytes of memory for each of them and 256 KB,
- * and no more than 2 s and 1 µs for each of them.
+ * Any bytes take at most 256 KB of memory and 100 bytes for each of them, and at most 2 s and 1 µs
+ * for each of them.
  *
- * @throws {Error} If the bytes are not what `pack` writes: a built-in error that says what is wrong.
+ * @throws {Error} If `pack` did not write the bytes: a built-in error that names the fault.
  */
 export function unpack(bytes: Uint8Array): unknown {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

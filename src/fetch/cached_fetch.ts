@@ -1,6 +1,6 @@
 /**
- * A `fetch` that keeps responses: a stream function of a head and the pieces of a body, with a codec
- * that makes them one readable result.
+ * A `fetch` that caches responses: a stream function of a head and the pieces of a body, with a
+ * codec that stores them as one readable result.
  *
  * @module
  */
@@ -29,8 +29,8 @@ import {
 /** Options of {@linkcode cachedFetch}. */
 export interface CachedFetchOptions {
   /**
-   * Names the responses in the store, for `cache.bust(id)`, `BUST_CACHE` and statistics. The URL is
-   * part of each key, so that several clients may share one.
+   * The id of the responses in the store, for `cache.bust(id)`, `BUST_CACHE` and statistics.
+   * Clients may share an id, because the URL is part of each key.
    *
    * @default {"fetch"}
    */
@@ -38,30 +38,30 @@ export interface CachedFetchOptions {
   /**
    * The methods whose responses are kept: `["POST"]` for clients of LLMs, `["GET"]` for pages and
    * APIs. Requests of other methods pass. There is no default: with GET kept, a client that polls
-   * for a job never sees its end.
+   * a job never sees its end.
    */
   readonly methods: readonly string[];
   /**
-   * Headers of requests that identify them, besides those that choose a representation or the
-   * version of an API: `["x-tenant"]`. It takes no other header away.
+   * Further request headers that identify a request, such as `["x-tenant"]`. Those that choose a
+   * representation or the version of an API always identify it.
    *
    * @default {[]}
    */
   readonly headers?: readonly string[];
   /**
-   * `"ignore"`: who asks makes no difference, as with LLMs, where a rotated key, a colleague and CI
-   * with a dummy key must find the same answers. Unset, `authorization`, `cookie`, `x-api-key` and
-   * their like identify a request, as a digest: nobody is served the answer to another user.
+   * `"ignore"`: credentials do not identify a request. For LLMs, where a rotated key, a colleague
+   * and CI with a dummy key must find the same answers. Unset: `authorization`, `cookie`,
+   * `x-api-key` and the like identify it as a digest, so nobody gets the answer to another user.
    */
   readonly credentials?: "ignore";
   /**
-   * Makes what identifies a request, in the place of method, URL, headers and body: any value that
-   * can be hashed. Credentials identify it besides, unless they are ignored.
+   * Returns the identity of a request, in place of method, URL, headers and body: any value that
+   * can be hashed. Credentials still identify it too, unless they are ignored.
    */
   readonly hashFunc?: (url: string, request: FetchRequest) => unknown;
   /**
-   * Whether a response is worth keeping that is whole and has succeeded: false, or a promise of it,
-   * stores nothing.
+   * Whether a whole and successful response is worth keeping: false, or a promise of it, stores
+   * nothing.
    */
   readonly shouldCache?: (
     response: StoredResponse,
@@ -71,44 +71,44 @@ export interface CachedFetchOptions {
   /** Part of each key: another version starts afresh. */
   readonly version?: string | number;
   /**
-   * How long a response stays fresh: more than 0. The headers of HTTP for that do not count.
+   * The time that a response stays fresh: more than 0. The HTTP headers for that are ignored.
    *
    * @default {Infinity}
    */
   readonly ttl?: Duration;
   /**
-   * For how long after that it is served where there is no response at all. Needs `ttl`.
+   * The time after `ttl` in which it is served if there is no response at all. Needs `ttl`.
    *
    * @default {never}
    */
   readonly staleIfError?: Duration;
   /**
-   * Prints each request with its status, key, URL and body to stderr; credentials never.
+   * Whether to print each request to stderr: its status, key, URL and body, never its credentials.
    *
    * @default {false}
    */
   readonly debug?: boolean;
   /**
-   * What sends a request, such as a `fetch` over a proxy.
+   * The function that sends a request, such as a `fetch` over a proxy.
    *
    * @default {the global fetch, as it is at the call}
    */
   readonly fetch?: typeof fetch;
   /**
-   * A limit around each exchange, to the end of its body or until it is left; `deriveKey` and
-   * `cost` get the URL. Hits pass it by.
+   * A limit around each exchange, until its body ends or its reader leaves; `deriveKey` and `cost`
+   * get the URL. Hits do not count.
    */
   readonly limit?: FunctionWrapper;
   /**
-   * When to ask again: after a broken connection, or a response of 408, 409, 429 or 5xx, whose
-   * `Retry-After` counts. Callbacks find it as `error.response`. The last response is returned.
-   * Never once the body has begun, and not for methods that pass.
+   * Retries after a broken connection, or a response of 408, 409, 429 or 5xx, whose `Retry-After`
+   * is obeyed. Callbacks find that response as `error.response`. The last response is returned.
+   * There is no retry once the body has begun, and none for methods that pass.
    *
    * @default {no retry}
    */
   readonly retry?: RetryOptions;
   /**
-   * The longest body that is kept, in bytes: a positive integer or `Infinity`. A longer one passes.
+   * The longest body that is kept, in bytes: a positive integer or `Infinity`. Longer ones pass.
    *
    * @default {32 MiB}
    */
@@ -154,26 +154,26 @@ const RULES = {
   debug: anything,
 };
 
-/** What the pieces of a body take besides its bytes, at most: a head, and a few bytes each. */
+/** The most bytes that a body takes besides its own: a head, and a few bytes for each piece. */
 const OVERHEAD = 2 ** 20;
 
 /**
- * Makes a `fetch` that keeps responses, to be handed to any client.
+ * Makes a `fetch` that caches responses, for any client.
  *
  * A request is identified by method, URL, the headers that choose a representation, its credentials
- * as a digest, and its body: JSON by its value, a form by its parts, files by their bytes. A request
- * whose body is a stream passes. Kept are whole responses of 2xx other than 206: JSON that parses,
- * events and lines that have ended as they began, and no response that varies by what does not
- * identify its request. Neither a header nor the body of a request is ever stored.
+ * as a digest, and its body: JSON by its value, a form by its parts, files by their bytes. Requests
+ * with a stream as body pass. Only whole responses of 2xx other than 206 are kept: JSON must parse,
+ * and streams of events or lines must end as they began. A response that varies by what does not
+ * identify its request is not kept. Neither a header nor the body of a request is ever stored.
  *
- * A body flows to its client while it is recorded, and equal requests meanwhile share it, live. Its
- * end is told once it is stored. A client that leaves half-way ends the exchange, and nothing is
- * kept, unless the body has said its last word. Every response says in `Cache-Status` (RFC 9211) how
- * it was had. Of `fetch`'s own words, `cache: "no-store"` passes, `"reload"` and `"no-cache"` ask
- * again and replace.
+ * A body flows to its client while it is recorded, and equal requests meanwhile share it live. The
+ * client sees its end once it is stored. A client that leaves early ends the exchange, and nothing
+ * is kept unless the body was already complete. The header `Cache-Status` (RFC 9211) of every
+ * response reports its source. The request option `cache: "no-store"` passes; `"reload"` and
+ * `"no-cache"` ask again and replace.
  *
- * @param cache Where responses are kept.
- * @param options What is kept, what identifies a request, limits and retries.
+ * @param cache The cache that keeps responses.
+ * @param options The kept methods, the identity of a request, limits and retries.
  * @returns A function of the type of `fetch`.
  * @throws {TypeError} If `methods` is missing, or an option is unknown or of the wrong shape.
  * @throws {RangeError} If an option is out of range.
@@ -212,13 +212,13 @@ export function cachedFetch(cache: Cache, options: CachedFetchOptions): typeof f
     credentials: checked.credentials !== "ignore",
     hashFunc: checked.hashFunc,
   };
-  // Looked up at each call, for tests and tracers replace it.
+  // Looked up at each call, because tests and tracers replace it.
   const base: typeof fetch = checked.fetch ?? ((input, init) => globalThis.fetch(input, init));
   const passing = exchangeOver(base, limit);
-  // Stands for the signal of whoever has none, so that leaving ends an exchange that waits.
+  // The signal of a request without one, so that leaving ends an exchange that waits.
   const never = new AbortController().signal;
 
-  /** Whether a response is kept; what has succeeded and cannot be kept is reported. */
+  /** Whether a response is kept; a successful one that cannot be kept is reported. */
   async function isKept(
     items: readonly Item[],
     url: string,
@@ -256,14 +256,14 @@ export function cachedFetch(cache: Cache, options: CachedFetchOptions): typeof f
     },
   )(exchangeOver(base, limit, options.retry));
 
-  /** Sends a request that the cache must not see. */
+  /** Sends a request past the cache. */
   async function pass(request: AskedRequest, status: CacheStatus): Promise<Response> {
     const leaving = new AbortController();
     const signals = request.signal === undefined ? [] : [request.signal];
     const items = passing(request.url, request, AbortSignal.any([...signals, leaving.signal]));
     const rest: AsyncIterator<Item> = {
       next: () => items.next(),
-      // A read that waits for the server would hold up the end of a generator.
+      // Otherwise a read that waits for the server would delay the end of the generator.
       return: () => {
         leaving.abort(new DOMException("The body was left", "AbortError"));
         return items.return();
@@ -304,7 +304,7 @@ export function cachedFetch(cache: Cache, options: CachedFetchOptions): typeof f
   };
 }
 
-/** How the status of a call is told. */
+/** The `Cache-Status` of each status of a call. */
 const STATUSES = {
   hit: "hit",
   stale: "hit; detail=stale-if-error",

@@ -1,5 +1,5 @@
 /**
- * Exchanges: requests that are sent, under a limit and with retries, as flows of a head and pieces.
+ * Exchanges with a server, under a limit and with retries, as flows of a head and pieces.
  *
  * @module
  */
@@ -10,23 +10,23 @@ import { readRetryAfter } from "../limits/retry_after.ts";
 import type { AskedRequest } from "./request.ts";
 import type { Head, Item } from "./stored.ts";
 
-/** Makes one exchange, or several until one succeeds. */
+/** Makes one exchange, or retries until one succeeds. */
 export type Exchange = (
   url: string,
   request: AskedRequest,
   signal: AbortSignal,
 ) => AsyncGenerator<Item, void, unknown>;
 
-/** Statuses that may be better next time. */
+/** Whether a retry may change a status. */
 function isPassing(status: number): boolean {
   return status === 408 || status === 409 || status === 429 || status >= 500;
 }
 
-/** A response for which there may be another attempt; the last one is the caller's. */
+/** A response that may be retried; the last one goes to the caller. */
 class ResponseError extends Error {
   override readonly name = "ResponseError";
   readonly status: number;
-  /** Headers and status; its body has been read. */
+  /** Headers and status; the body has been read. */
   readonly response: Response;
   readonly items: readonly Item[];
 
@@ -38,7 +38,7 @@ class ResponseError extends Error {
   }
 }
 
-/** Thrown for a response that tells nothing: only the runtime's own object stands for it. */
+/** Thrown for an opaque response, which only the runtime's own object can represent. */
 export class OpaqueResponse extends Error {
   override readonly name = "OpaqueResponse";
   readonly response: Response;
@@ -50,12 +50,12 @@ export class OpaqueResponse extends Error {
 }
 
 /**
- * Makes what exchanges: each attempt under the limit, and a failed one again where there are
- * options for that. What fails at last is the caller's: a response, or an error.
+ * The exchange over a `fetch`, with each attempt under the limit. The caller gets the last failure,
+ * a response or an error.
  *
- * @param base What sends a request.
+ * @param base The `fetch` that sends a request.
  * @param limit Holds a permit for each exchange, to the end of its body.
- * @param options When to try again; unset, never.
+ * @param options The retries; unset, there are none.
  */
 export function exchangeOver(
   base: typeof fetch,
@@ -71,7 +71,7 @@ export function exchangeOver(
     if (response.status === 0) throw new OpaqueResponse(response);
     if (options !== undefined && isPassing(response.status)) {
       const items: Item[] = [];
-      // Under the permit; then the next attempt finds the connection free.
+      // Read under the permit, so that the next attempt finds the connection free.
       for await (const item of itemsOf(response)) items.push(item);
       throw new ResponseError(response, items);
     }
@@ -96,7 +96,7 @@ export function exchangeOver(
   };
 }
 
-/** The head of a response, and its body as it comes. */
+/** The head of a response, and its body as it arrives. */
 async function* itemsOf(response: Response): AsyncGenerator<Item, void, unknown> {
   const { status, statusText, url, redirected } = response;
   const headers = [...response.headers];
@@ -109,7 +109,7 @@ async function* itemsOf(response: Response): AsyncGenerator<Item, void, unknown>
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
-      // Of this class alone: a piece may come as a Buffer, or as a part of a larger one.
+      // A copy: a piece may arrive as a Buffer, or as a part of a larger one.
       yield new Uint8Array(value);
     }
     isOver = true;

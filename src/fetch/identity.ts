@@ -1,5 +1,5 @@
 /**
- * Which request it is: method, URL, the headers that count, credentials as a digest, and the body.
+ * The identity of a request: method, URL, identifying headers, credentials as a digest, and body.
  *
  * @module
  */
@@ -13,26 +13,26 @@ import { keepsNumbers, parseJson } from "./json.ts";
 export interface FetchRequest {
   /** The method, in upper case. */
   readonly method: string;
-  /** All headers that the caller gave, by their names in lower case. */
+  /** All headers that the caller passed, by their names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
   /**
    * The body: the value of a JSON text, another text, bytes, or the parts of a form with digests in
-   * the place of its files; `undefined` for none.
+   * place of its files; `undefined` for none.
    */
   readonly body?: unknown;
 }
 
-/** What identifies a request, besides its method, its URL and its body. */
+/** The parts of a request that identify it, besides its method, its URL and its body. */
 export interface IdentityRules {
   /** The names of the headers that identify, in lower case. */
   readonly headers: ReadonlySet<string>;
   /** Whether the headers that hold credentials identify too. */
   readonly credentials: boolean;
-  /** Makes the identity in the place of method, URL, headers and body; credentials stay. */
+  /** Returns the identity in place of method, URL, headers and body; credentials stay. */
   readonly hashFunc: ((url: string, request: FetchRequest) => unknown) | undefined;
 }
 
-/** The headers in which clients send who they are. */
+/** The headers in which clients send credentials. */
 export const CREDENTIALS: ReadonlySet<string> = new Set([
   "api-key",
   "authorization",
@@ -45,8 +45,8 @@ export const CREDENTIALS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The headers that choose among representations, or versions of an API. A list of those that do not
- * count would break with each release of an SDK: `x-stainless-…`, `traceparent`, `user-agent`.
+ * The headers that choose among representations, or versions of an API. A list of ignored headers
+ * would break with each release of an SDK: `x-stainless-…`, `traceparent`, `user-agent`.
  */
 export const IDENTIFYING: readonly string[] = [
   "accept",
@@ -61,17 +61,17 @@ export const IDENTIFYING: readonly string[] = [
   "x-requested-with",
 ];
 
-/** What a request sends: owned, so that later changes of the caller's objects do not reach it. */
+/** The body of a request: owned, so that later changes of the caller's objects do not reach it. */
 export type Body =
   | { readonly kind: "none" }
   | { readonly kind: "text"; readonly text: string; readonly type: string }
   | { readonly kind: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "blob"; readonly blob: Blob }
   | { readonly kind: "form"; readonly form: FormData }
-  /** A stream can be read once: it is passed on as it is. */
+  /** A stream can only be read once, and is passed on as it is. */
   | { readonly kind: "stream" };
 
-/** The content types that fetch gives texts and parameters which have none. */
+/** The content types that fetch gives to texts and parameters without one. */
 const TEXT = "text/plain";
 const FORM = "application/x-www-form-urlencoded";
 
@@ -97,13 +97,12 @@ function copyOf(form: FormData): FormData {
 }
 
 /**
- * What a body says, as canonical data.
+ * The content of a body, as canonical data.
  *
- * JSON is its value, because clients order and indent it as they like; a form is its parts, because
- * the boundary between them is random; files and bytes are digests.
+ * JSON is its value, because clients order and indent it as they like. A form is its parts, because
+ * the boundary between them is random. Files and bytes are digests.
  *
- * @param body The body.
- * @param type The content type, as the headers or the body itself give it; empty for none.
+ * @param type The content type, from the headers or the body itself; empty for none.
  */
 export async function contentOf(body: Body, type: string): Promise<unknown> {
   const [essence = ""] = type.toLowerCase().split(";", 1);
@@ -138,10 +137,10 @@ async function bytesContent(
       const form = await new Response(bytes, { headers }).formData();
       return { form: await partsOf(form, typesOf(bytes, type)) };
     } catch {
-      // Not a form, whatever it calls itself.
+      // Not a form, whatever its type says.
     }
   }
-  // Not every runtime gives the text in a Request a content type.
+  // Some runtimes give no content type to the text of a Request.
   if (/\b(?:json|xml)$|^text\/|^$/.test(essence) || essence === FORM) {
     const text = textOf(bytes);
     if (text !== undefined) return textContent(text, essence.trim() || TEXT);
@@ -149,7 +148,7 @@ async function bytesContent(
   return { bytes: await digest(bytes), type: essence.trim() };
 }
 
-/** The parts of a form, as they are sent; `types` are the types of its files where they are known. */
+/** The parts of a form, as they are sent; `types` are the known types of its files. */
 async function partsOf(
   form: FormData,
   types: readonly (string | undefined)[] = [],
@@ -167,7 +166,7 @@ async function partsOf(
   return parts;
 }
 
-/** The types that the parts of a form say; Bun reads a form without those that it does not know. */
+/** The types in the parts of a form; Bun drops those that it does not know when it reads a form. */
 function typesOf(bytes: Uint8Array, type: string): (string | undefined)[] {
   const [, boundary = ""] = /boundary="?([^";]+)/i.exec(type) ?? [];
   const parts = new TextDecoder("latin1").decode(bytes).split(`--${boundary}`).slice(1);
@@ -176,15 +175,15 @@ function typesOf(bytes: Uint8Array, type: string): (string | undefined)[] {
   );
 }
 
-/** A type without the charset that Bun gives to the files of a text. */
+/** A type without the charset that Bun adds to files of text. */
 function withoutUTF8(type: string): string {
   return type.replace(/; ?charset=utf-8$/, "");
 }
 
-/** Bytes as the text that they are; `undefined` if they are not UTF-8. */
+/** Bytes as text; `undefined` if they are not UTF-8. */
 export function textOf(bytes: Uint8Array): string | undefined {
   try {
-    // With its byte order mark: the text has to give the same bytes again.
+    // With its byte order mark: the text must encode to the same bytes.
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return undefined;
@@ -192,12 +191,10 @@ export function textOf(bytes: Uint8Array): string | undefined {
 }
 
 /**
- * What identifies a request, as canonical data. Credentials are in it as a digest only.
+ * The identity of a request, as canonical data. It holds credentials as a digest only.
  *
  * @param url The URL, without its fragment.
- * @param request The request.
- * @param content What its body says.
- * @param rules What identifies.
+ * @param content The content of its body.
  */
 export async function identityOf(
   url: string,
@@ -216,7 +213,7 @@ export async function identityOf(
     credentials: secrets.length === 0
       ? undefined
       : await digest(JSON.stringify(secrets.sort(([a], [b]) => a < b ? -1 : 1))),
-    // Who ignores them shares nothing with who does not: it may be the answer to anybody.
+    // Kept apart: what was stored without credentials may be the answer to anybody.
     ignores: rules.credentials ? undefined : "credentials",
   };
   if (rules.hashFunc === undefined) {

@@ -1,19 +1,18 @@
 /**
- * JSON texts as values, where the value keeps all that the text says.
+ * JSON texts as values, and whether the value keeps every number of the text.
  *
  * @module
  */
 
-/** A text may hold a number that doubles do not keep: many digits, or a long exponent. */
+/** Signs of a number that doubles do not keep: many digits, or a long exponent. */
 const SUSPICIOUS = /\d[\d.]{15}|\d[eE][+-]?\d{3}/;
 
-/** The tokens that can hold digits; strings first, so that digits in them are not numbers. */
+/** Tokens that can hold digits; strings come first, so that digits in them are not numbers. */
 const TOKENS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/g;
 
 /**
  * Reads a JSON text.
  *
- * @param text The text.
  * @returns The value in an object; `undefined` if the text is not JSON.
  */
 export function parseJson(text: string): { readonly value: unknown } | undefined {
@@ -25,8 +24,8 @@ export function parseJson(text: string): { readonly value: unknown } | undefined
 }
 
 /**
- * Whether a JSON text comes back with the same numbers from its value: identifiers of 19 digits
- * that differ in the last one are the same double.
+ * Whether the value of a JSON text keeps its numbers: identifiers of 19 digits that differ in the
+ * last one are the same double.
  */
 export function keepsNumbers(text: string): boolean {
   if (!SUSPICIOUS.test(text)) return true;

@@ -1,6 +1,6 @@
 /**
- * Which responses are kept: those that succeeded, are whole by their own word, and do not depend on
- * what does not identify their request.
+ * The rules for kept responses: they succeeded, their body shows that it is whole, and they depend
+ * only on what identifies their request.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { CREDENTIALS, type IdentityRules, textOf } from "./identity.ts";
 import { type Head, headOf, type Item, joined, typeOf } from "./stored.ts";
 import { endingOf } from "./whole.ts";
 
-/** Request headers that only the runtime sets, the same for all requests of a program. */
+/** Request headers that only the runtime sets, to the same values for all requests of a program. */
 const OF_THE_RUNTIME =
   /^(?:accept-charset|accept-encoding|access-control-.*|origin|referer|sec-.*)$/;
 
@@ -26,18 +26,16 @@ function foreignVary({ headers }: Head, rules: IdentityRules): string[] {
     });
 }
 
-/** Whether a status says that the whole answer follows. */
+/** Whether a status promises the whole answer. */
 export function isSuccess(status: number): boolean {
   return status >= 200 && status < 300 && status !== 206;
 }
 
 /**
- * Says why a successful response is not kept.
+ * The reason not to keep a successful response.
  *
  * @param items The head, and the body in pieces; no piece where there can be no body.
- * @param method The method of the request.
- * @param rules What identifies the request.
- * @returns The reason, in words that quote no value; `undefined` if it is to be kept.
+ * @returns The reason, in words that quote no value; `undefined` if the response is kept.
  */
 export function reasonAgainst(
   items: readonly Item[],
@@ -63,7 +61,7 @@ function varyReason(names: readonly string[]): string {
     }`;
 }
 
-/** Whether a response says by its body that nothing more can come. */
+/** Whether the body of a response shows that nothing more can come. */
 export function isFinal(items: readonly unknown[]): boolean {
   const head = headOf(items);
   return endingOf(typeOf(head), textOf(joined(items))) === "final";

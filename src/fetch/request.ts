@@ -1,5 +1,5 @@
 /**
- * A request as it was asked for: owned, identified, and ready to be sent more than once.
+ * A request of the caller: owned, identified, and ready to be sent more than once.
  *
  * @module
  */
@@ -15,18 +15,17 @@ import {
   type IdentityRules,
 } from "./identity.ts";
 
-/** A request, as `hashFunc`, `shouldCache` and limits see it, with what sends it. */
+/** A request as `hashFunc`, `shouldCache` and limits see it, which can send itself. */
 export class AskedRequest implements FetchRequest {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
   body?: unknown;
   /** The URL without its fragment. */
   readonly url: string;
-  /** The caller's signal. */
   readonly signal: AbortSignal | undefined;
-  /** Whether what is stored is to be replaced. */
+  /** Whether to replace the stored response. */
   readonly isReload: boolean;
-  /** Whether neither lookup nor store may see it: by the caller's word, or because of its body. */
+  /** Whether neither lookup nor store may see it, because of the caller's options or its body. */
   readonly isBypass: boolean;
   readonly #input: RequestInfo | URL;
   readonly #init: RequestInit;
@@ -34,12 +33,7 @@ export class AskedRequest implements FetchRequest {
   #body: Body;
   #identity: unknown;
 
-  /**
-   * Takes the arguments of `fetch` as they are now.
-   *
-   * @param input Its first argument.
-   * @param init Its second one.
-   */
+  /** Takes the arguments of `fetch` as they are now. */
   constructor(input: RequestInfo | URL, init: RequestInit = {}) {
     const request = isRequest(input) ? input : undefined;
     const base: unknown = Reflect.get(globalThis, "location");
@@ -62,21 +56,21 @@ export class AskedRequest implements FetchRequest {
       this.#body.kind === "stream";
   }
 
-  /** Whether it names who asks. */
+  /** Whether its headers hold credentials. */
   get hasCredentials(): boolean {
     return Object.keys(this.headers).some((name) => CREDENTIALS.has(name));
   }
 
-  /** What identifies it, once `identify` is done. */
+  /** Its identity, once `identify` is done. */
   get identity(): unknown {
     return this.#identity;
   }
 
-  /** Reads its body, and finds out what identifies it. */
+  /** Reads its body and computes its identity. */
   async identify(rules: IdentityRules): Promise<void> {
     const input = this.#input;
     if (this.#body.kind === "none" && isRequest(input) && input.body !== null) {
-      // Used up, as by `fetch` itself.
+      // This consumes the body, as `fetch` itself does.
       this.#body = { kind: "bytes", bytes: new Uint8Array(await input.arrayBuffer()) };
     }
     const { kind } = this.#body;
@@ -86,7 +80,7 @@ export class AskedRequest implements FetchRequest {
     this.#identity = await identityOf(this.url, this, content, rules);
   }
 
-  /** Sends it; may be called again. */
+  /** Sends the request; may be called again. */
   send(base: typeof fetch, signal: AbortSignal): Promise<Response> {
     const body = sentBody(this.#body);
     return base(this.#input, {
@@ -97,13 +91,13 @@ export class AskedRequest implements FetchRequest {
     });
   }
 
-  /** What `debug` prints of it: no headers, for they hold credentials. */
+  /** The part that `debug` prints: no headers, because they hold credentials. */
   toJSON(): unknown {
     return { method: this.method, body: this.body };
   }
 }
 
-/** Requests of other realms and polyfills are requests too. */
+/** Whether the input is a Request, also of another realm or a polyfill. */
 function isRequest(input: unknown): input is Request {
   return isObject(input) && "url" in input && "method" in input && "headers" in input;
 }
@@ -120,7 +114,7 @@ function sentBody(body: Body): BodyInit | undefined {
       return body.form;
     case "none":
     case "stream":
-      // As it stands in the caller's own argument.
+      // The caller's own argument holds it.
       return undefined;
   }
 }

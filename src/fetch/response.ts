@@ -1,5 +1,5 @@
 /**
- * Responses made of flows: real ones, with the URL that they came from and how they were had.
+ * Real responses made of flows, with the URL that they came from and a `Cache-Status`.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { hasNoBody } from "./keep.ts";
 import type { Head, Item } from "./stored.ts";
 
-/** How a response was had, as the header `Cache-Status` says it (RFC 9211). */
+/** The source of a response, in the words of the header `Cache-Status` (RFC 9211). */
 export type CacheStatus =
   | "hit"
   | "hit; detail=stale-if-error"
@@ -17,12 +17,12 @@ export type CacheStatus =
   | "fwd=bypass"
   | "fwd=method";
 
-/** A response as far as it has come: its head, and the rest of its body. */
+/** A response in transit: its head, and the rest of its body. */
 export interface Flow {
   readonly head: Head;
-  /** The body after the head: next pieces, and `return` to leave. */
+  /** The body after the head: `next` for its pieces, and `return` to leave. */
   readonly rest: AsyncIterator<Item>;
-  /** Whether the rest is there already, in one piece. */
+  /** Whether the rest is already there, in one piece. */
   readonly isStored: boolean;
 }
 
@@ -30,8 +30,8 @@ export interface Flow {
  * Makes a response of a flow.
  *
  * @param flow The flow, after its head.
- * @param request The URL and the method that were asked for.
- * @param status How it was had.
+ * @param request The requested URL and method.
+ * @param status The source of the response.
  */
 export async function respond(
   { head, rest, isStored }: Flow,
@@ -44,7 +44,7 @@ export async function respond(
   const options = { status: head.status, statusText: head.statusText, headers };
   let body: BodyInit | null = null;
   if (isStored || hasNoBody(head.status, request.method)) {
-    // To the end, which comes after the response is stored.
+    // Read to the end, which comes after the response is stored.
     for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
       if (!isHead(next.value)) body = whole(next.value, headers);
     }
@@ -57,13 +57,13 @@ function isHead(item: Item): item is Head {
   return typeof item === "object" && !(item instanceof Uint8Array);
 }
 
-/** A stored body. A string alone would get a content type that the response had not. */
+/** A stored body. A string alone would add a content type that the response did not have. */
 function whole(item: Uint8Array | string, headers: Headers): BodyInit {
   if (typeof item !== "string") return new Uint8Array(item);
   return headers.has("content-type") ? item : new TextEncoder().encode(item);
 }
 
-/** The body as its client reads it: whoever cancels it leaves the flow. */
+/** The body as a client reads it; to cancel it is to leave the flow. */
 function streamOf(rest: AsyncIterator<Item>): ReadableStream<Uint8Array<ArrayBuffer>> {
   return new ReadableStream({
     type: "bytes",
@@ -72,7 +72,7 @@ function streamOf(rest: AsyncIterator<Item>): ReadableStream<Uint8Array<ArrayBuf
         const { done, value } = await rest.next();
         if (done === true) {
           controller.close();
-          // A reader with a buffer of its own waits for that.
+          // A reader with its own buffer waits for this response.
           controller.byobRequest?.respond(0);
           return;
         }
@@ -87,7 +87,7 @@ function streamOf(rest: AsyncIterator<Item>): ReadableStream<Uint8Array<ArrayBuf
   });
 }
 
-/** Gives a response what only `fetch` itself can give: the URL that it is from. */
+/** Gives a response the URL that it came from, which otherwise only `fetch` can. */
 function dress(response: Response, redirectedTo: string | undefined, url: string): Response {
   const { clone } = Response.prototype;
   return Object.defineProperties(response, {

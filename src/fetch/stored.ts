@@ -1,5 +1,5 @@
 /**
- * A response as it is stored: readable, and without what belongs to one exchange alone.
+ * The stored form of a response: readable, and without the parts that belong to one exchange.
  *
  * @module
  */
@@ -35,10 +35,10 @@ export interface StoredResponse {
   readonly bytes?: Uint8Array;
 }
 
-/** What a flow of a response consists of: its head, then its body in pieces. */
+/** An item in the flow of a response: its head, then its body in pieces. */
 export type Item = Head | Uint8Array | string;
 
-/** Headers that are about one exchange or its connection, or grant something to one client. */
+/** Headers that concern one exchange or its connection, or grant something to one client. */
 const UNSTORED =
   /^(?:set-cookie2?|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|content-encoding|content-length|age|alt-svc|retry-after|(?:.*-)?ratelimit(?:-.*)?|(?:.*-)?rate-limit(?:-.*)?|authentication-info|www-authenticate|clear-site-data)$/;
 
@@ -59,7 +59,7 @@ export function joined(chunks: readonly unknown[]): Uint8Array<ArrayBuffer> {
   return whole;
 }
 
-/** The head among the items of a flow. */
+/** The head of a flow, its first item. */
 export function headOf([head]: readonly unknown[]): Head {
   if (!isHead(head)) throw new TypeError("Cannot read the response: it has no head");
   return head;
@@ -69,7 +69,7 @@ function isHead(value: unknown): value is Head {
   return isObject(value) && typeof Reflect.get(value, "status") === "number";
 }
 
-/** Makes what is stored of the items of a flow. */
+/** Makes the stored form of the items of a flow. */
 export function encodeResponse(items: readonly Item[]): StoredResponse {
   const head = headOf(items);
   const { status, statusText, redirectedTo } = head;
@@ -93,7 +93,7 @@ export function bodyOf(
   return json !== undefined && keepsNumbers(text) ? { json: json.value } : { text };
 }
 
-/** Makes the items of a flow of what was stored: the head, and the body in one piece. */
+/** Makes the items of a flow from the stored form: the head, and the body in one piece. */
 export function decodeResponse(stored: StoredResponse): Item[] {
   const { status, statusText, headers, redirectedTo, json, text, bytes } = stored;
   const head: Head = {

@@ -1,6 +1,6 @@
 /**
- * Whether the body of a response is whole, by its own word: a connection that was cut may end as
- * cleanly as one that was not.
+ * Whether the body of a response is whole, judged by its content: a connection that was cut may end
+ * as cleanly as one that was not.
  *
  * @module
  */
@@ -8,16 +8,16 @@
 import { isObject } from "../base/plain.ts";
 import { parseJson } from "./json.ts";
 
-/** What a body says about its end. */
+/** The end of a body, judged by its content. */
 export type Ending =
   /** Nothing more can come. */
   | "final"
-  /** It is whole as far as it can tell; more could have come. */
+  /** It may be whole, but more could have come. */
   | "open"
-  /** It is not whole: why, in words that quote nothing of it. */
+  /** It is not whole, for a reason in words that quote nothing of it. */
   | { readonly reason: string };
 
-/** How streams of events begin and end by the `type` of their events. */
+/** The first and last events of known streams, by the `type` of an event. */
 const TYPES: readonly (readonly [name: string, begins: RegExp, ends: RegExp])[] = [
   ["message", /^(?:message_start|content_block_\w+)$/, /^message_stop$/],
   ["response", /^response\./, /^response\.(?:completed|incomplete)$/],
@@ -29,13 +29,12 @@ const TYPES: readonly (readonly [name: string, begins: RegExp, ends: RegExp])[] 
   ],
 ];
 
-/** The last words of a stream of chat completions. */
+/** The last event of a stream of chat completions. */
 const DONE = "[DONE]";
 
 /**
- * Judges a body.
+ * Judges the end of a body.
  *
- * @param type The content type of the response.
  * @param text The body; `undefined` if it is not UTF-8.
  */
 export function endingOf(type: string, text: string | undefined): Ending {
@@ -52,7 +51,7 @@ export function endingOf(type: string, text: string | undefined): Ending {
   return isCut ? { reason: "it was cut inside an event" } : stream.ending;
 }
 
-/** Hands the events of a text/event-stream on. Returns whether the last one is incomplete. */
+/** Passes on the events of a text/event-stream. Returns whether the last one is incomplete. */
 function readEvents(text: string, stream: Stream): boolean {
   let name = "";
   let data: string[] = [];
@@ -67,11 +66,11 @@ function readEvents(text: string, stream: Stream): boolean {
     name = "";
     data = [];
   }
-  // A comment may be cut: it says nothing.
+  // A cut comment does not matter.
   return name !== "" || data.length > 0 || (rest !== "" && !rest.startsWith(":"));
 }
 
-/** Hands the lines of a stream of JSON texts on. Returns whether the last one is incomplete. */
+/** Passes on the lines of a stream of JSON texts. Returns whether the last one is incomplete. */
 function readLines(text: string, stream: Stream): boolean {
   // application/json-seq has a separator of its own.
   for (const line of text.replaceAll("\x1E", "\n").split(/[\r\n]+/)) {
@@ -82,7 +81,7 @@ function readLines(text: string, stream: Stream): boolean {
   return false;
 }
 
-/** What the events of a stream have opened and closed. */
+/** The parts that the events of a stream have opened and closed. */
 class Stream {
   readonly #opened = new Set<string>();
   readonly #closed = new Set<string>();
@@ -98,7 +97,6 @@ class Stream {
     return this.#opened.size > 0 || this.#closed.has(DONE) ? "final" : "open";
   }
 
-  /** Takes an event. */
   take(name: string, data: string): void {
     if (name === "error") this.#hasError = true;
     if (data.trim() === DONE) this.#closed.add(DONE);
@@ -125,7 +123,7 @@ class Stream {
     }
   }
 
-  /** Takes the alternatives of an answer, each of which has an end of its own. */
+  /** Takes the alternatives of an answer, each with its own end. */
   #takeChoices(event: object, member: string, reason: string): void {
     const choices: unknown = Reflect.get(event, member);
     if (!Array.isArray(choices)) return;

@@ -1,5 +1,5 @@
 /**
- * Entries in Redis, one string each, with one sorted set that says which of them count.
+ * Entries in Redis, one string each, and one sorted set as their index.
  *
  * @module
  */
@@ -23,10 +23,10 @@ import { infoOf, read, write } from "./entry.ts";
 import { failure } from "./errors.ts";
 import { checkOptions, type RedisClientLike, type RedisOptions } from "./options.ts";
 
-/** After so many stores the index is looked through for twice as many entries that are gone. */
+/** The stores between two searches of twice as many members of the index for lost entries. */
 const TIDY_AFTER = PAGE / 2;
 
-/** Past this many milliseconds an entry has no expiry in Redis, which adds its own clock. */
+/** The longest expiry in Redis, in milliseconds: Redis adds its clock to it. Longer is none. */
 const LONGEST_MS = 1e14;
 
 /**
@@ -34,7 +34,7 @@ const LONGEST_MS = 1e14;
  *
  * All names begin with `{prefix}:`, so that a cluster keeps a cache on one node. An entry counts
  * only while the index names it, so whatever the server evicts becomes a miss. An entry that can
- * be served no more expires by itself. The client is loaded on first use.
+ * no longer be served expires by itself. The client is loaded on first use.
  *
  * @example The password of a URL is in no message
  * ```ts
@@ -47,14 +47,14 @@ const LONGEST_MS = 1e14;
  * ```
  */
 export class RedisBackend implements Backend {
-  /** Host, port, database and prefix: `Redis localhost:6379/0 panza`; of a client the prefix alone. */
+  /** Host, port, database and prefix, `Redis localhost:6379/0 panza`; the prefix for a client. */
   readonly description: string;
-  /** The same, for a backend with a URL: that of every backend with the same entries. */
+  /** The same place, shared by all backends with the same entries; `undefined` for a client. */
   readonly location: string | undefined;
   readonly #connection: Connection;
   readonly #commands: Commands;
   readonly #writes = new Set<Promise<unknown>>();
-  /** The last change of each note that is being changed here. */
+  /** The last of the running changes of each note. */
   readonly #changing = new Map<string, Promise<unknown>>();
   #stores = 0;
   #changedAt = 0;
@@ -65,7 +65,7 @@ export class RedisBackend implements Backend {
    *
    * @param server A URL, or a client, a pool or a cluster of the npm package `redis`, which its
    * owner connects and closes.
-   * @param options What its names in Redis begin with.
+   * @param options The prefix of its names in Redis.
    * @throws {TypeError} If the server is neither, or an option is unknown or of the wrong kind.
    */
   constructor(server: string | RedisClientLike, options: RedisOptions = {}) {
@@ -77,7 +77,7 @@ export class RedisBackend implements Backend {
     this.description = `Redis ${this.location ?? prefix}`;
   }
 
-  /** Does nothing: every failure rejects its own call. */
+  /** Does nothing: every error rejects its own call. */
   connect(): void {}
 
   /**
@@ -85,9 +85,9 @@ export class RedisBackend implements Backend {
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
-   * @param signal Ends the read before it begins.
+   * @param signal Aborts the read before it begins.
    * @returns The entry, `undefined` when there is none.
-   * @throws {DamagedEntryError} If something else stands in its place.
+   * @throws {DamagedEntryError} If something else is stored in its place.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
   async get(id: string, key: string, signal?: AbortSignal): Promise<StoredEntry | undefined> {
@@ -100,11 +100,11 @@ export class RedisBackend implements Backend {
   }
 
   /**
-   * Reads entries: one command for each 64. One that is damaged is `undefined`.
+   * Reads entries: one command for each 64. A damaged entry is `undefined`.
    *
    * @param id The id of the function, `""` for direct keys.
    * @param keys The keys, in any order, duplicates allowed.
-   * @param signal Ends the read between two commands.
+   * @param signal Aborts the read between two commands.
    * @returns For each key the entry, `undefined` where there is none.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
@@ -125,7 +125,7 @@ export class RedisBackend implements Backend {
   }
 
   /**
-   * Stores an entry: one command. It expires when it can no more be served.
+   * Stores an entry: one command. The entry expires when it can no longer be served.
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
@@ -171,8 +171,8 @@ export class RedisBackend implements Backend {
   /**
    * Lists entries, in the order of ids and keys: 65 commands for each 64, in two packets.
    *
-   * @param id Only those of this id.
-   * @returns What is stored; what has expired or was evicted leaves the index.
+   * @param id The id whose entries are listed; unset, all are.
+   * @returns The entries; the index loses those that have expired or were evicted.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, undefined> {
@@ -191,10 +191,10 @@ export class RedisBackend implements Backend {
   }
 
   /**
-   * Removes the entries that a rule names: what `entries` costs, and one command for each 64.
+   * Removes the entries that a rule names: the commands of `entries`, and one for each 64.
    *
-   * @param rule Which entries go.
-   * @returns What was deleted.
+   * @param rule The rule.
+   * @returns The count and bytes of the deleted entries.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
   async prune(rule: PruneRule): Promise<Pruned> {
@@ -209,12 +209,12 @@ export class RedisBackend implements Backend {
   }
 
   /**
-   * Replaces a note: one command to look, and one to write if it is still the same.
+   * Replaces a note: one command to read it, and one to write it if it is still the same.
    *
    * @param id The id that it belongs to.
    * @param key The key.
-   * @param change Makes the new note of the one that is there; without it the note is only read.
-   * @returns The note that is stored then.
+   * @param change Returns the new note for the current one; without it the note is only read.
+   * @returns The note that is then stored.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
   async update(id: string, key: string, change?: NoteChange): Promise<string | undefined> {
@@ -236,7 +236,7 @@ export class RedisBackend implements Backend {
         if (after === note || await this.#commands.replace(member, note, after)) return after;
       }
     };
-    // One after the other here: they would only get in each other's way.
+    // The changes of one process take turns: together they would only make each other fail.
     const before = this.#changing.get(member);
     const note = await this.#write("write", () => {
       const done = before === undefined ? work() : before.then(work, work);
@@ -258,7 +258,7 @@ export class RedisBackend implements Backend {
    * @param key The key.
    * @param note The note that must be there, and is removed.
    * @param entry What to store.
-   * @returns Whether it was; otherwise nothing is stored.
+   * @returns Whether the note was there; otherwise nothing is stored.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
   async exchange(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean> {
@@ -266,9 +266,9 @@ export class RedisBackend implements Backend {
   }
 
   /**
-   * Waits for a change: one command each 1 to 50 ms, the seldomer the longer there was none.
+   * Waits for a change: one command each 1 to 50 ms, rarer as the last change gets older.
    *
-   * @param ms For how long at most, in milliseconds.
+   * @param ms The longest wait, in milliseconds.
    * @throws {CacheClosedError} After `close()`.
    * @throws {BackendError} If Redis cannot be reached, or refuses.
    */
@@ -283,13 +283,13 @@ export class RedisBackend implements Backend {
     }
   }
 
-  /** Does nothing: Redis does not tell of a process that has ended, its heartbeat does. */
+  /** Does nothing: Redis does not report the end of a process, only its heartbeat does. */
   async openSession(): Promise<void> {}
 
   /**
-   * Whether nobody can hold a session any more.
+   * Whether a session is known to be over.
    *
-   * @returns `false`: only its heartbeat tells.
+   * @returns `false`: only its heartbeat shows that.
    */
   isOver(): boolean {
     return false;
@@ -305,7 +305,7 @@ export class RedisBackend implements Backend {
     await this.#write("delete", async () => {
       for await (const notes of this.#commands.notes()) {
         const its = notes.filter(([, note]) => note.startsWith(`${session}.`));
-        // Somebody may have taken it over by now.
+        // Another session may have taken it over by now.
         await Promise.all(
           its.map(([member, note]) => this.#commands.replace(member, note, undefined)),
         );
@@ -313,7 +313,7 @@ export class RedisBackend implements Backend {
     });
   }
 
-  /** Waits for writes that were accepted, and closes the connection unless it is the user's. */
+  /** Waits for accepted writes, and closes the connection unless it is the user's. */
   async close(): Promise<void> {
     this.#closing ??= Promise.allSettled(this.#writes).then(() => this.#connection.close());
     await this.#closing;
@@ -323,7 +323,6 @@ export class RedisBackend implements Backend {
     if (this.#closing !== undefined) throw new CacheClosedError();
   }
 
-  /** Runs a read, which fails in the words of this library. */
   async #read<Out>(operation: string, work: () => Promise<Out>): Promise<Out> {
     this.#refuseWhenClosed();
     try {
@@ -348,11 +347,11 @@ export class RedisBackend implements Backend {
     }
   }
 
-  /** Stores an entry; its bytes are copied in this turn, for their owner may change them. */
+  /** Stores an entry; its bytes are copied in this turn, because their owner may change them. */
   async #store(id: string, key: string, entry: StoredEntry, note?: string): Promise<boolean> {
     const member = memberOf(id, key);
     const { staleUntil } = entry;
-    // By this process's own clock: that of the server may be another.
+    // By the clock of this process: that of the server may differ.
     const left = staleUntil === null ? Infinity : Math.ceil(staleUntil - Date.now());
     const ttl = left > 0 && left < LONGEST_MS ? left : undefined;
     const whole = this.#closing === undefined ? write(entry) : "";
@@ -363,18 +362,18 @@ export class RedisBackend implements Backend {
     });
   }
 
-  /** Looks in the background at the neighbours of an entry: its key is a digest, so at any. */
+  /** Tidies the neighbours of an entry in the background: a random page, as keys are digests. */
   #tidyAfter(member: string): void {
     const done: Promise<void> = this.#commands.membersAfter(member)
       .then((members) => members.length === 0 ? undefined : this.#commands.tidy(members))
-      // What is left over is no entry, and found the next time.
+      // A name that stays in the index is not an entry, and is found the next time.
       .catch(() => {}).finally(() => this.#writes.delete(done));
     this.#writes.add(done);
   }
 
-  /** Removes the notes that are meant, then the entries of an id or all: a page at a time. */
+  /** Removes the notes that `isMeant` accepts, then the entries of an id or all, page by page. */
   async #sweep(id: string | undefined, isMeant: (member: string) => boolean): Promise<void> {
-    // Notes first: what began before must not be stored while this goes on.
+    // Notes first: a call that began before must not store its result during the sweep.
     for await (const notes of this.#commands.notes()) {
       const members = notes.map(([member]) => member).filter(isMeant);
       if (members.length > 0) await this.#commands.removeNotes(members);

@@ -1,5 +1,5 @@
 /**
- * What Redis is asked for: a method for each command.
+ * The commands of Redis that the backend sends, a method for each.
  *
  * @module
  */
@@ -8,15 +8,15 @@ import type { Connection, Part } from "./connection.ts";
 import { LINE_BYTES } from "./entry.ts";
 import { LOOK, READ, REMOVE, REPLACE, STORE, TIDY } from "./scripts.ts";
 
-/** Entries that one command reads, lists or removes: some 100 µs of the server's time. */
+/** The entries that one command reads, lists or removes: some 100 µs of the server's time. */
 export const PAGE = 64;
 
-/** The name of an entry and of its note: neither part holds NUL, and all of an id stand together. */
+/** The name of an entry and of its note. No part holds NUL, and names of an id are adjacent. */
 export function memberOf(id: string, key: string): string {
   return `${id}\0${key}`;
 }
 
-/** The other way round. */
+/** The inverse of `memberOf`. */
 export function placeOf(member: string): [id: string, key: string] {
   const end = member.indexOf("\0");
   return [member.slice(0, end), member.slice(end + 1)];
@@ -25,7 +25,7 @@ export function placeOf(member: string): [id: string, key: string] {
 /** The commands of one prefix. */
 export class Commands {
   readonly #connection: Connection;
-  /** Begins all names, with the part in braces by which a cluster chooses the node. */
+  /** The beginning of all names; a cluster chooses the node by the part in braces. */
   readonly #root: string;
   readonly #index: string;
   readonly #notes: string;
@@ -37,13 +37,13 @@ export class Commands {
     this.#notes = `${this.#root}:notes`;
   }
 
-  /** Reads entries; `undefined` for what is not there, or does not count. */
+  /** Reads entries; `undefined` for those that are absent or not in the index. */
   async read(members: readonly string[]): Promise<(Uint8Array | undefined)[]> {
     const found = listOf(await this.#run(READ, [this.#index, ...this.#entries(members)], members));
     return members.map((_, index) => bytesOf(found[index]));
   }
 
-  /** Stores an entry, in exchange for its note if one is given; whether it did. */
+  /** Stores an entry, in exchange for `note` if given; returns whether it was stored. */
   async store(
     member: string,
     entry: string | Uint8Array,
@@ -55,18 +55,17 @@ export class Commands {
     return await this.#run(STORE, keys, [member, entry, `${ttl ?? ""}`, ...given]) === 1;
   }
 
-  /** Removes entries, and their notes if so asked. */
   async remove(members: readonly string[], withNotes: boolean): Promise<void> {
     const keys = [this.#index, this.#notes, ...this.#entries(members)];
     await this.#run(REMOVE, keys, [withNotes ? "notes" : "", ...members]);
   }
 
-  /** Removes from the index what is gone. */
+  /** Removes from the index the entries that are gone. */
   async tidy(members: readonly string[]): Promise<void> {
     await this.#run(TIDY, [this.#index, ...this.#entries(members)], members);
   }
 
-  /** A page of the members of an id, or of all, after one of them. */
+  /** The page after `member`, of the members of an id or of all. */
   async membersAfter(member: string | undefined, id?: string): Promise<string[]> {
     const first = id === undefined ? "-" : `[${memberOf(id, "")}`;
     const last = id === undefined ? "+" : `(${id}\u0001`;
@@ -76,7 +75,7 @@ export class Commands {
     return listOf(found).map((each) => textOf(each) ?? "");
   }
 
-  /** The first bytes of entries; none for what is gone. */
+  /** The first bytes of entries; `undefined` for those that are gone. */
   async lines(members: readonly string[]): Promise<(Uint8Array | undefined)[]> {
     const lines = await Promise.all(
       this.#entries(members).map((name) => this.#send(["GETRANGE", name, "0", `${LINE_BYTES}`])),
@@ -91,7 +90,7 @@ export class Commands {
     return [textOf(note), (seconds ?? NaN) * 1e3 + (micros ?? NaN) / 1e3];
   }
 
-  /** Replaces a note if it is still the same; whether it was. */
+  /** Replaces a note if it is still the same; returns whether it was. */
   async replace(
     member: string,
     before: string | undefined,
@@ -101,27 +100,27 @@ export class Commands {
     return await this.#run(REPLACE, [this.#notes], [member, ...pairs]) === 1;
   }
 
-  /** All notes, a page at a time; they are few, for a run that ends removes its own. */
+  /** All notes, page by page; they are few, because a run that ends removes its own. */
   async *notes(): AsyncGenerator<(readonly [member: string, note: string])[], void, undefined> {
     let cursor = "0";
     do {
       const [next, found] = listOf(await this.#send(["HSCAN", this.#notes, cursor]));
       const texts = listOf(found).map((each) => textOf(each) ?? "");
       yield texts.flatMap((member, index) =>
-        // The number of changes has no name.
+        // The empty name holds the number of changes.
         index % 2 === 1 || member === "" ? [] : [[member, texts[index + 1] ?? ""] as const]
       );
       cursor = textOf(next) ?? "0";
     } while (cursor !== "0");
   }
 
-  /** Removes notes, whatever they are by now. */
+  /** Removes notes, whatever they hold by now. */
   async removeNotes(members: readonly string[]): Promise<void> {
     const removed = this.#send(["HDEL", this.#notes, ...members]);
     await Promise.all([removed, this.#send(["HINCRBY", this.#notes, "", "1"])]);
   }
 
-  /** The number of changes, which is another one after each. */
+  /** The number of changes so far. */
   async changes(): Promise<string | undefined> {
     return textOf(await this.#send(["HGET", this.#notes, ""]));
   }

@@ -1,5 +1,5 @@
 /**
- * The connection to Redis: its client is loaded on first use, and made anew when it breaks.
+ * The connection to Redis: its client is loaded on first use, and replaced when it breaks.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { RedisClientLike } from "./options.ts";
 /** A part of a command. */
 export type Part = string | Uint8Array;
 
-/** The client of our own, as far as it is used. */
+/** The used part of a client that is made here. */
 interface Client extends RedisClientLike {
   readonly isReady: boolean;
   connect(): Promise<unknown>;
@@ -23,7 +23,7 @@ interface Client extends RedisClientLike {
   unref(): void;
 }
 
-/** A connection of our own. */
+/** A connection that is made here. */
 interface Open {
   readonly client: Client;
   /** Commands without an answer. */
@@ -32,18 +32,18 @@ interface Open {
 
 /** Milliseconds, in an object, so that tests can shorten them. */
 export const TIMES = {
-  /** How long a connection may take. */
+  /** The longest wait for a connection. */
   connectMs: 4_000,
-  /** How long a failure to connect stands for those that follow. */
+  /** The time that a failure to connect also rejects the commands that follow. */
   failedMs: 200,
-  /** How long no answer may come while some is waited for: the host may be gone without a word. */
+  /** The longest silence while an answer is due: a host may be gone without a sign. */
   silentMs: 20_000,
 };
 
-/** `$`, by which RESP knows strings. */
+/** `$`, the RESP type of strings. */
 const BLOB_STRING = 36;
 
-/** One server, whose commands fail at once while it cannot be reached. */
+/** One server; commands fail at once while it cannot be reached. */
 export class Connection {
   readonly #server: string | RedisClientLike;
   #open: Open | undefined;
@@ -59,11 +59,10 @@ export class Connection {
   }
 
   /**
-   * Sends a command; those of one turn share a packet, and are answered in their order.
+   * Sends a command. The commands of one turn share a packet, and are answered in their order.
    *
    * @param key Its first key, by which a cluster finds the node.
-   * @param command The command.
-   * @returns The answer, its strings as bytes.
+   * @returns The answer, with strings as bytes.
    */
   async send(key: string, command: readonly Part[]): Promise<unknown> {
     const server = this.#server;
@@ -72,7 +71,7 @@ export class Connection {
       throw new RedisFailure("the client is not connected", "await its connect()");
     }
     const open = this.#open?.client.isReady ? this.#open : await this.#reach(server);
-    // An open socket alone does not keep the process alive; a command does.
+    // Only a command keeps the process alive, not an open socket.
     if (open.pending++ === 0) open.client.ref();
     this.#watch(open);
     try {
@@ -95,7 +94,7 @@ export class Connection {
     this.#open = undefined;
   }
 
-  /** A connection for all that ask while it is being made. */
+  /** Connects, once for all commands that ask meanwhile. */
   #reach(url: string): Promise<Open> {
     const failed = this.#failed;
     if (failed !== undefined && performance.now() - failed.at < TIMES.failedMs) {
@@ -111,14 +110,14 @@ export class Connection {
     return this.#opening;
   }
 
-  /** Lets a connection end with its last answer; the next command makes another one. */
+  /** Closes a connection after its last answer; the next command makes another one. */
   #leave(open: Open): void {
     if (this.#open !== open) return;
     this.#open = undefined;
     open.client.close().catch(() => {});
   }
 
-  /** Breaks a connection off that has been silent for long while answers were waited for. */
+  /** Breaks off a connection that was silent for `silentMs` while an answer was due. */
   #watch(open: Open): void {
     if (this.#stopWatching !== undefined) return;
     this.#hasMoved = false;
@@ -131,7 +130,7 @@ export class Connection {
   }
 }
 
-/** Sends a command through a client, which a cluster wants to know more of. */
+/** Sends a command through a client; that of a cluster takes further arguments. */
 async function request(
   client: RedisClientLike,
   key: string,
@@ -139,7 +138,7 @@ async function request(
 ): Promise<unknown> {
   const options = { typeMapping: { [BLOB_STRING]: builtin("node:buffer")?.Buffer } };
   const isCluster = "slots" in client;
-  // Any node that has the key might be a replica that lags behind.
+  // `false`, not read-only: a replica may lag behind.
   const parts = isCluster ? [key, false, command, options] : [command, options];
   return await Reflect.apply(client.sendCommand, client, parts);
 }
@@ -156,14 +155,14 @@ async function connect(url: string): Promise<Client> {
   });
   const client = createClient({
     url,
-    // What every server and proxy speaks.
+    // Every server and proxy speaks version 2.
     RESP: 2,
     disableClientInfo: true,
     maintNotifications: "disabled",
     disableOfflineQueue: true,
     socket: { connectTimeout: TIMES.connectMs, reconnectStrategy: false },
   });
-  // Each command that it breaks rejects as well.
+  // Each command that the error breaks rejects as well.
   client.on("error", () => {});
   await client.connect();
   client.unref();

@@ -1,5 +1,5 @@
 /**
- * An entry as one string of Redis: a line of its fields, then the encoded value as it is.
+ * An entry as one string of Redis: a line of its fields, then the encoded value.
  *
  * @module
  */
@@ -9,16 +9,16 @@ import type { EntryInfo } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { bytesOf } from "../encoding/size.ts";
 
-/** Bytes that hold the line of every entry of this library. */
+/** The bytes that hold the first line of any entry of this library. */
 export const LINE_BYTES = 256;
 
 const MARK = "panza-1";
 const LINE_END = 10;
 
-/** What of an entry its first line tells. */
+/** The fields in the first line of an entry. */
 type Line = Omit<StoredEntry, "data"> & { readonly isText: boolean; readonly size: number };
 
-/** Writes an entry: a copy of its bytes, as text where the value is text. */
+/** Writes an entry: text where the value is text, otherwise a copy of its bytes. */
 export function write(entry: StoredEntry): string | Uint8Array {
   const { data, format, checksum, storedAt, expiresAt, staleUntil, durationMs } = entry;
   const fields = [format, checksum, storedAt, expiresAt, staleUntil, durationMs].map(String);
@@ -27,11 +27,11 @@ export function write(entry: StoredEntry): string | Uint8Array {
   if (typeof data === "string") return line + data;
   const buffers = builtin("node:buffer");
   if (buffers === undefined) throw new TypeError("this runtime has no node:buffer");
-  // The client takes no other bytes.
+  // The client takes bytes as a Buffer only.
   return buffers.Buffer.concat([new TextEncoder().encode(line), data]);
 }
 
-/** Reads an entry; `undefined` when it is not one. Its bytes are its own. */
+/** Reads an entry, which owns its bytes; `undefined` if it is not an entry. */
 export function read(bytes: Uint8Array): StoredEntry | undefined {
   const line = lineOf(bytes);
   if (line === undefined) return undefined;
@@ -47,7 +47,7 @@ export function read(bytes: Uint8Array): StoredEntry | undefined {
   }
 }
 
-/** What a listing tells of an entry by its first bytes; one that is damaged is as old as can be. */
+/** The listed fields of an entry, from its first bytes; a damaged one has the time 0. */
 export function infoOf(id: string, key: string, bytes: Uint8Array): EntryInfo {
   const { size = 0, storedAt = 0, expiresAt = null, staleUntil = null, durationMs = 0 } =
     lineOf(bytes) ?? {};

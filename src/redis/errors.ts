@@ -1,8 +1,8 @@
 /**
- * Why Redis, its client or the network failed, in one line for the user.
+ * The reason why Redis, its client or the network failed, in one line for the user.
  *
- * Nothing of their own errors is kept but a word: they may quote a URL with its password, a command
- * with its keys, or a script.
+ * Only one word of their errors is kept: they may quote a URL with its password, a command with its
+ * keys, or a script.
  *
  * @module
  */
@@ -11,13 +11,13 @@ import { BackendError, PanzaError } from "../base/errors.ts";
 
 /** A failure that this library found itself: its message is safe to show. */
 export class RedisFailure extends Error {
-  /** Takes what is wrong, and the way out. */
+  /** `advice` is the way out. */
   constructor(reason: string, readonly advice: string) {
     super(reason);
   }
 }
 
-/** The error for the user: what failed, why, and the way out. */
+/** The error for the user: the failed operation, the reason and the way out. */
 export function failure(error: unknown, description: string, operation: string): PanzaError {
   if (error instanceof PanzaError) return error;
   const [reason, advice] = error instanceof RedisFailure
@@ -27,7 +27,7 @@ export function failure(error: unknown, description: string, operation: string):
   return new BackendError(description, operation, cause, advice);
 }
 
-/** Replies of Redis by their first word, and what to do about them. */
+/** Replies of Redis by their first word, with the way out. */
 const REPLIES: Readonly<Record<string, readonly [reason: string, advice?: string]>> = {
   OOM: [
     "its memory is full",
@@ -49,20 +49,20 @@ const REPLIES: Readonly<Record<string, readonly [reason: string, advice?: string
   WRONGTYPE: ["something else has a name of this cache", "use another prefix"],
 };
 
-/** Codes of Node, and classes of the client, for a connection that did not come about or broke. */
+/** Codes of Node, and classes of the client, for a connection that failed or broke. */
 const UNREACHABLE =
   /^(E[A-Z]+|ERR_TLS_\w+|ConnectionRefused|FailedToOpenSocket|\w*(Client|Socket|Timeout)\w*Error)$/;
 
 const NOT_INSTALLED = ["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"];
 
-/** The word that says what went wrong: the first of a reply, a code of Node, or a class. */
+/** The word that names a failure: the first of a reply, a code of Node, or a class. */
 export function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return "no code";
   const [, reply] = /(?:^|@user_script: ?\d+: -)([A-Z]{2,20}) /.exec(error.message) ?? [];
   if (reply !== undefined && reply !== "ERR") return reply;
   const { code, errors } = error as { code?: unknown; errors?: unknown };
   if (typeof code === "string" && /^\w{1,40}$/.test(code)) return code;
-  // Node tries several addresses of one name, and names the error of none.
+  // Node tries several addresses of one name, and wraps their errors without a code.
   if (Array.isArray(errors) && errors.length > 0) return codeOf(errors[0]);
   return /^\w{1,60}$/.test(error.constructor.name) ? error.constructor.name : "no code";
 }

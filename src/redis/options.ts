@@ -1,5 +1,5 @@
 /**
- * Which Redis, by a URL or by a client, and the options of a backend.
+ * The server of a backend, as a URL or a client, and its options.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { check, checkValue, type Rule } from "../base/check.ts";
 
 /** A client, a pool or a cluster of the npm package `redis`, connected by its owner. */
 export interface RedisClientLike {
-  /** Whether `connect()` was called, and nothing has closed it since. */
+  /** Whether `connect()` was called and the client is not closed since. */
   readonly isOpen: boolean;
   /** Sends a command as it is. */
   sendCommand(...command: never[]): unknown;
@@ -17,7 +17,7 @@ export interface RedisClientLike {
 /** Options of a Redis backend. */
 export interface RedisOptions {
   /**
-   * What every name in Redis begins with, in braces: 1 to 200 characters without braces and
+   * The beginning of every name in Redis, in braces: 1 to 200 characters without braces and
    * control characters. Another prefix is another cache. Unset: `panza`.
    */
   readonly prefix?: string;
@@ -41,7 +41,7 @@ const PREFIX: Rule<string> = {
       : undefined,
 };
 
-/** A server with the options of a backend, checked. */
+/** The checked server and options of a backend. */
 export interface Checked {
   readonly server: string | RedisClientLike;
   readonly prefix: string;
@@ -50,7 +50,7 @@ export interface Checked {
 }
 
 /**
- * Checks what a backend is constructed with.
+ * Checks the arguments of a backend.
  *
  * @throws {TypeError} If the server is neither a URL nor a client, or an option is wrong.
  */
@@ -75,7 +75,7 @@ function isRedisURL(text: string): boolean {
   return /^rediss?:$/.test(protocol) && /^\/?\d*$/.test(pathname) && search + hash === "";
 }
 
-/** Whether it is a client; a client of Sentinel sends its commands in another way. */
+/** Whether a value is a client; one of Sentinel sends its commands in another way. */
 function isClient(value: unknown): value is RedisClientLike {
   return typeof value === "object" && value !== null && "isOpen" in value &&
     typeof value.isOpen === "boolean" && "sendCommand" in value &&

@@ -1,17 +1,17 @@
 /**
- * What Redis does in one step, in Lua.
+ * The atomic steps of Redis, in Lua.
  *
- * They are sent as text each time. By their digest they would cost the same, and a server that was
- * restarted would not know them. Each names all its keys, as clusters and compatible servers ask.
+ * Scripts are sent as text each time. Sent by digest they would cost the same, and a restarted
+ * server would not know them. Each names all its keys, as clusters and compatible servers demand.
  *
- * A write that can be refused for want of memory comes first in each: Redis refuses none that
- * follows a write. Deletions change something before they count, so they work on a full server.
+ * A write that can be refused for lack of memory comes first in its script, because Redis refuses
+ * none that follows a write. Deletions delete before they count, so they work on a full server.
  *
  * @module
  */
 
 /**
- * Reads entries: an entry counts only while the index names it. KEYS: index, entries. ARGV: members.
+ * Reads entries, which count only while the index names them. KEYS: index, entries. ARGV: members.
  */
 export const READ = `
 local found = {}

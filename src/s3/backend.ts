@@ -24,13 +24,13 @@ import { bodyOf, contentTypeOf, entryOf, metadataOf, timesOf } from "./object.ts
 import { checkOptions, type S3Options } from "./options.ts";
 import { mapInOrder } from "./pool.ts";
 
-/** Reads of one batch or listing under way; the other requests stay free for single calls. */
+/** The concurrent reads of one batch or listing; the other requests stay free for single calls. */
 const READS_AT_ONCE = 32;
 
 /** Entries that one request deletes. */
 const DELETES_AT_ONCE = 1_000;
 
-/** An entry as a listing shows it, with the object that holds it. */
+/** A listed entry, with the object that holds it. */
 interface Found extends EntryInfo {
   readonly object: string;
 }
@@ -38,9 +38,9 @@ interface Found extends EntryInfo {
 /**
  * A backend in an S3 bucket, or on a server that speaks its protocol.
  *
- * Every object has a name below `<prefix>/panza-v1/`, holds the encoded value as its body with a
- * content type, and everything else as metadata, so any S3 tool can read it. The AWS SDK is loaded
- * on first use. Changes of one entry are not put in order here: a cache does that.
+ * Every object has a name below `<prefix>/panza-v1/`. Its body is the encoded value with a content
+ * type, and everything else is metadata, so any S3 tool can read it. The AWS SDK is loaded on first
+ * use. Changes of one entry are not ordered here: a cache does that.
  *
  * @category Backends
  * @example Prefixes and ids that would not stay apart are refused at once
@@ -69,10 +69,10 @@ export class S3Backend implements Backend {
   readonly #links: StoreLink[] = [];
 
   /**
-   * Checks everything and opens nothing: the first request is that of the first operation.
+   * Checks everything and opens nothing: the first operation sends the first request.
    *
-   * @param location `bucket`, `bucket/prefix` or `s3://bucket/prefix`; the prefix at most 512 bytes.
-   * @param options How to reach it; without any the SDK's standard chain decides.
+   * @param location `bucket`, `bucket/prefix` or `s3://bucket/prefix`; a prefix of up to 512 bytes.
+   * @param options The settings of the connection; without any the SDK's standard chain decides.
    * @throws {TypeError} If the location is malformed or an option unknown or of the wrong shape.
    */
   constructor(location: string, options: S3Options = {}) {
@@ -85,10 +85,10 @@ export class S3Backend implements Backend {
   }
 
   /**
-   * Adds a listener for damaged objects that a batch of reads met.
+   * Adds listeners for damaged objects in a batch of reads, and for the progress of transfers.
    *
-   * @param report Called with each of them.
-   * @param link Is told when a transfer moves.
+   * @param report Called with each damaged object.
+   * @param link Its `progress` is called for each piece of a transfer.
    */
   connect(report: Report, link?: StoreLink): void {
     this.#reports.push(report);
@@ -144,7 +144,7 @@ export class S3Backend implements Backend {
       try {
         return await Promise.all(answers);
       } finally {
-        // After a failure nothing more is read.
+        // Nothing more is read after a failure.
         end.abort();
       }
     });
@@ -204,12 +204,12 @@ export class S3Backend implements Backend {
 
   /**
    * Lists entries: one LIST for each 1,000 and one HEAD for each entry, 32 at a time, as they are
-   * consumed. Objects that are not entries are passed over; a damaged entry whose metadata is lost
-   * shows the time of the object, no expiry and no cost. Where id and key together are longer than about
+   * consumed. Objects that are not entries are skipped. A damaged entry without metadata shows the
+   * time of the object, no expiry and no cost. Where id and key together are longer than about
    * 1,500 bytes, the longer one shows as `sha256-` and its digest.
    *
-   * @param id Only those of this id.
-   * @returns What is stored, in the order of the server.
+   * @param id The id whose entries are listed; unset, all are.
+   * @returns The entries, in the order of the server.
    * @throws {BackendError} If S3 cannot be reached, or refuses.
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, undefined> {
@@ -219,10 +219,10 @@ export class S3Backend implements Backend {
   }
 
   /**
-   * Removes the entries that a rule names: what `entries` costs, and one POST for each 1,000.
+   * Removes the entries that a rule names: the requests of `entries`, and one POST for each 1,000.
    *
-   * @param rule Which entries go.
-   * @returns What was deleted.
+   * @param rule The rule.
+   * @returns The count and bytes of the deleted entries.
    * @throws {BackendError} If S3 cannot be reached, or refuses any of them.
    */
   async prune(rule: PruneRule): Promise<Pruned> {
@@ -248,7 +248,7 @@ export class S3Backend implements Backend {
     this.#bucket.close();
   }
 
-  /** Runs a read: aborted by its caller or by `close`, and failing in the words of this library. */
+  /** Runs a read, which its caller or `close` aborts. */
   async #read<Out>(
     operation: string,
     signal: AbortSignal | undefined,
@@ -284,7 +284,7 @@ export class S3Backend implements Backend {
     return failure(error, this.description, operation, this.#place.bucket, this.#host);
   }
 
-  /** Tells all caches that the transfer of an entry moves. */
+  /** Reports to all caches that the transfer of an entry moves. */
   #progressOf(id: string, key: string): () => void {
     return () => {
       for (const link of this.#links) link.progress(id, key);
@@ -305,7 +305,7 @@ export class S3Backend implements Backend {
     throw new DamagedEntryError(what, id, key);
   }
 
-  /** The entries of an id, or of all, in pages that are read as they are consumed. */
+  /** The entries of an id, or of all, read as they are consumed. */
   async *#find(id?: string): AsyncGenerator<Found, void, undefined> {
     const signals = [this.#closing.signal];
     const place = this.#place;
@@ -351,7 +351,7 @@ function copyOf(entry: StoredEntry | undefined): StoredEntry | undefined {
   return typeof entry?.data === "object" ? { ...entry, data: entry.data.slice() } : entry;
 }
 
-/** Fails with the codes of objects that S3 refused to delete, if there are any. */
+/** Throws if S3 refused to delete objects; `codes` has one code for each. */
 function refuse(codes: readonly string[]): void {
   if (codes.length === 0) return;
   throw new S3Failure(

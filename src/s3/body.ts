@@ -1,5 +1,5 @@
 /**
- * Bodies of requests and answers: in pieces, so that a long transfer shows that it moves.
+ * Bodies of requests and answers, in pieces, so that a long transfer shows progress.
  *
  * @module
  */
@@ -7,20 +7,19 @@
 import { builtin } from "../base/runtime.ts";
 import { BrokenBodyError, S3Failure } from "./errors.ts";
 
-/** Bytes of a piece of a request, and of the longest answer that is read at once. */
+/** The size of a piece of a request and of the longest answer read at once, in bytes. */
 const PIECE_BYTES = 2 ** 18;
 
-/** A request as the SDK is about to send it. */
+/** A request of the SDK before it is sent. */
 interface Request {
   readonly headers: Record<string, string>;
   readonly body: string | Uint8Array;
 }
 
 /**
- * Reads a whole body, which must be as long as it was announced.
+ * Reads a whole body, which must have its announced length.
  *
- * @param answer An answer of the SDK.
- * @param progress Is called with each piece.
+ * @param progress Called after each piece.
  * @throws {BrokenBodyError} If it breaks off, or does not match its length or checksum.
  */
 export async function readBody(
@@ -30,7 +29,7 @@ export async function readBody(
   const pieces: Uint8Array[] = [];
   let length = 0;
   try {
-    // Going through a stream costs 7 % of a small read.
+    // A stream costs 7 % of a small read.
     const isShort = (answer.ContentLength ?? Infinity) <= PIECE_BYTES;
     for await (const piece of piecesOf(answer.Body, isShort)) {
       pieces.push(piece);
@@ -46,7 +45,7 @@ export async function readBody(
     const cause = new S3Failure(reason, "check the network");
     throw new BrokenBodyError("the body is incomplete", { cause });
   }
-  // Bytes of their own: those that arrive may be part of a pool of the runtime.
+  // A copy: the bytes that arrive may be part of a pool of the runtime.
   const body = new Uint8Array(length);
   let at = 0;
   for (const piece of pieces) {
@@ -56,7 +55,7 @@ export async function readBody(
   return body;
 }
 
-/** The pieces of a body: all at once if it is short, or is not a stream that can be iterated. */
+/** The pieces of a body: a single one if it is short, or is not a stream that can be iterated. */
 async function* piecesOf(
   body: unknown,
   isShort: boolean,
@@ -74,10 +73,9 @@ function isWhole(body: unknown): body is { transformToByteArray(): Promise<Uint8
 }
 
 /**
- * The same request with a body that leaves in pieces. It must be signed already.
+ * A signed request with its body in pieces.
  *
- * @param request What the SDK is about to send.
- * @param progress Is called when the connection takes a piece.
+ * @param progress Called when the connection takes a piece.
  * @returns A copy, because the SDK sends the same request again when an attempt fails.
  */
 export function inPieces(request: unknown, progress: () => void): unknown {
@@ -96,7 +94,7 @@ function* cut(body: Uint8Array | string, progress: () => void): Generator<Uint8A
   }
 }
 
-/** The same request with the MD5 of its body, which older servers demand, as its only checksum. */
+/** Makes the MD5 of the body, which older servers demand, the only checksum of a request. */
 export function withMD5(request: unknown): unknown {
   const crypto = builtin("node:crypto");
   if (isRequest(request) && crypto !== undefined) {

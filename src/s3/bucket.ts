@@ -1,5 +1,5 @@
 /**
- * Deletes of many objects of a bucket, in whatever way its server has.
+ * Deletes of many objects of a bucket, in the best way that its server supports.
  *
  * @module
  */
@@ -9,31 +9,31 @@ import { Client } from "./client.ts";
 import { bulkDeleteRefusal } from "./errors.ts";
 import { mapInOrder } from "./pool.ts";
 
-/** How often everything below a prefix is listed at most to delete it. */
+/** The most listings of a prefix to delete everything below it. */
 const MOST_PASSES = 5;
 
-/** Pages of deletes under way, listing included, which goes one page ahead. */
+/** The concurrent pages of deletes, including the listing, which goes one page ahead. */
 const PAGES_AT_ONCE = 4;
 
-/** Single deletes of one page under way, where a server has no bulk delete. */
+/** The concurrent single deletes of one page, where a server has no bulk delete. */
 const DELETES_AT_ONCE = 10;
 
-/** How often a refused delete of one object is asked for. */
+/** The attempts to delete an object that S3 refuses. */
 const DELETE_ATTEMPTS = 3;
 
-/** The pause before the second attempt, in milliseconds; it doubles, and is jittered. */
+/** The unit of pauses before a further attempt, in milliseconds; they double and are jittered. */
 const PAUSE_MS = 100;
 
-/** Codes with which S3 refuses single deletes of a request for reasons that pass. */
+/** The codes of transient reasons for which S3 refuses single deletes of a request. */
 const PASSING = new Set(["InternalError", "ServiceUnavailable", "SlowDown"]);
 
-/** How a request to delete many objects proves that it arrived whole; the first is the SDK's. */
+/** The proofs that a bulk delete arrived whole; the first is the SDK's. */
 const BULK_DELETES = ["checksum", "md5"] as const;
 
-/** The way of a server that has no such requests. */
+/** The way for a server without bulk deletes. */
 const EACH = BULK_DELETES.length;
 
-/** One bucket: its objects by name, and deletes of many. */
+/** The objects of one bucket, and deletes of many. */
 export class Bucket extends Client {
   /** The first of `BULK_DELETES` that this server has not refused, or `EACH`. */
   #deleteWay: number = 0;
@@ -41,7 +41,7 @@ export class Bucket extends Client {
   /**
    * Deletes all objects below a prefix.
    *
-   * @returns The codes of those that S3 refused to delete.
+   * @returns The codes of the objects that S3 refused to delete.
    */
   async removeAll(prefix: string): Promise<string[]> {
     for (let pass = 1;; pass++) {
@@ -59,7 +59,7 @@ export class Bucket extends Client {
     }
   }
 
-  /** Deletes up to 1,000 objects; returns the codes of those that S3 refused for good. */
+  /** Deletes up to 1,000 objects; returns the codes of the final refusals. */
   async removeMany(objects: readonly string[]): Promise<string[]> {
     const refused: string[] = [];
     let left = objects;
@@ -76,7 +76,7 @@ export class Bucket extends Client {
     return refused;
   }
 
-  /** Deletes up to 1,000 objects in the best way that the server has. */
+  /** Deletes up to 1,000 objects once, and finds the best way that the server supports. */
   async #removePage(
     objects: readonly string[],
   ): Promise<readonly { readonly key: string | undefined; readonly code: string }[]> {
@@ -89,7 +89,7 @@ export class Bucket extends Client {
       } catch (error) {
         const refusal = bulkDeleteRefusal(error);
         if (refusal === undefined) throw error;
-        // Several pages may meet the refusal of one way.
+        // Several pages may meet the same refusal.
         this.#deleteWay = Math.max(this.#deleteWay, refusal === "all" ? EACH : tried + 1);
       }
     }

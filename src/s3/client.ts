@@ -1,5 +1,5 @@
 /**
- * Requests to one bucket through the AWS SDK, which is loaded on first use: a method for each.
+ * Requests to one bucket through the AWS SDK, which is loaded on first use.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import { isS3Client, type S3Options } from "./options.ts";
 import { mapInOrder } from "./pool.ts";
 import { MAX_REQUESTS, settingsOf } from "./settings.ts";
 
-/** How often a request is sent in all: when an answer says how to do better, or its body breaks off. */
+/** The most attempts of a request that a repair can help, or whose body breaks off. */
 const ATTEMPTS = 3;
 
 /** The unit of pauses before a further attempt, in milliseconds. */
@@ -33,56 +33,55 @@ const PAUSE_MS = 100;
 
 const MIB = 2 ** 20;
 
-/** Past this many bytes a value goes in parts, so that a dropped connection costs one part. */
+/** The size past which a value goes in parts, so that a dropped connection costs one part. */
 const PARTS_FROM_BYTES = 32 * MIB;
 
-/** Bytes of a part; S3 allows 5 MiB to 5 GiB, and 10,000 parts. */
+/** The size of a part; S3 allows 5 MiB to 5 GiB, and 10,000 parts. */
 const PART_BYTES = 8 * MIB;
 
-/** Parts of one value under way: more would take the connections of other calls. */
+/** The concurrent parts of one value: more would take the connections of other calls. */
 const PARTS_AT_ONCE = 4;
 
-/** Where a request is complete, and not signed yet. */
+/** The point where a request is complete but not signed yet. */
 const BUILT = { step: "build", priority: "low", name: "panzaBuilt" } as const;
 
-/** Where a request is signed, and not sent yet. */
+/** The point where a request is signed but not sent yet. */
 const SENT = { step: "deserialize", priority: "low", name: "panzaSent" } as const;
 
-/** An object as a listing shows it; `modified` in milliseconds since the Unix epoch. */
+/** A listed object; `modified` in milliseconds since the Unix epoch. */
 export interface Listed {
   readonly object: string;
   readonly size: number;
   readonly modified: number;
 }
 
-/** An object to be stored, without its body. */
+/** An object to store, without its body. */
 export interface Header {
   readonly object: string;
   readonly type: string;
   readonly metadata: Metadata;
 }
 
-/** The SDK and a client, loaded. */
+/** The loaded SDK and a client. */
 interface S3 {
   readonly sdk: typeof import("@aws-sdk/client-s3");
   readonly client: S3Client;
 }
 
-/** What ends a request. */
 interface Abort {
   readonly abortSignal?: AbortSignal;
 }
 
-/** Requests that were sent before the same repair. */
+/** The requests that share a repair: all that were sent before it. */
 interface Round {
   repair?: Promise<void>;
 }
 
-/** One bucket, reached with a client that is made on first use, and repaired when S3 asks for it. */
+/** One bucket, whose client is made on first use and repaired when S3 demands it. */
 export class Client {
   readonly #bucket: string;
   readonly #options: S3Options;
-  /** Clients of our own, which are closed at the end only: requests of an older one may be under way. */
+  /** The clients made here, closed only at the end: requests of an older one may be under way. */
   readonly #ours: S3Client[] = [];
   readonly #limited = limitConcurrency(MAX_REQUESTS)(
     async <Out>(send: () => Promise<Out>, ..._signals: AbortSignal[]): Promise<Out> => await send(),
@@ -90,14 +89,14 @@ export class Client {
   #opening: Lazy<S3>;
   #round: Round = {};
 
-  /** Opens nothing; the options are checked already. */
+  /** Opens nothing; the options are already checked. */
   constructor(bucket: string, options: S3Options) {
     this.#bucket = bucket;
     this.#options = { ...options };
     this.#opening = new Lazy(() => this.#open(options.region));
   }
 
-  /** Closes the connections of clients that are not the user's. */
+  /** Closes the connections of the clients made here. */
   close(): void {
     for (const client of this.#ours) client.destroy();
   }
@@ -105,10 +104,9 @@ export class Client {
   /**
    * Reads an object.
    *
-   * @param Key Its name.
-   * @param progress Is called with each piece of its body.
-   * @param signals Each ends the read.
-   * @returns Metadata and bytes, `undefined` when there is none.
+   * @param progress Called after each piece of its body.
+   * @param signals Each aborts the read.
+   * @returns Metadata and bytes; `undefined` when there is no such object.
    */
   async get(
     Key: string,
@@ -125,7 +123,7 @@ export class Client {
         return await this.#send(signals, get);
       } catch (error) {
         if (isObjectMissing(error)) return undefined;
-        // The SDK sends a request again, and does not read a body again.
+        // The SDK repeats a failed request, but not a failed read of a body.
         if (attempt === ATTEMPTS || !(error instanceof BrokenBodyError)) throw error;
       }
       await delay(PAUSE_MS * 2 ** attempt * Math.random());
@@ -146,11 +144,9 @@ export class Client {
   }
 
   /**
-   * Stores an object; nobody sees it before it is complete.
+   * Stores an object, which nobody sees before it is complete.
    *
-   * @param header Its name, type and metadata.
-   * @param Body Its bytes.
-   * @param progress Is called with each piece that has left.
+   * @param progress Called for each piece that the connection takes.
    */
   async put(header: Header, Body: Uint8Array, progress: () => void): Promise<void> {
     if (Body.length > PARTS_FROM_BYTES) return await this.#putParts(header, Body, progress);
@@ -169,7 +165,7 @@ export class Client {
     const { UploadId } = await this.#send([], async ({ sdk, client }) => {
       const checksums = await client.config.requestChecksumCalculation?.();
       const upload: CreateMultipartUploadCommandInput = this.#stored(header);
-      // The parts have it by default, and S3 must know it beforehand.
+      // The parts have it by default, and S3 must know that beforehand.
       if (checksums !== "WHEN_REQUIRED") upload.ChecksumAlgorithm = "CRC32";
       return await client.send(new sdk.CreateMultipartUploadCommand(upload));
     });
@@ -196,7 +192,7 @@ export class Client {
         ({ sdk, client }) => client.send(new sdk.CompleteMultipartUploadCommand(whole)),
       );
     } catch (error) {
-      // The first failure is the one to report; a lifecycle rule of the bucket ends what stays.
+      // Only the first failure is reported; a lifecycle rule of the bucket can remove what stays.
       await this.#send(
         [],
         ({ sdk, client }) => client.send(new sdk.AbortMultipartUploadCommand(upload)),
@@ -215,9 +211,8 @@ export class Client {
   /**
    * Deletes up to 1,000 objects in one request.
    *
-   * @param keys Their names.
-   * @param way How the request proves that it arrived whole.
-   * @returns Those that S3 refused to delete, with its codes.
+   * @param way The proof that the request arrived whole.
+   * @returns The objects that S3 refused to delete, with its codes.
    */
   deleteMany(
     keys: readonly string[],
@@ -240,7 +235,7 @@ export class Client {
     });
   }
 
-  /** The objects below a prefix, page by page of 1,000. */
+  /** The objects below a prefix, in pages of 1,000. */
   async *list(
     Prefix: string,
     signals: AbortSignal[] = [],
@@ -253,7 +248,7 @@ export class Client {
         ({ sdk, client }, abort) => client.send(new sdk.ListObjectsV2Command(place), abort),
       );
       const { Contents, IsTruncated, KeyCount, Name } = answer;
-      // Whatever answers 200 would otherwise read as an empty bucket, and a bust as done.
+      // Otherwise any answer of 200 would read as an empty bucket, and a bust as done.
       if ([Contents, IsTruncated, KeyCount, Name].every((part) => part === undefined)) {
         const advice = "check that the endpoint is an S3 server";
         throw new S3Failure("the answer is not a listing", advice);
@@ -280,10 +275,9 @@ export class Client {
   }
 
   /**
-   * Sends a request when there is room for it, again if its answer says how to do better.
+   * Sends a request under the limit, and again after a repair if its error has one.
    *
-   * @param signals Each ends the waiting and the request.
-   * @param request What to send.
+   * @param signals Each aborts the wait and the request.
    */
   async #send<Out>(
     signals: AbortSignal[],
@@ -291,14 +285,14 @@ export class Client {
   ): Promise<Out> {
     for (let attempt = 1;; attempt++) {
       const round = this.#round;
-      // Without a signal: it would cost a listener for each call that waits for the first one.
+      // Without a signal, which would cost a listener for each call that waits for the first one.
       const s3 = await this.#opening.get();
       try {
         return await this.#limited(() => request(s3, abortOf(signals)), ...signals);
       } catch (error) {
         const repair = attempt < ATTEMPTS ? this.#repairFor(s3, error) : undefined;
         if (repair === undefined) throw error;
-        // One repair for all requests that met the same: whoever comes late finds it done.
+        // One repair for all requests of a round: a late one finds it done.
         await (round.repair ??= repair().finally(() => {
           this.#round = {};
         }));
@@ -307,11 +301,11 @@ export class Client {
     }
   }
 
-  /** What makes a request succeed that failed, if anything does. */
+  /** The repair after which a failed request can succeed, if there is one. */
   #repairFor(s3: S3, error: unknown): (() => Promise<void>) | undefined {
     if (isBucketMissing(error) && this.#options.autoCreateBucket) return () => this.#create(s3);
     if (hasCode(error, ...WRONG_CREDENTIALS)) return () => refreshCredentials(s3, error);
-    // The SDK has corrected its clock by that of the answer.
+    // The SDK has already corrected its clock by that of the answer.
     if (hasCode(error, "RequestTimeTooSkewed")) return () => Promise.resolve();
     const region = otherRegion(error);
     return region !== undefined && this.#options.client === undefined
@@ -366,7 +360,7 @@ function isSdkClient(client: unknown): client is S3Client {
   return isS3Client(client);
 }
 
-/** Asks for credentials again; fails with the same error if they are the same. */
+/** Asks for credentials again; rethrows the error if they are the same. */
 async function refreshCredentials({ client }: S3, error: unknown): Promise<void> {
   const before = await client.config.credentials();
   const now = await client.config.credentials({ forceRefresh: true });

@@ -1,8 +1,8 @@
 /**
- * Why S3, the SDK or the network failed, in one line for the user.
+ * The reason why S3, the SDK or the network failed, in one line for the user.
  *
- * Nothing of the SDK's own errors is kept: S3 repeats the name of an object, and so a user's key,
- * and the signed request with its session token, and the SDK adds all of that to its errors.
+ * Nothing of the SDK's own errors is kept. S3 repeats the name of an object, and so a user's key,
+ * and the signed request with its session token; the SDK adds all of that to its errors.
  *
  * @module
  */
@@ -10,7 +10,7 @@
 import { BackendError, BucketNotFoundError, PanzaError } from "../base/errors.ts";
 import { isRegion } from "./options.ts";
 
-/** An answer whose body did not arrive as it was announced. */
+/** An answer whose body did not arrive as announced. */
 export class BrokenBodyError extends Error {}
 
 /** The bucket was missing and could not be created; the cause says why. */
@@ -18,20 +18,16 @@ export class BucketCreationError extends Error {}
 
 /** A failure that this library found itself: its message is safe to show. */
 export class S3Failure extends Error {
-  /** Takes what is wrong, and the way out. */
+  /** `advice` is the way out. */
   constructor(reason: string, readonly advice: string) {
     super(reason);
   }
 }
 
 /**
- * The error for the user: what failed, why, and the way out.
+ * The error for the user: the failed operation, the reason and the way out.
  *
- * @param error What was thrown.
- * @param description The backend, as messages name it.
- * @param operation What was asked of it.
- * @param bucket The name of the bucket.
- * @param host The host that was asked.
+ * @param description The name of the backend in messages.
  */
 export function failure(
   error: unknown,
@@ -53,7 +49,7 @@ export function failure(
   return new BackendError(description, isCreation ? "create the bucket" : operation, cause, advice);
 }
 
-/** The members of an error that say anything. */
+/** The informative members of an error. */
 interface Facts {
   readonly name: string;
   readonly message: string;
@@ -83,7 +79,7 @@ function numberMember(value: unknown, ...names: readonly string[]): number | und
   return typeof number === "number" ? number : undefined;
 }
 
-/** A word for messages: what is longer or has other characters may be anything. */
+/** A text if it is one word that a message may show; anything else may hold a secret. */
 function word(text: string | undefined): string {
   return text !== undefined && /^[\w.-]{1,60}$/.test(text) ? text : "";
 }
@@ -108,7 +104,7 @@ function is({ name, code }: Facts, codes: readonly string[]): boolean {
   return codes.includes(name) || codes.includes(code);
 }
 
-/** Codes with which servers refuse credentials; newer ones may be accepted. */
+/** The codes of refused credentials; newer credentials may be accepted. */
 export const WRONG_CREDENTIALS: readonly string[] = [
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
@@ -127,7 +123,7 @@ const OTHER_REGION = [
   "IllegalLocationConstraintException",
 ];
 
-/** Codes with which servers refuse the checksums that the SDK adds to each request. */
+/** The codes with which servers refuse the checksums that the SDK adds to each request. */
 const REFUSED_CHECKSUM = [
   "NotImplemented",
   "InvalidArgument",
@@ -137,7 +133,7 @@ const REFUSED_CHECKSUM = [
   "MissingContentLength",
 ];
 
-/** Codes of Node, with which the other runtimes agree, for a connection that did not come about. */
+/** The codes of Node and of the other runtimes for a connection that failed. */
 const UNREACHABLE = [
   "TimeoutError",
   "ECONNREFUSED",
@@ -161,35 +157,35 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return is(factsOf(error), codes);
 }
 
-/** Whether the bucket itself is missing: decided by status and code, as both are needed. */
+/** Whether the bucket itself is missing: status and code must both say so. */
 export function isBucketMissing(error: unknown): boolean {
   return isNotFound(error) && hasCode(error, "NoSuchBucket");
 }
 
 /**
- * Whether an object that was to be read is missing. A 404 without this code comes from something
- * that is not an S3 server, or from a wrong path in front of one, and is not a miss.
+ * Whether the object of a read is missing. A 404 without this code is not a miss: it comes from
+ * something that is not an S3 server, or from a wrong path in front of one.
  */
 export function isObjectMissing(error: unknown): boolean {
   return isNotFound(error) && hasCode(error, "NoSuchKey");
 }
 
-/** The same for an answer without a body, to HEAD, which has a status and no code. */
+/** The same for an answer to HEAD, which has no body and so a status but no code. */
 export function isNotFound(error: unknown): boolean {
   return factsOf(error).status === 404;
 }
 
-/** The region that an answer names because the request went to another one. */
+/** The region of the bucket, if an answer names it because the request went to another one. */
 export function otherRegion(error: unknown): string | undefined {
   const facts = factsOf(error);
-  // An answer to HEAD has no code: a status and a header are all there is.
+  // An answer to HEAD has a status and headers, but no code.
   const isElsewhere = is(facts, OTHER_REGION) || [301, 307, 400].includes(facts.status ?? 0);
   return isElsewhere ? facts.region : undefined;
 }
 
 /**
- * How a server refused a request to delete many objects: the way in which it was made, or all such
- * requests; `undefined` if the error says neither.
+ * The extent of a server's refusal of a bulk delete: this way of making one, or all bulk deletes;
+ * `undefined` if the error says neither.
  */
 export function bulkDeleteRefusal(error: unknown): "way" | "all" | undefined {
   const facts = factsOf(error);
@@ -199,7 +195,7 @@ export function bulkDeleteRefusal(error: unknown): "way" | "all" | undefined {
   return [400, 411].includes(status) ? "way" : undefined;
 }
 
-/** Reason and advice of an error of the SDK; only its words are used, never its sentences. */
+/** The reason and advice for an error of the SDK, whose words are used but never its sentences. */
 function explain(facts: Facts, host: string): { message: string; advice?: string } {
   const { name, code, status, attempts = 1, region } = facts;
   const label = [status ?? "", /^(Error|UnknownError|Unknown|)$/.test(name) ? code : name]

@@ -1,14 +1,14 @@
 /**
- * Where an entry is in a bucket: ids and keys to object names and back.
+ * Ids and keys to object names and back.
  *
- * The name is `<prefix>/panza-v1/<id>/<key>`. The segment of our own keeps the objects of a cache
- * apart from whatever else the bucket holds, and from caches at longer and shorter prefixes: no
- * prefix may contain it.
+ * The name is `<prefix>/panza-v1/<id>/<key>`. No prefix may contain the segment `panza-v1`, which
+ * keeps the objects of a cache apart from whatever else the bucket holds, and from caches at longer
+ * and shorter prefixes.
  *
  * A segment keeps ASCII letters, digits, `-`, `_` and `.` (not at its start); every other byte of
- * the UTF-8 text is `!` and two upper-case hex digits. `!` and not `%`, because tools and proxies
- * that decode a URL once too often leave it alone. A segment that begins with `!` and a lower-case
- * letter is therefore never the escaped form of a text, and has a meaning of its own.
+ * the UTF-8 text is `!` and two upper-case hex digits. The escape is not `%`, because tools and
+ * proxies may decode a URL once too often. A segment that begins with `!` and a lower-case letter
+ * is never the escaped form of a text, and has a meaning of its own.
  *
  * @module
  */
@@ -16,43 +16,42 @@
 import { optionMessage, quote } from "../base/errors.ts";
 import { digest } from "../encoding/digest.ts";
 
-/** The segment that every object of this library has, and nothing else. */
+/** The segment that only objects of this library have. */
 const OWN = "panza-v1";
 
-/** Any version of that segment: what a later version lists must not lie in a prefix of today. */
+/** Any version of that segment: a prefix of today must not hold what a later version lists. */
 const ANY_OWN = /^panza-v\d+$/;
 
-/** Stands for the empty text, which as a segment or a header would be lost on the way. */
+/** The form of the empty text, which would be lost on the way as a segment or a header. */
 const EMPTY = "!empty";
 
-/** Stands before the SHA-256 of a text whose escaped form is too long for a segment. */
+/** The prefix of the SHA-256 of a text whose escaped form is too long for a segment. */
 const DIGEST = "!sha256-";
 
 /**
- * Bytes of a segment. S3 bounds the whole name alone, at 1024 bytes; servers that keep objects as
- * files bound each segment too, at 255.
+ * The most bytes of a segment. S3 bounds only the whole name, at 1024 bytes; servers that keep
+ * objects as files also bound each segment, at 255.
  */
 const SEGMENT_BYTES = 240;
 
-/** Bytes of a prefix, so that prefix, own segment and two segments stay within 1024. */
+/** The most bytes of a prefix: prefix, own segment and two segments stay within 1024. */
 const PREFIX_BYTES = 512;
 
 /**
- * Characters of an id and a key that travel as metadata where their digest is the name. S3 keeps
- * 2 KB of metadata, and the fields of an entry take about 300 bytes.
+ * The most characters of an id and a key in metadata, where a digest is the name. S3 keeps 2 KB
+ * of metadata, and the fields of an entry take about 300 bytes.
  */
 const METADATA_CHARACTERS = 1_500;
 
-/** What XML, in which S3 lists names, cannot carry: controls, halves of pairs, two code points. */
+/** Characters that XML, in which S3 lists names, cannot carry: controls, surrogates, two others. */
 const UNCARRIABLE = /[\p{Cc}\p{Cs}\uFFFE\uFFFF]/u;
 
-/** Bucket and folder of a cache. */
+/** The bucket and folder of a cache. */
 export interface Place {
-  /** The name of the bucket. */
   readonly bucket: string;
   /** The beginning of every object name of the cache, the last `/` included. */
   readonly root: string;
-  /** Bucket and prefix as a user writes them. */
+  /** The bucket and prefix as a user writes them. */
   readonly label: string;
 }
 
@@ -60,15 +59,13 @@ export interface Place {
 export interface EntryName {
   /** Its name in the bucket. */
   readonly object: string;
-  /** Metadata that holds id and key where the name holds a digest and both are short enough. */
+  /** The id and key, if the name holds a digest and both are short enough. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** The id and the key of a listed object. */
+/** The id and the key of a listed object, or their digests. */
 export interface Names {
-  /** The id, as far as it is known. */
   readonly id: string;
-  /** The key, as far as it is known. */
   readonly key: string;
   /** Whether one of them is a digest, for which the metadata may hold the text. */
   readonly isDigest: boolean;
@@ -80,14 +77,14 @@ export interface Names {
  * @throws {TypeError} If it is none of them, or names what no bucket can hold.
  */
 export function parsePlace(action: string, location: unknown): Place {
-  // What looks like a user before a host may hold a password, so it is not quoted.
+  // A user before a host may come with a password, so the text is not quoted.
   const received = typeof location === "string" && location.includes("@") ? {} : location;
   const refuse = (rule: string) => new TypeError(optionMessage(action, "location", rule, received));
   if (typeof location !== "string") {
     throw refuse('text such as "bucket/prefix"');
   }
   const [bucket = "", ...rest] = location.replace(/^s3:\/\//, "").split("/");
-  // One slash at the end is how tools write a folder; it changes nothing.
+  // Tools write a folder with a slash at the end.
   const segments = rest.at(-1) === "" ? rest.slice(0, -1) : rest;
   if (
     !/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) ||
@@ -116,7 +113,7 @@ export function parsePlace(action: string, location: unknown): Place {
   return { bucket, root: [...segments, OWN, ""].join("/"), label };
 }
 
-/** A text as ASCII without separators; `unescapeText` gives it back. */
+/** A text as ASCII without separators; `unescapeText` is the inverse. */
 function escapeText(text: string): string {
   if (text === "") return EMPTY;
   return encodeURIComponent(text)
@@ -127,7 +124,7 @@ function escapeText(text: string): string {
     .replaceAll("%", "!");
 }
 
-/** The text of an escaped form, or `undefined` if it is not the escaped form of any text. */
+/** The text of an escaped form; `undefined` if it is not the escaped form of any text. */
 function unescapeText(escaped: string): string | undefined {
   if (escaped === EMPTY) return "";
   try {
@@ -148,7 +145,6 @@ export async function folderName(place: Place, id: string): Promise<string> {
   return `${place.root}${await segmentOf(id)}/`;
 }
 
-/** The object of an entry. */
 export async function entryName(place: Place, id: string, key: string): Promise<EntryName> {
   const object = (await folderName(place, id)) + (await segmentOf(key));
   if (!object.includes(DIGEST, place.root.length)) return { object };
@@ -157,7 +153,7 @@ export async function entryName(place: Place, id: string, key: string): Promise<
   return characters <= METADATA_CHARACTERS ? { object, metadata } : { object };
 }
 
-/** The names in a listed object name; `undefined` when it is not the name of an entry. */
+/** The id and key in an object name; `undefined` when it is not the name of an entry. */
 export function parseName(place: Place, object: string): Names | undefined {
   if (!object.startsWith(place.root)) return undefined;
   const segments = object.slice(place.root.length).split("/");
@@ -170,7 +166,7 @@ export function parseName(place: Place, object: string): Names | undefined {
   return { id, key, isDigest: segments.some(isDigest) };
 }
 
-/** The names of a listed object, whose metadata holds the texts that a digest stands for. */
+/** The id and key of a listed object, as text where the metadata holds what a digest replaced. */
 export function fullNames(
   names: Names,
   metadata: Readonly<Record<string, string>>,

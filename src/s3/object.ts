@@ -10,26 +10,22 @@ import type { StoredEntry } from "../encoding/entry.ts";
 /** Metadata of an object: ASCII names and values. */
 export type Metadata = Readonly<Record<string, string>>;
 
-/** What of an entry an object shows without its body. */
 type Times = Pick<EntryInfo, "storedAt" | "expiresAt" | "staleUntil" | "durationMs">;
 
-/** How `null` is written where it means that a moment never comes. */
+/** The text of `null`, a moment that never comes. */
 const NEVER = "never";
 
-/**
- * The bytes of an encoded value: a copy, so that a caller may go on changing its own while they
- * are under way.
- */
+/** A copy of the bytes of an encoded value, because the caller may change its own meanwhile. */
 export function bodyOf(data: string | Uint8Array): Uint8Array {
   return typeof data === "string" ? new TextEncoder().encode(data) : new Uint8Array(data);
 }
 
-/** The content type of an encoded value, for other tools; `entryOf` goes by the metadata. */
+/** The content type of an encoded value, for other tools; `entryOf` reads the metadata instead. */
 export function contentTypeOf(data: string | Uint8Array): string {
   return typeof data === "string" ? "application/json; charset=utf-8" : "application/octet-stream";
 }
 
-/** Everything of an entry but the value. */
+/** All of an entry except the value. */
 export function metadataOf(entry: StoredEntry): Metadata {
   return {
     "panza-kind": typeof entry.data === "string" ? "text" : "bytes",
@@ -54,7 +50,7 @@ export function timesOf(metadata: Metadata): Times | undefined {
     : { storedAt, expiresAt, staleUntil, durationMs };
 }
 
-/** The entry of an object, `undefined` when the object is not one that `S3Backend` wrote. */
+/** The entry of an object, `undefined` when `S3Backend` did not write the object. */
 export function entryOf(metadata: Metadata, body: Uint8Array): StoredEntry | undefined {
   const times = timesOf(metadata);
   const format = metadata["panza-format"];

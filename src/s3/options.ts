@@ -14,7 +14,7 @@ export interface S3Credentials {
   readonly secretAccessKey: string;
   /** The token of temporary credentials. */
   readonly sessionToken?: string;
-  /** When temporary credentials end; a function that gives credentials is then called again. */
+  /** The end of temporary credentials; a function that returns credentials is then called again. */
   readonly expiration?: Date;
 }
 
@@ -24,11 +24,11 @@ export interface S3ClientLike {
   readonly config: { readonly serviceId: string };
   /** Sends a command. */
   send(...command: never[]): unknown;
-  /** Closes its connections; never called by a cache that did not make the client. */
+  /** Closes its connections; a cache never calls this on a client that it did not make. */
   destroy(): void;
 }
 
-/** Where and how to reach S3; without any of these the AWS SDK's standard chain decides. */
+/** The settings of an S3 backend; without any, the AWS SDK's standard chain decides. */
 export interface S3Options {
   /**
    * The region of the bucket, such as `eu-central-1`. Unset: `AWS_REGION` or the profile, and
@@ -42,7 +42,7 @@ export interface S3Options {
    */
   readonly endpoint?: string;
   /**
-   * Keys, or a function that gives them; the function is called again when S3 answers that they
+   * Keys, or a function that returns them; the function is called again when S3 answers that they
    * have expired. Unset: environment, profile, role.
    */
   readonly credentials?: S3Credentials | (() => Promise<S3Credentials>);
@@ -53,18 +53,18 @@ export interface S3Options {
   readonly forcePathStyle?: boolean;
   /** Whether a missing bucket is created. Unset: false. */
   readonly autoCreateBucket?: boolean;
-  /** How S3 encrypts what is stored, where the bucket's own default is not to decide. */
+  /** The server-side encryption of stored objects. Unset: the default of the bucket. */
   readonly serverSideEncryption?: "AES256" | "aws:kms" | "aws:kms:dsse";
-  /** The id or ARN of the KMS key; it needs `serverSideEncryption` with `aws:kms`. */
+  /** The id or ARN of the KMS key; needs a `serverSideEncryption` that begins with `aws:kms`. */
   readonly kmsKeyId?: string;
   /**
-   * A client of your own, used as it is and not destroyed. It excludes `region`, `endpoint`,
+   * A client of yours, used as it is and never destroyed. It excludes `region`, `endpoint`,
    * `credentials` and `forcePathStyle`.
    */
   readonly client?: S3ClientLike;
 }
 
-/** A rule whose message never repeats a string: it may be a secret in the wrong place. */
+/** A rule whose message never repeats a string, which may be a secret in the wrong place. */
 function secret<Value>(
   must: string,
   isGood: (value: unknown) => boolean,
@@ -120,12 +120,12 @@ export function checkOptions(action: string, options: S3Options): void {
   }
 }
 
-/** Whether it is the name of a region: letters, digits and hyphens. */
+/** Whether a value is the name of a region: letters, digits and hyphens. */
 export function isRegion(value: unknown): value is string {
   return typeof value === "string" && /^[A-Za-z0-9-]+$/.test(value);
 }
 
-/** Whether it is a client of the AWS SDK for S3. */
+/** Whether a value is a client of the AWS SDK for S3. */
 export function isS3Client(value: unknown): value is S3ClientLike {
   return typeof value === "object" && value !== null && "send" in value &&
     typeof value.send === "function" && "config" in value &&
@@ -133,7 +133,7 @@ export function isS3Client(value: unknown): value is S3ClientLike {
     "serviceId" in value.config && value.config.serviceId === "S3";
 }
 
-/** Whether it is a complete set of credentials. */
+/** Whether a value is a complete set of credentials. */
 export function isCredentials(value: unknown): value is S3Credentials {
   if (typeof value !== "object" || value === null) return false;
   const { accessKeyId, secretAccessKey, sessionToken, expiration }: Record<string, unknown> = {

@@ -1,16 +1,15 @@
 /**
- * A loop that keeps a few pieces of work under way.
+ * A bounded number of concurrent tasks over a sequence.
  *
  * @module
  */
 
 /**
- * Maps items in order, a few at a time: never more than `limit` items ahead of the consumer. Nothing is
- * left running when it ends.
+ * Maps items in order, never more than `limit` items ahead of the consumer. When it ends, nothing
+ * is left running.
  *
- * @param limit How many are under way at once, a positive integer.
+ * @param limit The most items in progress, a positive integer.
  * @param items Pulled as there is room.
- * @param work Makes a result of an item.
  * @returns The results, in the order of the items; the first failure ends them.
  */
 export async function* mapInOrder<In, Out>(
@@ -22,7 +21,7 @@ export async function* mapInOrder<In, Out>(
   try {
     for await (const item of items) {
       const result = work(item);
-      // Its rejection is met when its turn comes.
+      // Its rejection is handled when its turn comes.
       result.catch(() => {});
       running.push(result);
       if (running.length < limit) continue;

@@ -1,9 +1,8 @@
 /**
  * Settings of the AWS SDK, from options and from the environment.
  *
- * The SDK looks for most of them in variables and in profile files. Where Deno would stop and ask
- * the user for the permission to do so, this module reads the variables that may be read, and the
- * SDK does not look.
+ * The SDK looks for most of them in variables and in profile files. Where Deno would ask the user
+ * for permission, the SDK does not look, and this module reads the variables that may be read.
  *
  * @module
  */
@@ -13,38 +12,38 @@ import { mayAccess, mayReadEnvironment, variable } from "../base/env.ts";
 import { S3Failure } from "./errors.ts";
 import { isCredentials, type S3Credentials, type S3Options } from "./options.ts";
 
-/** How many requests a backend has under way; the SDK keeps 50 connections and complains past that. */
+/** The most concurrent requests of a backend: past the SDK's 50 connections it logs a warning. */
 export const MAX_REQUESTS = 50;
 
 /**
- * What the SDK waits for, in milliseconds: a connection, and any byte of an answer or of room for a
- * request. A limit for whole requests would cut large values off.
+ * The SDK's timeouts in milliseconds: for a connection, and for a byte of progress in an answer or
+ * a request. A limit for whole requests would cut off large values.
  */
 const CONNECTION_MS = 4_000;
 const IDLE_MS = 20_000;
 
 /**
  * The last resort, in milliseconds until an answer begins: a large body that the server does not
- * read counts as idle late or never. It lets 32 MiB pass at 56 KB a second.
+ * read counts as idle late or never. 32 MiB still pass at 56 KB a second.
  */
 const REQUEST_MS = 600_000;
 
 /**
- * Attempts of the SDK for each request. Its own default of 3 lets 1 call in 125 fail where every
- * fifth answer is 503; 5 let 1 in 3,000 fail and give up after 15 s at most, waits included.
+ * The SDK's attempts of each request. Where every fifth answer is 503, its default of 3 lets 1 call
+ * in 125 fail, and 5 let 1 in 3,000 fail. They give up after 15 s at most, waits included.
  */
 const SDK_ATTEMPTS = 5;
 
-/** What servers other than AWS are content with. */
+/** A region that servers other than AWS accept. */
 const DEFAULT_REGION = "us-east-1";
 
-/** The endpoint that variables name, if they count. */
+/** The endpoint that variables name, unless another one turns them off. */
 function endpointVariable(): string | undefined {
   if (isOn("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) return undefined;
   return variable("AWS_ENDPOINT_URL_S3") ?? variable("AWS_ENDPOINT_URL");
 }
 
-/** How often a request is sent at most, if a variable says so. */
+/** The attempts of a request, if a variable sets them. */
 function attemptsVariable(): number | undefined {
   const attempts = Number(variable("AWS_MAX_ATTEMPTS"));
   return Number.isInteger(attempts) && attempts > 0 ? attempts : undefined;
@@ -53,7 +52,6 @@ function attemptsVariable(): number | undefined {
 /**
  * The settings of an SDK client: options first, then the environment.
  *
- * @param options The options of the backend.
  * @param region The region, instead of that of the options.
  * @returns An `S3ClientConfig`, and the region to use where neither it nor a profile has one.
  */
@@ -71,9 +69,9 @@ export function settingsOf(
     ...(credentials === undefined ? {} : { credentials: checkedCredentials(credentials) }),
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
     maxAttempts: attemptsVariable() ?? SDK_ATTEMPTS,
-    // The SDK's own one needs a permission in Deno.
+    // The SDK's own provider needs a permission in Deno.
     defaultUserAgentProvider: () => Promise.resolve([["panza", "0"]]),
-    // It would take a new connection, and a round trip, for each body past 2 MiB.
+    // The header costs a new connection and a round trip for each body past 2 MiB.
     expectContinueHeader: false,
     requestHandler: {
       connectionTimeout: CONNECTION_MS,
@@ -87,13 +85,13 @@ export function settingsOf(
   return { config, fallbackRegion };
 }
 
-/** Credentials as given; what a function gives is checked, because the SDK would sign with anything. */
+/** The given credentials; those of a function are checked, because the SDK signs with anything. */
 function checkedCredentials(
   credentials: NonNullable<S3Options["credentials"]>,
 ): S3Credentials | (() => Promise<S3Credentials>) {
   if (typeof credentials !== "function") return credentials;
   return async () => {
-    // What it throws may quote a secret.
+    // Its error may quote a secret.
     const given = await credentials().catch(() => {
       throw new S3Failure("the function in credentials failed", "call it by hand to see why");
     });
@@ -106,7 +104,7 @@ function checkedCredentials(
 }
 
 /**
- * The settings for an SDK that must not look for them; `undefined` if it may.
+ * The settings for an SDK that must not look for them; `undefined` if the SDK may look.
  *
  * @throws {S3Failure} If the region can only be in a profile, which may not be read.
  */
