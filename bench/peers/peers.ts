@@ -113,10 +113,10 @@ function throughBento(bento: Pick<BentoCache<never>, "getOrSetForever">, keyOf: 
 type Make = (name: string, keyOf: KeyOf) => Peer;
 
 const onSQLite: Record<string, Make> = {
-  panza: (name, keyOf) => {
-    const cache = new SQLiteCache(freshPath(name));
-    return throughPanza(cache, keyOf);
-  },
+  panza: (name, keyOf) => throughPanza(new SQLiteCache(freshPath(name)), keyOf),
+  // As its peers do it: processes know nothing of each other's runs.
+  'panza, singleFlight: "process"': (name, keyOf) =>
+    throughPanza(new SQLiteCache(freshPath(name), { singleFlight: "process" }), keyOf),
   keyv: (name, keyOf) => {
     const store = openTextStore(name);
     const keyv = new Keyv({ store: asMap(store) });
