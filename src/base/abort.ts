@@ -5,11 +5,10 @@
  * @module
  */
 
-/** What waits under some signals. */
+/** A wait that the first abort of its signals ends. */
 export interface Waiter {
-  /** The signals. */
   readonly signals: readonly AbortSignal[];
-  /** Is called once, with the reason of the first that aborts. It must not throw. */
+  /** Called once, with the reason of the first signal that aborts. Must not throw. */
   leave(reason: unknown): void;
 }
 
@@ -24,14 +23,14 @@ const watches = new WeakMap<AbortSignal, Watch>();
 const nothing = (): void => {};
 
 /**
- * Calls a listener once, as soon as the first of some signals aborts: at once if one has.
+ * Calls a listener once: when the first of some signals aborts, or at once if one already has.
  *
  * Polyfilled signals work too: only `aborted`, `reason`, `addEventListener` and
  * `removeEventListener` are used.
  *
- * @param signals The signals; the earlier one counts when several have aborted already.
- * @param leave Is called with the reason. It must not throw.
- * @returns Stops listening; may be called again, and by `leave`.
+ * @param signals When several have already aborted, the first in this list counts.
+ * @param leave Called with the reason. Must not throw.
+ * @returns A function that stops listening. It may be called repeatedly, and by `leave`.
  */
 export function whenAborted(
   signals: readonly AbortSignal[],
@@ -45,14 +44,14 @@ export function whenAborted(
   return () => unlisten(waiter);
 }
 
-/** Lets a waiter leave when the first of its signals aborts, of which none has. */
+/** Makes a waiter leave when the first of its signals aborts. None may have aborted yet. */
 export function listen(waiter: Waiter): void {
   for (const signal of waiter.signals) {
     (watches.get(signal) ?? watch(signal)).waiters.add(waiter);
   }
 }
 
-/** Stops listening for a waiter; may be called again. */
+/** Stops listening for a waiter. May be called repeatedly. */
 export function unlisten(waiter: Waiter): void {
   for (const signal of waiter.signals) {
     const watch = watches.get(signal);
@@ -65,8 +64,7 @@ export function unlisten(waiter: Waiter): void {
 /**
  * Waits for a promise until the first of some signals aborts.
  *
- * @param promise The promise; it is left to itself after an abort.
- * @param signals The signals.
+ * @param promise Its outcome is ignored after an abort.
  * @returns The value or the error of the promise, or a rejection with the reason of the abort.
  */
 export function unlessAborted<Value>(
@@ -80,12 +78,7 @@ export function unlessAborted<Value>(
   });
 }
 
-/**
- * The reason of a signal that has aborted.
- *
- * @param signal The signal.
- * @returns Its reason; an `AbortError` where a polyfill gives none.
- */
+/** The reason of a signal that has aborted; an `AbortError` where a polyfill gives none. */
 export function abortReason(signal: AbortSignal): unknown {
   const reason: unknown = signal.reason;
   return reason === undefined

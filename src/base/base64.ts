@@ -6,14 +6,14 @@
 
 import { builtin } from "./runtime.ts";
 
-/** Writes bytes as base64. */
+/** Encodes bytes as base64. */
 export function toBase64(bytes: Uint8Array): string {
   const buffer = builtin("node:buffer");
   if (buffer !== undefined) {
     return buffer.Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
   }
   let binary = "";
-  // In pieces, because the number of arguments of a call is bounded.
+  // In chunks, because the number of arguments of a call is bounded.
   for (let start = 0; start < bytes.length; start += 8192) {
     binary += String.fromCharCode(...bytes.subarray(start, start + 8192));
   }
@@ -21,9 +21,9 @@ export function toBase64(bytes: Uint8Array): string {
 }
 
 /**
- * Reads what {@linkcode toBase64} wrote.
+ * Decodes base64.
  *
- * @throws {DOMException} If it is not base64.
+ * @throws {DOMException} If the text is not base64.
  */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   const binary = atob(text);

@@ -1,14 +1,14 @@
 /**
- * What a batch reports while it runs: types only, shared with what draws it.
+ * The progress reports of a batch: types only, shared with the code that draws them.
  *
  * @module
  */
 
-/** How far a batch is. The object is a live view: copy what you want to keep. */
+/** The progress of a batch. The object is a live view: copy what you want to keep. */
 export interface BatchProgress {
   /** Inputs whose results were handed out, failures included. */
   readonly done: number;
-  /** Inputs in all; `undefined` until known: the inputs of a generator are when it has ended. */
+  /** Inputs in total; `undefined` until known, which for a generator is when it has ended. */
   readonly total: number | undefined;
   /** Inputs that were answered from the store. */
   readonly hits: number;
@@ -26,7 +26,7 @@ export interface BatchProgress {
   readonly running: number;
   /** Time since the batch began, in milliseconds. */
   readonly durationMs: number;
-  /** Work that the runs behind the served results had cost, in milliseconds. */
+  /** Work that the runs behind the served results took, in milliseconds. */
   readonly savedMs: number;
   /** Sums of `count(value)`: over computed results and over served ones; unset without `count`. */
   readonly counted?: { readonly spent: number; readonly saved: number };
@@ -35,14 +35,14 @@ export interface BatchProgress {
 }
 
 /**
- * An `onProgress` function, which may have methods for other moments of a batch. Each is given the
- * batch, by which a listener of several batches tells them apart.
+ * An `onProgress` function, which may have methods for other moments of a batch. Each receives the
+ * batch, so that a listener of several batches can distinguish them.
  */
 export interface ProgressListener {
-  /** Called when the batch starts, after each change, and as `finished` when it ends, however. */
+  /** Called when the batch starts, after each change, and as `finished` however it ends. */
   (progress: BatchProgress, batch: object): void;
-  /** Called right before a result is handed to the consumer, who may print until `beforeWait`. */
+  /** Called right before a result is handed to the consumer, which may print until `beforeWait`. */
   beforeResult?(batch: object): void;
-  /** Called when the consumer has come back and waits for a result that is not ready yet. */
+  /** Called when the consumer is back and waits for a result that is not ready yet. */
   beforeWait?(batch: object): void;
 }

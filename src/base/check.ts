@@ -8,13 +8,13 @@ import { optionMessage, quote } from "./errors.ts";
 import { isObject } from "./plain.ts";
 import { isAbortSignal } from "./signals.ts";
 
-/** What one option must be. */
+/** The rule for one option. */
 export interface Rule<Value> {
   /** The words after "must be" in the message: a noun phrase with unit and range. */
   readonly must: string;
-  /** Whether the message does not repeat a string that breaks the rule: it may be a secret. */
+  /** Whether messages must not quote a string that breaks the rule: it may be a secret. */
   readonly isSecret?: boolean;
-  /** Reads a value; `undefined` for one of another kind, which is a `TypeError`. */
+  /** Reads a value; `undefined` for a value of another kind, which is a `TypeError`. */
   read(value: unknown): Value | undefined;
   /** Whether a value of the right kind is in range; false is a `RangeError`. */
   isInRange?(value: Value): boolean;
@@ -25,7 +25,7 @@ export interface RequiredRule<Value> extends Rule<Value> {
   readonly isRequired: true;
 }
 
-/** The options that rules let pass: what each rule reads, `undefined` where unset. */
+/** The checked options: each value as its rule reads it, `undefined` where unset. */
 export type Checked<Rules> = {
   readonly [Name in keyof Rules]: Rules[Name] extends RequiredRule<infer Value> ? Value
     : Rules[Name] extends Rule<infer Value> ? Value | undefined
@@ -33,16 +33,16 @@ export type Checked<Rules> = {
 };
 
 /**
- * Checks options by their rules, and refuses those that have none, so that a typing mistake is not
- * a silent default.
+ * Checks options by their rules. Options without a rule are refused, so that a typing mistake does
+ * not become a silent default.
  *
- * @param action What cannot be done otherwise, as a verb phrase: `open a cache`.
- * @param options What was passed.
+ * @param action The verb phrase after "Cannot" in messages: `open a cache`.
+ * @param options The options as passed.
  * @param rules A rule for each option.
- * @param prefix What stands before each name in messages: `backoff.`.
- * @returns The options that have a rule, read by it.
+ * @param prefix The prefix of each name in messages: `backoff.`.
+ * @returns The options that have a rule, as the rule reads them.
  * @throws {TypeError} If an option is unknown or of the wrong kind.
- * @throws {RangeError} If one is out of range.
+ * @throws {RangeError} If an option is out of range.
  */
 export function check<Rules extends Readonly<Record<string, Rule<unknown>>>>(
   action: string,
@@ -73,20 +73,18 @@ export function check<Rules extends Readonly<Record<string, Rule<unknown>>>>(
     const isUnset = value === undefined && !("isRequired" in rule);
     return [name, isUnset ? undefined : checkValue(action, `${prefix}${name}`, value, rule)];
   });
-  // The rules decide the types of what they read; the language cannot follow the loop.
+  // Each rule determines the type of its value; TypeScript cannot follow the loop.
   return Object.fromEntries(checked) as Checked<Rules>;
 }
 
 /**
  * Checks one value by its rule.
  *
- * @param action What cannot be done otherwise, as a verb phrase.
- * @param name The parameter or option.
- * @param value What was passed.
- * @param rule What it must be.
- * @returns What the rule reads.
- * @throws {TypeError} If it is of the wrong kind.
- * @throws {RangeError} If it is out of range.
+ * @param action The verb phrase after "Cannot" in messages.
+ * @param name The name of the parameter or option.
+ * @returns The value as the rule reads it.
+ * @throws {TypeError} If the value is of the wrong kind.
+ * @throws {RangeError} If the value is out of range.
  */
 export function checkValue<Value>(
   action: string,
@@ -112,11 +110,11 @@ export function required<Value>(rule: Rule<Value>): RequiredRule<Value> {
 
 /** The bounds of a {@linkcode count}. */
 interface Bounds {
-  /** The least it may be; 1 when unset. */
+  /** The minimum; 1 when unset. */
   readonly min?: number;
-  /** The most it may be. */
+  /** The maximum; the greatest safe integer when unset. */
   readonly max?: number;
-  /** Whether `Infinity` is one. */
+  /** Whether `Infinity` is allowed. */
   readonly infinity?: boolean;
 }
 
@@ -153,7 +151,7 @@ function readNumber(value: unknown): number | undefined {
   return typeof value === "number" ? value : undefined;
 }
 
-/** A finite number from a least one on. */
+/** A finite number of at least `min`. */
 export function finite(min: number): Rule<number> {
   return {
     must: `a finite number of at least ${min}`,
@@ -168,7 +166,7 @@ export const boolean: Rule<boolean> = {
   read: (value) => typeof value === "boolean" ? value : undefined,
 };
 
-/** Any string, the empty one too. */
+/** Any string, including the empty one. */
 export const string: Rule<string> = {
   must: "a string",
   read: (value) => typeof value === "string" ? value : undefined,
@@ -188,20 +186,20 @@ export function oneOf<const Word extends string | boolean>(...words: readonly Wo
   };
 }
 
-/** A function; what it takes and gives is the caller's promise. */
+/** A function; its parameters and its result are not checked. */
 // deno-lint-ignore ban-types -- any function is one
 export const fn: Rule<Function> = {
   must: "a function",
   read: (value) => typeof value === "function" ? value : undefined,
 };
 
-/** An `AbortSignal`, of another realm or a polyfill too. */
+/** An `AbortSignal`, also of another realm or of a polyfill. */
 export const abortSignal: Rule<AbortSignal> = {
   must: "an AbortSignal",
   read: (value) => isAbortSignal(value) ? value : undefined,
 };
 
-/** An object with members. */
+/** An object that is not an array. */
 export const object: Rule<object> = {
   must: "an object",
   read: (value) => isObject(value) && !Array.isArray(value) ? value : undefined,

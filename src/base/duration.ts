@@ -28,7 +28,7 @@ const MILLISECONDS: Readonly<Record<string, number>> = {
 const UNITS =
   'milliseconds, or a number with its unit such as "500ms", "90s", "10m", "12h" or "7d"';
 
-/** A duration above zero, in milliseconds; the number `Infinity` is never. */
+/** A duration above zero, in milliseconds; the number `Infinity` means never. */
 export const duration: Rule<number> = {
   must: `a duration above zero: ${UNITS}`,
   read: (value) =>
@@ -36,7 +36,7 @@ export const duration: Rule<number> = {
   isInRange: (milliseconds) => milliseconds > 0,
 };
 
-/** A duration above zero that ends, in milliseconds. */
+/** A finite duration above zero, in milliseconds. */
 export const finiteDuration: Rule<number> = {
   ...duration,
   must: `a finite duration above zero: ${UNITS}`,

@@ -1,7 +1,7 @@
 /**
  * Every error class of the library, and the one formula for messages about bad options.
  *
- * @example Tell a cache problem from a problem of the function
+ * @example Distinguish an error of the cache from an error of the function
  * ```ts
  * import { CacheMissError, MemoryCache, PanzaError } from "@panza/panza";
  * import { assert } from "@std/assert";
@@ -17,8 +17,8 @@
 /**
  * The base of every error that this library defines.
  *
- * Misuse that is found when an option is read is a built-in `TypeError` (wrong shape) or
- * `RangeError` (out of range) instead.
+ * Misuse of an option is reported as a built-in `TypeError` (wrong shape) or `RangeError` (out of
+ * range) instead.
  *
  * @category Errors
  * @example Catch whatever the cache itself throws
@@ -36,10 +36,10 @@ export abstract class PanzaError extends Error {
 
 /**
  * Thrown by a cached function with a `schema`, or by an attempt of `retry({ schema })`, when a
- * result fails it. Nothing is stored.
+ * result fails the schema. Nothing is stored.
  *
  * @category Errors
- * @example Ask what was wrong
+ * @example Read the issues
  * ```ts
  * import { MemoryCache, SchemaError } from "@panza/panza";
  * import { assertEquals, assertRejects } from "@std/assert";
@@ -56,13 +56,13 @@ export abstract class PanzaError extends Error {
 export class SchemaError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "SchemaError";
-  /** What the schema found; not enumerable, because it may quote the result. */
+  /** The issues that the schema found; not enumerable, because they may quote the result. */
   declare readonly issues: readonly unknown[];
 
   /**
-   * Tells how many issues there are.
+   * Creates an error that reports the number of issues.
    *
-   * @param issues What the schema found.
+   * @param issues The issues that the schema found.
    */
   constructor(issues: readonly unknown[]) {
     super(
@@ -80,7 +80,7 @@ export interface BatchFailure<Input = unknown> {
   readonly index: number;
   /** The input itself. */
   readonly input: Input;
-  /** What the call threw. */
+  /** The error that the call threw. */
   readonly error: unknown;
 }
 
@@ -88,7 +88,7 @@ export interface BatchFailure<Input = unknown> {
  * Thrown by `batch.values()` when inputs failed, after everything else has been stored.
  *
  * @category Errors
- * @example Go on with what failed
+ * @example Continue with the inputs that failed
  * ```ts
  * import { BatchError, MemoryCache } from "@panza/panza";
  * import { assertEquals, assertRejects } from "@std/assert";
@@ -105,14 +105,14 @@ export interface BatchFailure<Input = unknown> {
 export class BatchError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "BatchError";
-  /** What failed, in the order of the inputs; not enumerable, because it holds the inputs. */
+  /** The failures, in the order of the inputs; not enumerable, because they hold the inputs. */
   declare readonly failures: readonly BatchFailure[];
 
   /**
-   * Tells how many inputs failed.
+   * Creates an error that reports the number of failed inputs.
    *
-   * @param failures What failed, in the order of the inputs.
-   * @param inputs How many inputs there were.
+   * @param failures The failures, in the order of the inputs.
+   * @param inputs The total number of inputs.
    */
   constructor(failures: readonly BatchFailure[], inputs: number) {
     super(
@@ -140,13 +140,13 @@ export class BatchError extends PanzaError {
 export class CacheMissError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "CacheMissError";
-  /** The direct key that was asked for. */
+  /** The direct key that was looked up. */
   readonly key: string;
 
   /**
-   * Names the key that was asked for.
+   * Creates an error that names the key.
    *
-   * @param key The direct key that was asked for.
+   * @param key The direct key that was looked up.
    */
   constructor(key: string) {
     super(
@@ -161,7 +161,7 @@ export class CacheMissError extends PanzaError {
  * Thrown instead of running the function when `CACHE_ONLY` is on and nothing is stored.
  *
  * @category Errors
- * @example The fields tell which call it was
+ * @example The fields identify the call
  * ```ts
  * import { CacheOnlyError } from "@panza/panza";
  * import { assertEquals } from "@std/assert";
@@ -178,7 +178,7 @@ export class CacheOnlyError extends PanzaError {
   readonly key: string;
 
   /**
-   * Names the call.
+   * Creates an error that names the call.
    *
    * @param id The id of the function.
    * @param key The hex key of the call.
@@ -199,7 +199,7 @@ export class CacheOnlyError extends PanzaError {
  * Rejects every call on a cache after `close()`.
  *
  * @category Errors
- * @example A closed cache says so
+ * @example A closed cache rejects every call
  * ```ts
  * import { CacheClosedError, MemoryCache } from "@panza/panza";
  * import { assertRejects } from "@std/assert";
@@ -213,15 +213,15 @@ export class CacheClosedError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "CacheClosedError";
 
-  /** Takes nothing: the message is always the same. */
+  /** Creates the error; the message is always the same. */
   constructor() {
     super("Cannot use the cache: it is closed; open a new one, or close it later");
   }
 }
 
 /**
- * Rejects a call that would wait for itself: the same key, from inside its own flight, or a permit
- * that its caller holds.
+ * Rejects a call that would wait for itself: for the same key, from inside its own flight, or for a
+ * permit that its caller holds.
  *
  * @category Errors
  * @example A function that calls itself with its own argument
@@ -245,11 +245,11 @@ export class ReentrantCallError extends PanzaError {
   readonly key: string;
 
   /**
-   * Names the call.
+   * Creates an error that names the call.
    *
-   * @param id The id of the function, or its name where a limit is concerned.
-   * @param key The hex key of the call, `""` where a limit is concerned.
-   * @param message What it waits for, and the way out; that of a cached function unless given.
+   * @param id The id of the function; under a limit, the name of the function.
+   * @param key The hex key of the call; `""` under a limit.
+   * @param message The reason and the way out; unset, those of a cached function.
    */
   constructor(
     id: string,
@@ -283,14 +283,14 @@ export class ReentrantCallError extends PanzaError {
 export class UnhashableArgumentError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "UnhashableArgumentError";
-  /** Where the offending part is, such as `args[0].client`. */
+  /** The path of the offending part, such as `args[0].client`. */
   readonly path: string;
 
   /**
-   * Names the place and what stands there.
+   * Creates an error that names the offending part.
    *
-   * @param path Where the offending part is, such as `args[0].client`.
-   * @param what What stands there and why it cannot be part of a key.
+   * @param path The path of the offending part, such as `args[0].client`.
+   * @param what A description of the part, and why it cannot be part of a key.
    */
   constructor(path: string, what: string) {
     const wayOut = WAYS_OUT.find(([root]) => path.startsWith(root))?.[1];
@@ -299,7 +299,7 @@ export class UnhashableArgumentError extends PanzaError {
   }
 }
 
-/** The way out that works for a part of a key, by the beginning of its path. */
+/** The way out for each part of a key, by the beginning of its path. */
 const WAYS_OUT: readonly (readonly [string, string])[] = [
   ["args", "pass hashFunc to choose what identifies the call"],
   ["hashFunc(", "return a string from hashFunc, or only the plain data that identifies the call"],
@@ -327,15 +327,15 @@ const WAYS_OUT: readonly (readonly [string, string])[] = [
 export class UncacheableValueError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "UncacheableValueError";
-  /** Where the offending part is, such as `value.callback`. */
+  /** The path of the offending part, such as `value.callback`. */
   readonly path: string;
 
   /**
-   * Names the place and what stands there.
+   * Creates an error that names the offending part.
    *
-   * @param path Where the offending part is, such as `value.callback`.
-   * @param what What stands there and why it cannot be stored.
-   * @param wayOut What to do about it, as an imperative.
+   * @param path The path of the offending part, such as `value.callback`.
+   * @param what A description of the part, and why it cannot be stored.
+   * @param wayOut The way out, as an imperative.
    */
   constructor(
     path: string,
@@ -348,11 +348,11 @@ export class UncacheableValueError extends PanzaError {
 }
 
 /**
- * Reported when a response has succeeded and is not stored: it is not whole, or it varies by what
- * does not identify its request. The client has got it all the same.
+ * Reported when a successful response is not stored: it is incomplete, or it varies by something
+ * that does not identify its request. The client still gets the response.
  *
  * @category Errors
- * @example The message tells why
+ * @example The message gives the reason
  * ```ts
  * import { UnstoredResponseError } from "@panza/panza/fetch";
  * import { assertEquals } from "@std/assert";
@@ -366,7 +366,7 @@ export class UnstoredResponseError extends PanzaError {
   override readonly name = "UnstoredResponseError";
 
   /**
-   * Tells why.
+   * Creates an error that gives the reason.
    *
    * @param reason The reason, in words that quote neither the request nor the response.
    */
@@ -379,7 +379,7 @@ export class UnstoredResponseError extends PanzaError {
  * Reported when a stored entry is damaged, moved or of an unknown format: it counts as a miss.
  *
  * @category Errors
- * @example The fields tell which entry it is
+ * @example The fields identify the entry
  * ```ts
  * import { DamagedEntryError } from "@panza/panza";
  * import { assertEquals } from "@std/assert";
@@ -396,9 +396,9 @@ export class DamagedEntryError extends PanzaError {
   readonly key: string;
 
   /**
-   * Names the entry and what is wrong with it.
+   * Creates an error that names the entry and its defect.
    *
-   * @param what What is wrong with it.
+   * @param what The defect of the entry.
    * @param id The id of the function, `""` for a direct key.
    * @param key The key of the entry.
    * @param options The underlying error as `cause`, where there is one.
@@ -414,7 +414,7 @@ export class DamagedEntryError extends PanzaError {
 }
 
 /**
- * An operation that the store refused or failed: reported for reads and writes of a function,
+ * A store operation that was refused or failed: reported for reads and writes of a function,
  * thrown for explicit deletes and for direct keys.
  *
  * @category Errors
@@ -430,17 +430,17 @@ export class DamagedEntryError extends PanzaError {
 export class BackendError extends PanzaError {
   /** The literal name of this class. */
   override readonly name: string = "BackendError";
-  /** Which store: `SQLite cache.db`, `S3 bucket/prefix`, … */
+  /** The name of the store: `SQLite cache.db`, `S3 bucket/prefix`, … */
   readonly backend: string;
-  /** What was asked of it: `open`, `read`, `write`, `delete`, `list`, `close`. */
+  /** The operation: `open`, `read`, `write`, `delete`, `list`, `close`. */
   readonly operation: string;
 
   /**
-   * Names the store, the operation and what went wrong.
+   * Creates an error that names the store, the operation and the cause.
    *
-   * @param backend Which store.
-   * @param operation What was asked of it.
-   * @param cause What it answered.
+   * @param backend The name of the store.
+   * @param operation The operation.
+   * @param cause The error of the store.
    * @param advice The way out, where it is known.
    */
   constructor(backend: string, operation: string, cause: unknown, advice?: string) {
@@ -455,11 +455,11 @@ export class BackendError extends PanzaError {
 }
 
 /**
- * An operation met a bucket that does not exist: like every failure of a store, it is reported for
+ * An operation on a bucket that does not exist. Like every failure of a store, it is reported for
  * reads and writes of a function, and thrown for explicit deletes and for direct keys.
  *
  * @category Errors
- * @example The message says the way out
+ * @example The message gives the way out
  * ```ts
  * import { BackendError, BucketNotFoundError } from "@panza/panza";
  * import { assert, assertStringIncludes } from "@std/assert";
@@ -476,12 +476,12 @@ export class BucketNotFoundError extends BackendError {
   readonly bucket: string;
 
   /**
-   * Names the store, the operation and the bucket.
+   * Creates an error that names the store, the operation and the bucket.
    *
-   * @param backend Which store.
-   * @param operation What was asked of it.
+   * @param backend The name of the store.
+   * @param operation The operation.
    * @param bucket The name of the bucket.
-   * @param cause What S3 said of it, where it was asked.
+   * @param cause The answer of S3, where S3 was asked.
    */
   constructor(backend: string, operation: string, bucket: string, cause?: unknown) {
     super(
@@ -495,8 +495,8 @@ export class BucketNotFoundError extends BackendError {
 }
 
 /**
- * Reported when a database file is damaged, or gone beside its log: it is left as it is, and results
- * are kept in another file beside it.
+ * Reported when a database file is damaged, or gone beside its log. The file is left as it is, and
+ * results are kept in another file beside it.
  *
  * @category Errors
  * @example Both files are named
@@ -517,11 +517,11 @@ export class DamagedDatabaseError extends PanzaError {
   readonly continuedIn: string;
 
   /**
-   * Names both files.
+   * Creates an error that names both files.
    *
    * @param path The damaged file.
    * @param continuedIn The file that is used instead from now on.
-   * @param cause What SQLite said of it.
+   * @param cause The error of SQLite.
    */
   constructor(path: string, continuedIn: string, cause: unknown) {
     super(
@@ -535,10 +535,10 @@ export class DamagedDatabaseError extends PanzaError {
 }
 
 /**
- * Rejects a call when the waiting line of a limiter is full.
+ * Rejects a call when the queue of a limiter is full.
  *
  * @category Errors
- * @example A line of length zero refuses whatever cannot start at once
+ * @example A queue of length zero rejects every call that cannot start at once
  * ```ts
  * import { limitConcurrency, QueueFullError } from "@panza/panza";
  * import { assertRejects } from "@std/assert";
@@ -554,13 +554,13 @@ export class DamagedDatabaseError extends PanzaError {
 export class QueueFullError extends PanzaError {
   /** The literal name of this class. */
   override readonly name = "QueueFullError";
-  /** How many calls may wait, per key. */
+  /** The maximum number of waiting calls, per key. */
   readonly maxQueue: number;
 
   /**
-   * Names the bound.
+   * Creates an error that names the maximum.
    *
-   * @param maxQueue How many calls may wait, per key.
+   * @param maxQueue The maximum number of waiting calls, per key.
    */
   constructor(maxQueue: number) {
     super(
@@ -571,7 +571,7 @@ export class QueueFullError extends PanzaError {
   }
 }
 
-/** What a cause says: its message, or a reason that was given as text. */
+/** The text of a cause: the message of an error, a string itself, any other value quoted. */
 export function reasonOf(cause: unknown): string {
   if (cause instanceof Error) return cause.message;
   return typeof cause === "string" ? cause : quote(cause);
@@ -589,12 +589,10 @@ export function quote(value: unknown): string {
 }
 
 /**
- * The one sentence for a bad option.
+ * The message for a bad option.
  *
- * @param action What cannot be done, as a verb phrase: `limit concurrency`.
- * @param name The option.
- * @param rule What it must be: `a positive integer or Infinity`.
- * @param received What it is.
+ * @param action The verb phrase after "Cannot": `limit concurrency`.
+ * @param rule The words after "must be": `a positive integer or Infinity`.
  */
 export function optionMessage(
   action: string,

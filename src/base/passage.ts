@@ -1,34 +1,33 @@
 /**
- * The one channel between a cache and the wrappers inside it: a function on its way through limits
- * and retries, which tell it when they wait and when what they wrap runs.
+ * The one channel between a cache and the wrappers inside it. Limits and retries report to it when
+ * they wait and when the function that they wrap runs.
  *
  * @module
  */
 
 /** A limit that a retry may pause when a server says how long to wait. */
 export interface Pausable {
-  /** Holds back new starts of a key for so many milliseconds. */
+  /** Holds back new starts of a key for this many milliseconds. */
   pause(milliseconds: number, key: unknown): void;
 }
 
-/** What a wrapper waits for: a permit or a rate, or the next attempt. */
+/** The kinds of waits of a wrapper: for a permit or a rate (`turn`), or for the next attempt. */
 export type WaitKind = "turn" | "attempt";
 
-/** What a passage is made with. */
 export interface PassageOptions {
-  /** Ends the waits inside it: that of a run, or of an attempt. */
+  /** Ends the waits inside the passage: the signal of a run, or of an attempt. */
   readonly signal?: AbortSignal;
-  /** Is called whenever `isWorking` or `isBetweenAttempts` may have changed. */
+  /** Called whenever `isWorking` or `isBetweenAttempts` may have changed. */
   onChange?(): void;
-  /** Is told of each limit that calls inside it pass, and of the key that they have there. */
+  /** Called for each limit that a call inside the passage passes, with the call's key there. */
   onPass?(limit: Pausable, key: unknown): void;
 }
 
-/** A stream that a wrapper has opened and holds something for. */
+/** An open stream for which a wrapper holds something. */
 interface Held {
-  /** Settles when it has ended or was left. */
+  /** Settles when the stream has ended or was closed early. */
   readonly ended: Promise<unknown>;
-  /** Leaves it. */
+  /** Closes the stream early. */
   return(): Promise<unknown>;
 }
 
@@ -40,34 +39,29 @@ export function currentPassage(): Passage | undefined {
 }
 
 /**
- * A running function, as the wrappers that are entered in the synchronous part of its call see it.
+ * A running function, as seen by the wrappers entered in the synchronous part of its call.
  *
- * They make a tree: a run of a cache, the attempts of a retry in it, the functions under their
- * limits. A function with live wrapper calls works while one of the functions under them works; one
- * without works by itself.
+ * Passages form a tree: a run of a cache, the attempts of a retry in it, the functions under their
+ * limits. A function with live wrapper calls works while one of the functions under them works. A
+ * function without any works by itself.
  */
 export class Passage {
   readonly #parent: Passage | undefined;
   readonly #root: Passage;
   readonly #options: PassageOptions;
-  /** Waits and functions of wrappers in here that have not ended. */
+  /** The number of waits and functions of wrappers in this passage that have not ended. */
   #live = 0;
-  /** Functions of wrappers in here that work. */
+  /** The number of functions of wrappers in this passage that work. */
   #working = 0;
   #betweenAttempts = 0;
   #hasSucceeded = false;
   #workedMs = 0;
   #workingSince: number | undefined;
   #hasEnded = false;
-  /** The streams that are open in a passage that carries streams. */
+  /** The open streams; set only in a passage that carries streams. */
   #held: Set<Held> | undefined;
 
-  /**
-   * Begins to work.
-   *
-   * @param parent The passage in which it begins; `undefined` for a run of its own.
-   * @param options Its signal and its listeners.
-   */
+  /** @param parent The passage around this one; `undefined` for a run of its own. */
   constructor(parent: Passage | undefined, options: PassageOptions = {}) {
     this.#parent = parent;
     this.#root = parent === undefined ? this : parent.#root;
@@ -76,29 +70,28 @@ export class Passage {
     if (parent !== undefined) parent.#change(1, 1);
   }
 
-  /** The signals that end a wait in here, outermost first. */
+  /** The signals that end a wait in this passage, outermost first. */
   get signals(): readonly AbortSignal[] {
     const outer = this.#parent?.signals ?? [];
     const { signal } = this.#options;
     return signal === undefined ? outer : [...outer, signal];
   }
 
-  /** Whether it was ended. */
   get hasEnded(): boolean {
     return this.#hasEnded;
   }
 
-  /** Whether a stream is what its function gives, so that a wrapper in it lasts as long. */
+  /** Whether its function gives a stream, so that a wrapper in it lasts as long as the stream. */
   get carriesStreams(): boolean {
     return this.#root.#held !== undefined;
   }
 
-  /** A stream is what its function gives. To be called on a passage of its own, before it is entered. */
+  /** Declares that its function gives a stream. For a root passage, before it is entered. */
   carryStreams(): void {
     this.#held ??= new Set();
   }
 
-  /** Leaves a stream at the end at the latest: one that its function took and never read. */
+  /** Closes a stream when the run ends, in case the function took it and never read it. */
   hold(stream: Held): void {
     const held = this.#root.#held;
     if (held === undefined) return;
@@ -107,22 +100,22 @@ export class Passage {
     stream.ended.then(drop, drop);
   }
 
-  /** Whether the function works: it does not merely wait in a wrapper. */
+  /** Whether the function works, rather than waits in a wrapper. */
   get isWorking(): boolean {
     return this.#workingSince !== undefined;
   }
 
-  /** Whether the function is called, or was: some wrapper in it may still hold it back. */
+  /** Whether the function works or has succeeded: until then, a wrapper may hold it back. */
   get hasStarted(): boolean {
     return this.#hasSucceeded || this.isWorking;
   }
 
-  /** Whether all that it does is to wait for the next attempt of a retry. */
+  /** Whether it only waits for the next attempt of a retry. */
   get isBetweenAttempts(): boolean {
     return !this.isWorking && this.#betweenAttempts > 0;
   }
 
-  /** For how long it has worked, in milliseconds: without the waits. */
+  /** The time it has worked, without the waits, in milliseconds. */
   get workedMs(): number {
     const since = this.#workingSince;
     return this.#workedMs + (since === undefined ? 0 : performance.now() - since);
@@ -139,7 +132,7 @@ export class Passage {
     }
   }
 
-  /** Whether whoever asks was called in the synchronous part of a call in it, and by nobody between. */
+  /** Whether its caller is in the synchronous part of a call in this run, with no run between. */
   get isCurrent(): boolean {
     return current !== undefined && current.#root === this.#root;
   }
@@ -148,7 +141,6 @@ export class Passage {
    * Calls a function in this passage, which ends when the call settles.
    *
    * @param call Calls the function; it may also throw or return a plain value.
-   * @returns The result.
    */
   async run(call: () => unknown): Promise<unknown> {
     let hasSucceeded = false;
@@ -162,10 +154,9 @@ export class Passage {
   }
 
   /**
-   * Tells that a wrapper waits.
+   * Reports that a wrapper waits.
    *
-   * @param kind What it waits for.
-   * @returns Ends the wait; to be called once.
+   * @returns A function that ends the wait; call it once.
    */
   wait(kind: WaitKind): () => void {
     const step = kind === "attempt" ? 1 : 0;
@@ -174,25 +165,25 @@ export class Passage {
   }
 
   /**
-   * Tells that its function has begun to give something and waits until more is wanted.
+   * Reports that its function has given an item of a stream and waits until more is wanted.
    *
-   * @returns Ends the wait; to be called once.
+   * @returns A function that ends the wait; call it once.
    */
   rest(): () => void {
     this.#hasSucceeded = true;
     return this.wait("turn");
   }
 
-  /** Tells that a call passes a limit, which a retry around it may pause. */
+  /** Reports that a call passes a limit, which a retry around it may pause. */
   pass(limit: Pausable, key: unknown): void {
     this.#options.onPass?.(limit, key);
     this.#parent?.pass(limit, key);
   }
 
   /**
-   * Ends: the function has settled, or nobody waits for it any more. Later ends change nothing.
+   * Ends the passage: its function has settled, or nobody waits for it. Later calls do nothing.
    *
-   * @param hasSucceeded Whether it has given a result.
+   * @param hasSucceeded Whether the function has given a result.
    */
   end(hasSucceeded: boolean): void {
     if (this.#hasEnded) return;
@@ -213,7 +204,7 @@ export class Passage {
   }
 
   #change(live: number, working: number, betweenAttempts = 0): void {
-    // A wrapper that the function did not wait for outlives it, and concerns nobody any more.
+    // A wrapper call that the function did not await may outlive the passage; it is ignored.
     if (this.#hasEnded) return;
     const wasWorking = this.isWorking;
     this.#live += live;

@@ -1,5 +1,5 @@
 /**
- * Paths that users give.
+ * Paths given by users.
  *
  * @module
  */
@@ -9,13 +9,12 @@ import { optionMessage } from "./errors.ts";
 import { builtin } from "./runtime.ts";
 
 /**
- * Checks a path, and makes one of a `file:` URL.
+ * Checks a path, and converts a `file:` URL into one.
  *
- * @param action What cannot be done otherwise, as a verb phrase.
- * @param name The parameter.
- * @param rule What it must be, in words.
- * @param given What was passed.
- * @throws {TypeError} If it is not a path.
+ * @param action The verb phrase after "Cannot" in the message.
+ * @param name The name of the parameter.
+ * @param rule The words after "must be" in the message.
+ * @throws {TypeError} If `given` is not a path.
  */
 export function pathOf(action: string, name: string, rule: string, given: unknown): string {
   const isURL = given instanceof URL;
@@ -31,7 +30,7 @@ export function pathOf(action: string, name: string, rule: string, given: unknow
   throw new TypeError(optionMessage(action, name, rule, received));
 }
 
-/** Where a path leads, also when nothing is there yet, as far as this process may look. */
+/** The target of a path, even if nothing exists there yet, as far as this process may read it. */
 export function realPath(path: string): string {
   const nodePath = builtin("node:path");
   const files = builtin("node:fs");
@@ -39,13 +38,13 @@ export function realPath(path: string): string {
   try {
     return files.realpathSync(path);
   } catch {
-    // Nothing is there yet.
+    // Nothing exists there yet.
   }
   let target = path;
   try {
     target = nodePath.resolve(nodePath.dirname(path), files.readlinkSync(path));
   } catch {
-    // It is not a link to something that is not there yet, either.
+    // Nor is it a link to something that does not exist yet.
   }
   const folder = nodePath.dirname(target);
   return folder === target ? target : nodePath.join(realPath(folder), nodePath.basename(target));

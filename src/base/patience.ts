@@ -1,5 +1,5 @@
 /**
- * Waits that end: whatever a store was asked and makes no progress for long is given up.
+ * Waits that end: a store operation that makes no progress for long is given up.
  *
  * @module
  */
@@ -8,9 +8,9 @@ import { builtin } from "./runtime.ts";
 import { Link, Ring } from "./ring.ts";
 import { nextTurn } from "./turn.ts";
 
-/** How long to wait without progress, in milliseconds. An object, so that tests can shorten it. */
+/** The longest waits without progress, in milliseconds. An object, so that tests can shorten it. */
 export const PATIENCE = {
-  /** For a lookup; for a store or a bust that a caller waits for. */
+  /** For a lookup, and for a store or a bust that a caller waits for. */
   callMs: 10_000,
   /** For a store or a bust itself, which then counts as failed. */
   changeMs: 60_000,
@@ -19,28 +19,27 @@ export const PATIENCE = {
 /** Real time, also under the fake timers of a test. */
 const clock = performance.now.bind(performance);
 
-/** The time that progress is told in. */
+/** The time now, in milliseconds, on the clock of {@linkcode Progress}. */
 export function patienceNow(): number {
   return clock();
 }
 
-/** Where the progress of a transfer is written down. */
+/** The progress of a transfer. */
 export interface Progress {
-  /** When it last moved, by `patienceNow()`. */
+  /** The time of the last progress, by `patienceNow()`. */
   readonly progressAt: number;
 }
 
-/** One wait. */
 class Wait extends Link {
   /**
-   * Counts from the first look after it began, at most 1 s later: asking the clock costs as much as
-   * a step of a hit.
+   * The time of the first look after the wait began, at most 1 s later: reading the clock costs as
+   * much as a step of a hit.
    */
   since: number | undefined;
   readonly limitMs: number;
   readonly progress: Progress | undefined;
   readonly giveUp: (error: unknown) => void;
-  /** Is called once, after `PATIENCE.callMs` without progress, while the wait goes on. */
+  /** Called once, after `PATIENCE.callMs` without progress, while the wait goes on. */
   late: (() => void) | undefined;
   hasEnded = false;
 
@@ -64,28 +63,26 @@ class Wait extends Link {
     if (this.hasEnded) return;
     this.hasEnded = true;
     this.leave();
-    // A process that waits for nothing else ends at once.
+    // A process that waits for nothing else can end at once.
     if (waits.first === undefined) timer?.unref?.();
   }
 }
 
 const waits = new Ring<Wait>();
 
-/** One timer for all waits: making one for each costs more than a read of SQLite. */
+/** One timer for all waits: a timer for each costs more than a read of SQLite. */
 let timer: { ref?(): unknown; unref?(): unknown } | undefined;
 
 /**
- * Waits for a store.
+ * Waits for a store operation.
  *
- * When the time is up, the event loop gets one turn before the answer is given up: a program that
- * blocked it for as long finds the answer there.
+ * When the time is up, the event loop gets one turn before the operation is given up. If the
+ * program blocked the event loop for that long, the answer arrives in this turn.
  *
- * @param promise What the store was asked.
- * @param limitMs How long to wait without progress.
- * @param progress Where its progress is written down, where it is.
- * @param late Is called once if that takes longer than a call waits.
- * @returns What the store answers.
- * @throws {Error} When the time is up; `isImpatient` tells it.
+ * @param limitMs The longest wait without progress, in milliseconds.
+ * @param progress The progress of the operation, if it is recorded.
+ * @param late Called once, after `PATIENCE.callMs` without progress.
+ * @throws {NoProgressError} When the time is up.
  */
 export function patiently<Result>(
   promise: Promise<Result>,
@@ -98,7 +95,7 @@ export function patiently<Result>(
   });
 }
 
-/** The same for who has a promise of its own to settle: one more costs as much as a lookup. */
+/** The same for a caller with its own promise to settle: one more costs as much as a lookup. */
 export function waitPatiently<Result>(
   promise: Promise<Result>,
   limitMs: number,
@@ -117,19 +114,18 @@ export function waitPatiently<Result>(
   });
 }
 
-/** No answer and no progress for long. */
+/** Thrown when a store neither answers nor makes progress for too long. */
 export class NoProgressError extends Error {
   /** The literal name of this class. */
   override readonly name = "NoProgressError";
 
-  /** Tells how long. */
   constructor(milliseconds: number) {
     super(`it has made no progress for ${milliseconds / 1000} s`);
   }
 }
 
 function arm(): void {
-  // Of node:timers, because Deno's global one gives a number, which cannot be let go of.
+  // From node:timers, because Deno's global one returns a number, which has no `unref`.
   const timers: { setTimeout(fn: () => void, ms: number): unknown } = builtin("node:timers") ??
     globalThis;
   const handle = timers.setTimeout(look, Math.min(1_000, PATIENCE.callMs / 4));

@@ -1,5 +1,5 @@
 /**
- * Plain data: what literals make, in this realm or another.
+ * Plain data: objects and arrays as literals make them, in this realm or another.
  *
  * @module
  */
@@ -10,8 +10,8 @@ export function isObject(value: unknown): value is object {
 }
 
 /**
- * Whether an object is what a literal makes, or has no prototype. Parsers of queries and cookies
- * give objects whose prototype is an empty object without a prototype; those are plain too.
+ * Whether an object is like that of a literal, or has no prototype. Parsers of queries and cookies
+ * return objects whose prototype is an empty object without a prototype; those are plain too.
  */
 export function isPlain(value: object): value is Record<string, unknown> {
   const prototype: unknown = Object.getPrototypeOf(value);

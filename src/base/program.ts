@@ -1,12 +1,12 @@
 /**
- * A program of this process: its arguments, stdout, Ctrl-C and exit code. Only the command uses it.
+ * This process as a program: arguments, stdout, Ctrl-C and exit code. Only the CLI uses it.
  *
  * @module
  */
 
 import { variable } from "./env.ts";
 
-/** What a command line prints to. */
+/** The output of a command. */
 export interface Output {
   /** The width of the terminal, in characters; `undefined` where there is none. */
   readonly columns: number | undefined;
@@ -15,7 +15,7 @@ export interface Output {
   /**
    * Writes a text, and waits until there is room for more.
    *
-   * @returns Whether somebody still reads: `head` leaves early.
+   * @returns Whether the output is still read: `head` ends early.
    */
   write(text: string): Promise<boolean>;
 }
@@ -25,9 +25,9 @@ interface ColorHost {
   readonly Deno?: { readonly noColor?: boolean };
 }
 
-/** The words after the name of the program, which from now on prints no warning of its runtime. */
+/** The arguments of the program. From this call on, the runtime prints no warnings. */
 export function programArguments(): readonly string[] {
-  // Node 22 warns of its SQLite, which is no concern of who runs a command.
+  // Node 22 warns about its SQLite, which does not concern the user of a command.
   globalThis.process?.removeAllListeners("warning");
   return globalThis.process?.argv.slice(2) ?? [];
 }
@@ -58,9 +58,9 @@ export function setExitCode(code: number): void {
 }
 
 /**
- * Listens for the first Ctrl-C; the second one ends the process as ever.
+ * Listens for the first Ctrl-C; the second one ends the process as usual.
  *
- * @returns Ends listening.
+ * @returns A function that stops listening.
  */
 export function onInterrupt(listener: () => void): () => void {
   globalThis.process.once("SIGINT", listener);

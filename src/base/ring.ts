@@ -1,9 +1,9 @@
 /**
- * Things in a row from which each can leave at once.
+ * Rings that each member can leave in constant time.
  *
- * Not a Set where members come and go with every call: each table that it grows or shrinks into is
- * held by the one before, and once one of them is old, none is freed before the next full
- * collection (V8). With 100 misses at a time that took twice the time of the misses.
+ * Where members come and go with every call, a Set is too slow (V8): each table that it grows or
+ * shrinks into is held by the one before. Once one of them is old, none is freed before the next
+ * full collection. With 100 misses at a time, that took twice the time of the misses.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export class Link {
   before: Link = this;
   after: Link = this;
 
-  /** Takes it out of its ring; may be called again. */
+  /** Leaves the ring; may be called repeatedly. */
   leave(): void {
     this.before.after = this.after;
     this.after.before = this.before;
@@ -25,7 +25,7 @@ export class Link {
 export class Ring<Member extends Link> {
   readonly #end = new Link();
 
-  /** The member that was added first; `undefined` when there is none. */
+  /** The member that was added first; `undefined` in an empty ring. */
   get first(): Member | undefined {
     const { after } = this.#end;
     // Only members are added.
@@ -40,7 +40,7 @@ export class Ring<Member extends Link> {
     member.before.after = this.#end.before = member;
   }
 
-  /** The members; each may leave when it is reached. */
+  /** The members; each may leave while it is visited. */
   *[Symbol.iterator](): Generator<Member, void, void> {
     for (let link = this.#end.after; link !== this.#end;) {
       const { after } = link;

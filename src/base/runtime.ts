@@ -1,10 +1,10 @@
 /**
- * What the runtime brings along, asked for when it is needed.
+ * The built-in modules of the runtime, loaded when they are needed.
  *
  * @module
  */
 
-/** The modules of the runtime that the library uses where they exist. */
+/** The built-in modules that the library uses where they exist. */
 interface Builtins {
   "node:async_hooks": typeof import("node:async_hooks");
   "node:buffer": typeof import("node:buffer");
@@ -21,7 +21,7 @@ interface Builtins {
 
 /**
  * A module that is built into Deno, Node and Bun, or `undefined` where there is none (a browser).
- * Nothing is loaded before it is asked for, and bundlers see no import.
+ * Nothing is loaded before the call, and bundlers see no import.
  */
 export function builtin<Name extends keyof Builtins>(name: Name): Builtins[Name] | undefined {
   return globalThis.process?.getBuiltinModule?.(name) as Builtins[Name] | undefined;

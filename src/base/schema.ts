@@ -1,5 +1,5 @@
 /**
- * Standard Schema, as far as results are checked with it.
+ * Standard Schema, which checks results.
  *
  * @module
  */
@@ -11,32 +11,32 @@ import { SchemaError } from "./errors.ts";
  * The part of Standard Schema v1 (https://standardschema.dev) that is used here: zod, valibot,
  * arktype and others implement it.
  *
- * @typeParam Output What the schema makes of a value.
+ * @typeParam Output The type of the schema's output.
  */
 export interface StandardSchema<Output = unknown> {
   /** The entry point that the standard defines. */
   readonly "~standard": {
     /** The version of the standard. */
     readonly version: 1;
-    /** Who implements it. */
+    /** The name of the implementing library. */
     readonly vendor: string;
-    /** Checks a value: what the schema makes of it, or `issues`, which are what is wrong with it. */
+    /** Checks a value, and returns either the schema's output or the `issues` of the value. */
     readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
-    /** Types alone; never present at run time. */
+    /** Types only; never present at run time. */
     readonly types?: { readonly input: unknown; readonly output: Output } | undefined;
   };
 }
 
-/** What a schema says of a value. */
+/** The result of checking a value. */
 export type SchemaResult<Output> =
   | {
-    /** What the schema makes of the value. */
+    /** The schema's output. */
     readonly value: Output;
-    /** Absent: nothing is wrong. */
+    /** Absent: the value passes the schema. */
     readonly issues?: undefined;
   }
   | {
-    /** What is wrong with the value. */
+    /** The reasons why the value fails the schema. */
     readonly issues: readonly unknown[];
   };
 
@@ -55,10 +55,8 @@ function isSchema(value: unknown): value is StandardSchema {
 /**
  * Checks a value.
  *
- * @param schema The schema.
- * @param value The value.
- * @returns What the schema makes of it.
- * @throws {SchemaError} If it fails the schema.
+ * @returns The schema's output.
+ * @throws {SchemaError} If the value fails the schema.
  */
 export async function validate<Output>(
   schema: StandardSchema<Output>,

@@ -1,6 +1,6 @@
 /**
- * The abort signals that a call was given: what a signal is, and the one walk that finds and
- * replaces signals among arguments that are not copied.
+ * The abort signals of a call: the test for a signal, and the one walk that finds and replaces
+ * signals among the arguments.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export function isAbortSignal(value: unknown): value is AbortSignal {
       "addEventListener" in value && typeof value.addEventListener === "function" &&
       "removeEventListener" in value && typeof value.removeEventListener === "function";
   } catch {
-    // A getter that throws or a revoked proxy is the function's own affair.
+    // A getter that throws or a revoked proxy is left to the function.
     return false;
   }
 }
@@ -26,10 +26,9 @@ export function isAbortSignal(value: unknown): value is AbortSignal {
 const NONE: readonly AbortSignal[] = [];
 
 /**
- * The signals among the arguments of a call, as deep as plain objects and arrays go. Of every other
- * object only its member `signal` is looked at, such as that of a `Request`.
+ * The signals among the arguments of a call, at any depth of plain objects and arrays. Of any other
+ * object, only the member `signal` is read, such as that of a `Request`.
  *
- * @param args The arguments of the call.
  * @returns Each signal once, those of the outer objects first; empty when there is none.
  */
 export function findSignals(args: readonly unknown[]): readonly AbortSignal[] {
@@ -40,18 +39,17 @@ export function findSignals(args: readonly unknown[]): readonly AbortSignal[] {
     if (isAbortSignal(arg)) (found ??= []).push(arg);
     else isFlat = false;
   }
-  // A batch under one signal comes this way with each of its calls.
+  // Each call of a batch under one signal takes this path.
   if (isFlat && (found === undefined || found.length === 1)) return found ?? NONE;
   return [...explore(args).signals];
 }
 
 /**
- * The same arguments with another signal in the place of each that plain objects and arrays hold.
- * What stands on the way to a signal is copied, everything else is the caller's own.
+ * The same arguments with another signal in place of each that plain objects and arrays hold. The
+ * objects on the way to a signal are copied; all others stay the caller's own.
  *
- * @param args The arguments of the call.
- * @param signal The signal to give; `undefined` gives one that never aborts, so that a function
- * that needs a signal goes on working.
+ * @param signal The replacement; `undefined` means a signal that never aborts, so that a function
+ * that needs a signal still works.
  * @returns The arguments to call the function with: `args` itself where there is no signal.
  */
 export function replaceSignals(
@@ -66,7 +64,7 @@ export function replaceSignals(
   for (const found of signals) copies.set(found, given);
   const copy: unknown[] = [];
   copies.set(args, copy);
-  // A Map goes on to what is added while it is read: so every way to a signal is followed back.
+  // Iterating a Map includes what is added meanwhile, so every path to a signal is followed back.
   for (const part of copies.keys()) {
     for (const holder of holders.get(part) ?? []) {
       if (!copies.has(holder) && isData(holder)) copies.set(holder, emptyLike(holder));
@@ -78,10 +76,10 @@ export function replaceSignals(
   return copy;
 }
 
-/** The objects that a walk met. */
+/** The result of a walk. */
 interface Explored {
   readonly signals: ReadonlySet<AbortSignal>;
-  /** The objects in which each object stands. */
+  /** The objects that hold each object. */
   readonly holders: ReadonlyMap<object, readonly object[]>;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Streams: what gives its items one by one, and the wrappers that hold something while it does.
+ * Streams, and the wrappers that hold something while a stream gives its items.
  *
  * @module
  */
@@ -7,21 +7,21 @@
 import { currentPassage } from "./passage.ts";
 import { isObject } from "./plain.ts";
 
-/** A `ReadableStream`, as far as it is read; not every runtime lets one be iterated. */
+/** The part of a `ReadableStream` that is used; not every runtime can iterate one. */
 export interface ReadableLike<Item = unknown> {
-  /** Locks the stream and reads it. */
+  /** Locks the stream and returns its reader. */
   getReader(): {
     /** The next chunk. */
     read(): Promise<{ readonly done: boolean; readonly value?: Item | undefined }>;
-    /** Gives the stream up. */
+    /** Cancels the stream. */
     cancel(reason?: unknown): Promise<void>;
   };
 }
 
-/** What gives items one by one: an async iterable or a `ReadableStream`. */
+/** A source of items, one by one: an async iterable or a `ReadableStream`. */
 export type StreamLike<Item = unknown> = AsyncIterable<Item> | ReadableLike<Item>;
 
-/** Whether a value gives items one by one. */
+/** Whether a value is an async iterable or a `ReadableStream`. */
 export function isStream(value: unknown): value is StreamLike {
   return isObject(value) && (isIterable(value) || isReadable(value));
 }
@@ -41,7 +41,7 @@ export function isStreamFunction(fn: unknown): boolean {
 
 const STREAM_FUNCTION = "[object AsyncGeneratorFunction]";
 
-/** Lets a function stand for an async generator function, because that is how it is called. */
+/** Marks a function that is called like an async generator function as one. */
 export function asStreamFunction<F extends object>(fn: F): F {
   return Object.defineProperty(fn, Symbol.toStringTag, {
     value: "AsyncGeneratorFunction",
@@ -65,32 +65,31 @@ export function iteratorOf(stream: StreamLike): AsyncIterator<unknown> {
   };
 }
 
-/** A call as a wrapper makes it: it settles when what the wrapper holds for it can be given back. */
+/** A wrapper's way to make a call: it settles when the wrapper may release what it holds. */
 export type Call = (
   fn: (...args: never) => Promise<unknown>,
   self: unknown,
   args: unknown[],
 ) => Promise<unknown>;
 
-/** For how long a wrapper's call of a stream function goes on. */
+/** The duration of a wrapper's call of a stream function. */
 export type Holding =
-  /** Until the stream has ended or was left, as a permit is held. */
+  /** Until the stream has ended or was closed early, as a permit is held. */
   | "to the end"
-  /** The same, and the call comes to all items of the stream. */
+  /** The same, and the call resolves to all items of the stream. */
   | "all items"
-  /** Until the first item has come, as long as a call can be made again. */
+  /** Until the first item has come: from then on, the call cannot be repeated. */
   | "to the first item"
-  /** It has none: it needs the whole result. */
+  /** No streams: the wrapper needs the whole result. */
   | "whole results";
 
 /**
  * Makes a wrapper's call of a function that may give a stream.
  *
- * To be called in the synchronous part of the caller's own call, like the wrapper itself.
+ * Call this in the synchronous part of the caller's own call, like the wrapper itself.
  *
- * @param call Makes the call.
- * @param holding For how long it goes on if the function gives a stream.
- * @returns What the function gives; a stream has given its first item to be passed on.
+ * @param holding The duration of the call if the function gives a stream.
+ * @returns The result of the function; for a stream, its stand-in.
  */
 export function callStream(
   call: Call,
@@ -108,14 +107,14 @@ export function callStream(
     const stream = isPromised ? await result : result;
     if (!isStream(stream)) return stream;
     const opened = new OpenStream(stream, holding === "all items");
-    // Of a generator function in the synchronous part, for its body begins here.
+    // In the synchronous part for a generator function, because its body begins here.
     if (!isPromised || holding === "to the first item") await opened.open();
     if (passage?.hasEnded) {
-      // An attempt whose time was up: nobody takes its stream.
+      // The attempt has timed out: nobody takes its stream.
       opened.return().catch(() => {});
       return undefined;
     }
-    // From here on it works as its caller does.
+    // From here on, the work of the stream counts as its caller's.
     passage?.end(true);
     if (holding === "to the first item") return opened;
     outer?.hold(opened);
@@ -130,16 +129,14 @@ export function callStream(
   return promise;
 }
 
-/** Leaves an iterator that concerns nobody any more. */
+/** Closes an iterator that nobody reads any more; its errors are ignored. */
 export function leaveQuietly(iterator: AsyncIterator<unknown>): void {
   Promise.resolve(iterator.return?.()).catch(() => {});
 }
 
 /** A stream, watched from its first item to its end. */
 export class OpenStream implements AsyncIterableIterator<unknown> {
-  /**
-   * Settles when it has ended or was left: with its items, where they are collected, or its error.
-   */
+  /** Settles when the stream has ended or was closed early, with its error or collected items. */
   readonly ended: Promise<unknown>;
   readonly #stream: StreamLike;
   readonly #items: unknown[] | undefined;
@@ -148,12 +145,7 @@ export class OpenStream implements AsyncIterableIterator<unknown> {
   readonly #resolve: (items: unknown) => void;
   readonly #reject: (error: unknown) => void;
 
-  /**
-   * Takes a stream over.
-   *
-   * @param stream The stream.
-   * @param collects Whether `ended` comes to the items.
-   */
+  /** @param collects Whether `ended` resolves to the items. */
   constructor(stream: StreamLike, collects: boolean) {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     promise.catch(() => {});
@@ -168,13 +160,13 @@ export class OpenStream implements AsyncIterableIterator<unknown> {
     return (this.#opened ??= iteratorOf(this.#stream));
   }
 
-  /** What stands for the stream: it has all its members, and is read here. */
+  /** The stand-in for the stream: it has all members of the stream, and is read through `this`. */
   get standIn(): unknown {
     return new Proxy(this.#stream, {
       get: (stream, name) => {
         if (name === Symbol.asyncIterator) return () => this;
         const member: unknown = Reflect.get(stream, name, stream);
-        // What is private to the stream works on nothing else.
+        // Private members of the stream work on no other object.
         return typeof member === "function" ? member.bind(stream) : member;
       },
     });
@@ -185,7 +177,7 @@ export class OpenStream implements AsyncIterableIterator<unknown> {
     this.#first = await this.next();
   }
 
-  /** The next item, the first one first. */
+  /** The next item, beginning with the one that `open` has kept. */
   next(...sent: [] | [unknown]): Promise<IteratorResult<unknown>> {
     const first = this.#first;
     if (first !== undefined) {
@@ -195,7 +187,7 @@ export class OpenStream implements AsyncIterableIterator<unknown> {
     return this.#follow(() => this.#iterator.next(...sent), false);
   }
 
-  /** Leaves the stream. */
+  /** Closes the stream early. */
   return(value?: unknown): Promise<IteratorResult<unknown>> {
     return this.#follow(
       () => this.#iterator.return?.(value) ?? Promise.resolve({ done: true, value }),

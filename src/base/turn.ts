@@ -7,38 +7,38 @@
 import { builtin } from "./runtime.ts";
 
 /**
- * The runtime's own timers, taken when this module loads: what the library needs to make progress
- * must go on under the fake timers of a test.
+ * The runtime's own timers, taken when this module loads: the library must make progress under the
+ * fake timers of a test too.
  */
 const { setImmediate: immediate, setTimeout: timeout, queueMicrotask: microtask } = globalThis;
 
-/** Does something at the end of this turn. */
+/** Runs work at the end of this turn. */
 export function soon(work: () => void): void {
   microtask(work);
 }
 
-/** Lets everything else that is due have its turn. */
+/** Lets everything else that is due run. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
-    // A timer takes at least a millisecond, an immediate less than 10 µs.
+    // A timer takes at least 1 ms, an immediate less than 10 µs.
     if (typeof immediate === "function") immediate(() => resolve());
     else timeout(resolve, 0);
   });
 }
 
-/** Waits, in real time, for so many milliseconds. */
+/** Waits for this many milliseconds of real time. */
 export function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => timeout(resolve, milliseconds));
 }
 
-/** How long work may go on before others have their turn, in milliseconds. */
+/** The longest work before others have their turn, in milliseconds. */
 const SLICE_MS = 8;
 
-/** Keeps a loop from holding up the event loop: asks for a turn after some milliseconds of work. */
+/** Keeps a loop from blocking the event loop: a turn is due after some milliseconds of work. */
 export class Pacer {
   #since = performance.now();
 
-  /** Whether the work since the last turn has taken its 8 ms. */
+  /** Whether the work since the last turn has taken 8 ms. */
   get isDue(): boolean {
     return performance.now() - this.#since >= SLICE_MS;
   }
@@ -56,12 +56,12 @@ export class Pacer {
 }
 
 /**
- * Does something later, in real time; a process that waits for nothing else ends before that.
+ * Runs work later, in real time. A process that waits for nothing else ends before that.
  *
- * @returns Calls it off.
+ * @returns A function that cancels the work.
  */
 export function inBackground(work: () => void, milliseconds: number): () => void {
-  // Of node:timers, because Deno's global one gives a number, which cannot be let go of.
+  // From node:timers, because Deno's global one returns a number, which has no `unref`.
   const timers = builtin("node:timers");
   if (timers === undefined) {
     const id = timeout(work, milliseconds);

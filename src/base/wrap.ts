@@ -1,6 +1,6 @@
 /**
- * What every wrapper of this library shares: one call that serves as a higher-order function and
- * as a method decorator, and wrapped functions that look like the function they wrap.
+ * The common part of all wrappers: one call that serves as a higher-order function and as a method
+ * decorator, and wrapped functions that look like the function they wrap.
  *
  * @module
  */
@@ -13,9 +13,9 @@ import { callStream, type Holding, isStreamFunction } from "./stream.ts";
 export type AnyFunction = (this: never, ...args: never) => unknown;
 
 /**
- * What a wrapper makes of a function: its very type where it returns a plain promise, else its
- * parameters and a promise of its result. (Promises with members of their own, as SDKs have them,
- * come back as plain ones; a generic function whose result depends on its arguments stays itself.)
+ * The type of a wrapped function: its own type where it returns a plain promise, else its
+ * parameters and a promise of its result. (Promises with extra members, as SDKs return, become
+ * plain ones; a generic function whose result depends on its arguments keeps its type.)
  */
 export type PlainCall<F extends AnyFunction> = 0 extends 1 & ReturnType<F> ? F
   : [ReturnType<F>, keyof ReturnType<F>] extends [Promise<unknown>, keyof Promise<unknown>] ? F
@@ -38,13 +38,13 @@ export interface FunctionWrapper {
    * Wraps a function, or a method when used as a standard decorator.
    *
    * Around a cached function, `id`, `key`, `readCache` and `bustCache` are kept, because they never
-   * run it. Its other methods would run it past this wrapper, so they throw a `TypeError`: wrap the
-   * function inside the cache.
+   * run it. Its other methods would run it without this wrapper, so they throw a `TypeError`: wrap
+   * the function inside the cache.
    *
    * @param fn The function; it may also return a plain value or throw, as `await` takes it.
    * @param context The context of a decorated method; leave it out otherwise.
    * @returns A function of the same type, with every own property of `fn`.
-   * @throws {TypeError} If it is applied to something else than a function or a method.
+   * @throws {TypeError} If it is applied to anything but a function or a method.
    */
   <Wrapped extends AsyncFunction>(
     fn: Wrapped,
@@ -53,11 +53,11 @@ export interface FunctionWrapper {
   /**
    * Wraps an async generator function, whose calls begin with their first `next()`.
    *
-   * @param fn The async generator function itself: a function that merely returns a generator cannot
-   * be told from others.
+   * @param fn The async generator function itself: a function that only returns a generator cannot
+   * be recognized.
    * @param context The context of a decorated method; leave it out otherwise.
    * @returns An async generator function of the same type.
-   * @throws {TypeError} If it is applied to something else than a function or a method.
+   * @throws {TypeError} If it is applied to anything but a function or a method.
    */
   <Wrapped extends GeneratorFunction>(
     fn: Wrapped,
@@ -65,17 +65,16 @@ export interface FunctionWrapper {
   ): Wrapped;
 }
 
-/** What a decorator is told of the method it decorates; `undefined` for a plain function. */
+/** The context of a decorated method; `undefined` for a plain function. */
 export type MethodContext = ClassMethodDecoratorContext | undefined;
 
 /**
- * Checks what a wrapper was applied to, as a function or as a decorator.
+ * Checks the target of a wrapper, as a function or as a decorator.
  *
- * @param action What cannot be done if it does not fit, as a verb phrase: `cache`.
- * @param fn The function or method.
+ * @param action The verb phrase after "Cannot" in messages: `cache`.
  * @param context The second argument of the call, which only a decorator gets.
  * @returns The context of the method, `undefined` when a plain function is wrapped.
- * @throws {TypeError} If it is no function, or decorates something else than a method.
+ * @throws {TypeError} If `fn` is not a function, or anything but a method is decorated.
  */
 export function methodContext(action: string, fn: unknown, context: unknown): MethodContext {
   if (context === undefined) {
@@ -97,15 +96,13 @@ function isContext(context: unknown): context is ClassMethodDecoratorContext {
 const OWN: ReadonlySet<string | symbol> = new Set(["prototype", "arguments", "caller"]);
 
 /**
- * Gives a wrapper the looks of what it wraps: name, length, every own property, and the source
- * text that `toString()` tells.
+ * Makes a wrapper look like the function it wraps: name, length, every own property, and the source
+ * text that `toString()` returns.
  *
- * The source matters: two different functions that come out of the same wrapper have the same
- * wrapper text, and who compares sources must see through it.
+ * The source matters: two different functions from the same wrapper have the same wrapper text, and
+ * a comparison of sources must see the functions themselves.
  *
  * @param wrapper The function that is called instead; it is changed and returned.
- * @param fn The function it stands for.
- * @returns The wrapper.
  */
 export function impersonate<Wrapper extends object>(wrapper: Wrapper, fn: object): Wrapper {
   for (const key of Reflect.ownKeys(fn)) {
@@ -127,16 +124,15 @@ export function impersonate<Wrapper extends object>(wrapper: Wrapper, fn: object
 }
 
 /**
- * Makes a wrapper from what happens at each call.
+ * Makes a wrapper from a function that makes each call.
  *
- * An async generator function is known before it is called. Any other function gives a stream only
- * where its caller asks for one: in the passage of a stream function.
+ * An async generator function is recognized before it is called. Any other function gives a stream
+ * only where its caller asks for one: in the passage of a stream function.
  *
- * @param action What cannot be done if it is applied to something else, as a verb phrase.
- * @param name The wrapper in messages: `the limit`.
- * @param call Is called in the place of the function.
- * @param holding For how long a call of a stream function goes on.
- * @returns The wrapper.
+ * @param action The verb phrase after "Cannot" in messages.
+ * @param name The name of the wrapper in messages: `the limit`.
+ * @param call Called in place of the function.
+ * @param holding The duration of a call of a stream function.
  */
 export function wrapperOf(
   action: string,
@@ -166,7 +162,7 @@ export function wrapperOf(
     const wrapped = impersonate(
       isGenerator
         ? async function* (this: unknown, ...args: unknown[]) {
-          // Known to be one: it is what an async generator function gives.
+          // An async generator function always returns an async iterable.
           return yield* await open(this, args) as AsyncIterable<unknown>;
         }
         : function (this: unknown, ...args: unknown[]) {
@@ -183,7 +179,7 @@ export function wrapperOf(
   return wrap;
 }
 
-/** Refuses the methods of a cached function that would run it past a wrapper around it. */
+/** Disables the methods of a cached function that would run it without a wrapper around it. */
 function hideRunningMethods(wrapped: object, name: string): void {
   for (const method of ["map", "detail", "stream"]) {
     if (!Object.hasOwn(wrapped, method)) continue;

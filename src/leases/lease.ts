@@ -1,6 +1,6 @@
 /**
  * Leases, as notes beside entries: `<session>.<number>` for a run that is under way, with a `~` at
- * its end once it was told to abort.
+ * the end once the run has been aborted.
  *
  * @module
  */
@@ -19,14 +19,14 @@ export function isFree(note: string | undefined, isOver: (session: string) => bo
   return note === undefined || note.endsWith(GIVEN_UP) || isOver(holderOf(note));
 }
 
-/** Takes a lease that is free. */
+/** Takes a lease if it is free. */
 export function taken(mine: string, isOver: (session: string) => boolean): NoteChange {
   return (note) => isFree(note, isOver) ? mine : note;
 }
 
 /**
- * Gives a lease up: others may take it, and until one has, its result may still be stored in
- * exchange for `givenUpNote`.
+ * Gives a lease up: others may take it. Until one has, its result may still be stored in exchange
+ * for `givenUpNote`.
  */
 export function givenUp(mine: string): NoteChange {
   return (note) => note === mine ? givenUpNote(mine) : note;
@@ -37,7 +37,7 @@ export function givenUpNote(mine: string): string {
   return mine + GIVEN_UP;
 }
 
-/** Removes a lease, given up or not, and nobody else's. */
+/** Removes one's own lease, given up or not, and no other. */
 export function released(mine: string): NoteChange {
   return (note) => note === mine || note === givenUpNote(mine) ? undefined : note;
 }

@@ -10,12 +10,12 @@ import type { NoteChange } from "../backend/contract.ts";
 import { givenUp, givenUpNote, holderOf, isFree, released, taken } from "./lease.ts";
 import { type Noting, Sessions } from "./sessions.ts";
 
-/** How long a change may go unnoticed, in milliseconds: a killed process changes nothing. */
+/** The longest time a change goes unnoticed, in milliseconds: a killed process changes nothing. */
 const UNNOTICED_MS = 50;
-/** How often leases are looked at when many are waited for, in milliseconds: each, and at the most. */
+/** The time between looks when many leases are awaited, in ms: per lease, and at most. */
 const LOOK_MS = 0.1;
 const SELDOM_MS = 1_000;
-/** How many leases are looked at together. */
+/** The number of leases looked at together. */
 const CHUNK = 128;
 
 /** A lease that this process holds: the right to run one key. */
@@ -24,7 +24,7 @@ export class Lease {
   readonly #mine: string;
   readonly #id: string;
   readonly #key: string;
-  /** What the result is stored in exchange for. */
+  /** The note in exchange for which the result is stored. */
   note: string;
   #isHeld = true;
 
@@ -42,14 +42,14 @@ export class Lease {
     this.#leases.change(this.#id, this.#key, givenUp(this.#mine));
   }
 
-  /** Gives the lease back without a result. */
+  /** Releases the lease without a result. */
   release(): void {
     if (!this.#isHeld) return;
     this.end();
     this.#leases.change(this.#id, this.#key, released(this.#mine));
   }
 
-  /** The lease is gone: exchanged for a result. */
+  /** Marks the lease as gone: exchanged for a result, or released. */
   end(): void {
     if (!this.#isHeld) return;
     this.#isHeld = false;
@@ -59,9 +59,9 @@ export class Lease {
 
 /** A wait for a lease that somebody else holds. */
 export interface LeaseWait {
-  /** Resolves when it may be free, or the store cannot tell. */
+  /** Resolves when the lease may be free, or the store fails. */
   readonly free: Promise<void>;
-  /** Ends the wait, which never resolves then. */
+  /** Ends the wait; `free` never resolves then. */
   leave(): void;
 }
 
@@ -81,7 +81,6 @@ export class Leases {
   readonly #changing = new Set<Promise<unknown>>();
   #isWatching = false;
 
-  /** @param backend Where the notes are. */
   constructor(backend: Noting) {
     this.#backend = backend;
     this.sessions = Sessions.of(backend);
@@ -91,12 +90,12 @@ export class Leases {
    * Takes the lease of a key if it is free.
    *
    * @returns The lease, or the note of whoever holds it.
-   * @throws {unknown} What the store threw, or that it makes no progress.
+   * @throws {unknown} The error of the store, or a `NoProgressError`.
    */
   async take(id: string, key: string): Promise<Lease | string> {
     const { sessions } = this;
     let lease: Lease | undefined;
-    // Before it has a name: a session that holds nothing may end in between.
+    // Before the session has a name: a session that holds nothing may end in between.
     sessions.hold();
     try {
       const name = sessions.name();
@@ -108,7 +107,7 @@ export class Leases {
         if (note !== mine) return note ?? "";
         return lease = new Lease(this, id, key, mine);
       } catch (error) {
-        // It may still arrive.
+        // The change may still arrive.
         taking.then(() => this.change(id, key, released(mine)), () => {});
         throw error;
       }
@@ -117,7 +116,7 @@ export class Leases {
     }
   }
 
-  /** Waits until the lease with a note may be free. */
+  /** Waits until the lease with this note may be free. */
   wait(id: string, key: string, note: string): LeaseWait {
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiting: Waiting = {
@@ -133,7 +132,7 @@ export class Leases {
     return waiting;
   }
 
-  /** Changes a note in the background. A store that fails leaves it to the end of the session. */
+  /** Changes a note in the background. If the store fails, the end of the session frees it. */
   change(id: string, key: string, change: NoteChange): void {
     const done = patiently(this.#backend.update(id, key, change), PATIENCE.changeMs)
       .catch(() => {}).finally(() => this.#changing.delete(done));
@@ -146,12 +145,12 @@ export class Leases {
     await this.sessions.close();
   }
 
-  /** Looks at the leases that are waited for: after each change, and often enough to notice deaths. */
+  /** Looks at the awaited leases after each change, and often enough to notice killed processes. */
   async #watch(): Promise<void> {
     this.#isWatching = true;
     while (this.#waiting.size > 0) {
       const start = patienceNow();
-      // Begun before the look: what changes during it is not missed.
+      // Begun before the look, so that no change during the look is missed.
       const changed = this.#backend.changed(UNNOTICED_MS).catch(() => sleep(UNNOTICED_MS));
       await this.#look();
       await changed;

@@ -1,19 +1,19 @@
 /**
- * The register of sessions, a note: who lives, and when it last said so. A session is written into it
- * before its name is used anywhere, and once: one that is missing is over and never comes back.
+ * The register of sessions: a note of their last heartbeats. A session is written into it once,
+ * before its name is used anywhere. A session that is missing is over and never comes back.
  *
  * @module
  */
 
 import type { NoteChange } from "../backend/contract.ts";
 
-/** How long a session lasts without a heartbeat, in milliseconds. An object, for tests. */
+/** The life of a session without heartbeats, and their interval, in ms. An object, for tests. */
 export const LEASE = { ms: 30_000, beatMs: 10_000 };
 
-/** When each session last said that it lives, by the clock of the store. */
+/** The last heartbeat of each session, by the clock of the store. */
 export type Register = Map<string, number>;
 
-/** Reads the register; what is not one is empty, so that a damaged note heals. */
+/** Reads the register; damaged lines are left out, so that the note heals. */
 export function readRegister(note: string | undefined): Register {
   const register: Register = new Map();
   for (const line of note?.split("\n") ?? []) {
@@ -28,7 +28,7 @@ function write(register: Register): string | undefined {
   return lines.length === 0 ? undefined : lines.join("\n");
 }
 
-/** Makes a change of the register; one that says `false` leaves it as it is. */
+/** Makes a change of the register; one that returns `false` leaves the note as it is. */
 function changing(change: (register: Register, now: number) => unknown): NoteChange {
   return (note, now) => {
     const register = readRegister(note);
@@ -36,15 +36,15 @@ function changing(change: (register: Register, now: number) => unknown): NoteCha
   };
 }
 
-/** What stands in the place of a heartbeat once a session is over, until it is tidied up. */
+/** The value in place of a heartbeat once a session is over, until the session is removed. */
 const BURIED = 0;
 
-/** Writes a new session into it. It lives from its first heartbeat on, which is later. */
+/** Adds a new session. The session lives from its first heartbeat on, which is later. */
 export function joined(session: string): NoteChange {
   return changing((register, now) => register.set(session, Math.round(now) - 1));
 }
 
-/** Writes that a session lives, unless it is over. */
+/** Writes a heartbeat of a session, unless the session is over. */
 export function renewed(session: string): NoteChange {
   return changing((register, now) =>
     isAlive(register, session) && register.set(session, Math.round(now))
@@ -52,10 +52,10 @@ export function renewed(session: string): NoteChange {
 }
 
 /**
- * Declares a session over whose heartbeat has run out.
+ * Declares a session over if its heartbeat has expired.
  *
- * @param isOver Whether it is over in any case. It is asked in the same step as the register is
- * changed: a session that is being opened is locked first, and then writes its first heartbeat.
+ * @param isOver Whether the session is over in any case. Called in the step that changes the
+ * register: a session that is being opened is locked first, and then writes its first heartbeat.
  */
 export function buried(session: string, isOver: () => boolean): NoteChange {
   return changing((register, now) => {
@@ -75,7 +75,7 @@ export function isAlive(register: Register, session: string): boolean {
   return (register.get(session) ?? BURIED) !== BURIED;
 }
 
-/** Whether a heartbeat has run out; one far in the future is of a clock that was set back. */
+/** Whether a heartbeat has expired; one far in the future is from before a clock was set back. */
 export function isExpired(at: number, now: number): boolean {
   return now - at > LEASE.ms || at - now > 10 * LEASE.ms;
 }

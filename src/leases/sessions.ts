@@ -20,10 +20,10 @@ import {
   renewed,
 } from "./register.ts";
 
-/** Where the register is. */
+/** The id of the register's note. */
 const REGISTER = `${RESERVED}session`;
 
-/** How often a session of somebody else is looked at, in milliseconds. */
+/** The shortest time between looks at a session of another process, in milliseconds. */
 const LOOK_MS = 50;
 
 /** A backend that keeps notes. */
@@ -41,33 +41,33 @@ export function keepsNotes(backend: object): backend is Noting {
 
 const all = new WeakMap<object, Sessions>();
 
-/** The open sessions of this process, which need not be looked at to know that it lives. */
+/** The open sessions of this process, which are alive and need no look. */
 const own = new Set<string>();
 
-/** The session of this process in one store, and what it knows of others. */
+/** The session of this process in one store, and its knowledge of others. */
 export class Sessions {
   readonly #backend: Noting;
   #name: string | undefined;
   #opening: Promise<string> | undefined;
   #beating: Promise<void> | undefined;
-  /** When the last heartbeat began that succeeded, by `patienceNow()`. */
+  /** The beginning of the last heartbeat that succeeded, by `patienceNow()`. */
   #beatAt = 0;
   #stopBeating: () => void = () => {};
-  /** How many leases and permits name the session. */
+  /** The number of holds, by leases and limits, that keep the session. */
   #held = 0;
   /** Sessions that are over: none of them ever comes back. */
   readonly #over = new Set<string>();
   readonly #lookedAt = new Map<string, number>();
   /** Burials under way; none rejects. */
   readonly #burying = new Set<Promise<void>>();
-  /** Are told when the session turned out to be over though something is held. */
+  /** Called when the session turns out to be over while something is held. */
   readonly listeners: Set<() => void> = new Set();
-  /** Give back what is held, before the session ends with its store; none rejects. */
+  /** Release what is held, before the session ends with its store; none rejects. */
   readonly closing: Set<() => Promise<void>> = new Set();
   #isClosed = false;
   #count = 0;
 
-  /** That of a backend: caches and limits over one share it. */
+  /** The instance of a backend, shared by all caches and limits over it. */
   static of(backend: Noting): Sessions {
     let sessions = all.get(backend);
     if (sessions === undefined) all.set(backend, sessions = new Sessions(backend));
@@ -81,23 +81,23 @@ export class Sessions {
   /** Whether a session is known to be over. */
   readonly isOver = (session: string): boolean => this.#over.has(session);
 
-  /** The name of the session, which is opened when it is first needed. */
+  /** The name of the session, which is opened at the first call. */
   name(): Maybe<string> {
     const name = this.#name;
     if (this.#isClosed) return Promise.reject(new CacheClosedError());
     if (name === undefined) return this.#opening ??= this.#open();
-    // A process that was held up for long may have lost it.
+    // A process that was blocked for long may have lost its session.
     if (patienceNow() - this.#beatAt <= LEASE.ms / 2) return name;
     this.#beating ??= this.#beat().finally(() => (this.#beating = undefined));
     return this.#beating.then(() => this.#name ?? this.name());
   }
 
-  /** A number that no other lease of the session has, whichever cache it is of. */
+  /** A number that no other lease of the session has, in any cache. */
   count(): number {
     return ++this.#count;
   }
 
-  /** Keeps the session from ending for want of use; `release` lets it. */
+  /** Keeps the session from ending while it is not used, until `release`. */
   hold(): void {
     this.#held++;
   }
@@ -106,7 +106,7 @@ export class Sessions {
     this.#held--;
   }
 
-  /** Looks whether sessions of others are over, and ends those that are. */
+  /** Checks whether sessions of others are over, and ends those that are. */
   async look(sessions: Iterable<string>): Promise<void> {
     const now = patienceNow();
     const due = [...sessions].filter((session) =>
@@ -118,7 +118,7 @@ export class Sessions {
     await this.#examine(due);
   }
 
-  /** Ends the session. What it still holds is nobody's from then on. */
+  /** Ends the session. What it still holds is free from then on. */
   async close(): Promise<void> {
     await this.#opening?.catch(() => {});
     await Promise.all([...this.closing].map((close) => close()));
@@ -134,7 +134,7 @@ export class Sessions {
         const at = patienceNow();
         await this.#change(joined(name));
         await this.#backend.openSession?.(name);
-        // Somebody may have looked before it was open, and found it over.
+        // Another process may have looked before the session was open, and found it over.
         const { register } = await this.#change(renewed(name));
         if (!isAlive(register, name)) {
           await this.#backend.endSession?.(name);
@@ -161,7 +161,7 @@ export class Sessions {
     }, LEASE.beatMs);
   }
 
-  /** Says that this process lives, and ends sessions that have not said so for long. */
+  /** Writes a heartbeat of this process, and ends sessions whose heartbeat has expired. */
   async #beat(): Promise<void> {
     const name = this.#name;
     if (name === undefined) return;
@@ -193,11 +193,11 @@ export class Sessions {
       await this.#backend.endSession?.(name);
       await this.#change(left(name));
     } catch {
-      // Its lock is free, and its heartbeat runs out.
+      // Its lock is free, and its heartbeat expires.
     }
   }
 
-  /** Finds out which sessions are over, and removes what they left. */
+  /** Finds out which sessions are over, and removes what they left behind. */
   async #examine(sessions: readonly string[]): Promise<void> {
     const { register, now } = await this.#read();
     for (const session of sessions) {
@@ -205,8 +205,8 @@ export class Sessions {
       if (at !== undefined) {
         const isOver = (): boolean => this.#backend.isOver?.(session) === true;
         if (!isExpired(at, now) && !isOver()) continue;
-        // First of all in the register, because it may only sleep; and from there last of all, so
-        // that the next one goes on where this one dies.
+        // Declared over in the register first, because the process may only sleep. Removed from the
+        // register last, so that another process continues if this one dies.
         const { register } = await this.#change(buried(session, isOver));
         if (isAlive(register, session)) continue;
         await this.#backend.endSession?.(session);
@@ -217,7 +217,7 @@ export class Sessions {
     }
   }
 
-  /** Lets `close` wait for some work, whose errors the next one like it meets again. */
+  /** Makes `close` wait for work. Its errors are ignored: the next such work meets them again. */
   #bury(work: Promise<void>): void {
     const done: Promise<void> = work.catch(() => {}).finally(() => this.#burying.delete(done));
     this.#burying.add(done);

@@ -25,16 +25,16 @@ import { keepsNotes } from "./sessions.ts";
 import { type SharedLimit, SharedNote, type SharedParty, writePause } from "./shared_note.ts";
 import { type Ask, book, CELLS, type Refund, takePermits, type Turns } from "./turns.ts";
 
-/** How many calls are given leave to start at a time. */
+/** The maximum number of calls that are granted a start at a time. */
 const MOST = 64;
 
 /** Permits that several processes share. */
 export class SharedPermitLine extends PermitLine {
   readonly #note: SharedNote;
   readonly #limit: SharedLimit;
-  /** Permits that it was given and has not used yet. */
+  /** The number of permits that were granted and not used yet. */
   #given = 0;
-  /** What the last answer gives; the answer may be made again. */
+  /** The number of permits in the last answer, which may be made again before it is taken. */
   #answer = 0;
   #failure: { readonly error: unknown } | undefined;
 
@@ -50,7 +50,7 @@ export class SharedPermitLine extends PermitLine {
     this.#note = new SharedNote(limit, name, this.#party());
   }
 
-  /** What it is to the note. */
+  /** The line as its note sees it. */
   #party(): SharedParty {
     const held = (): number => this.active + this.#given;
     const waiting = (): number => Math.max(0, this.size - this.#given);
@@ -66,7 +66,7 @@ export class SharedPermitLine extends PermitLine {
         this.#given += this.#answer;
         this.#answer = 0;
         if (this.size > 0) this.pump();
-        // Whoever it was given for has left the line.
+        // The calls that the permits were granted for have left the line.
         if (this.size === 0 && this.#given > 0) {
           this.#given = 0;
           this.#note.ask();
@@ -106,14 +106,14 @@ export class SharedPermitLine extends PermitLine {
     this.#note.ask();
   }
 
-  /** Its note may still be on its way. */
+  /** Stays: its note may still be on its way. */
   protected override rest(): void {}
 }
 
 /** A booking that was not used yet. */
 interface Booking {
   readonly cell: number;
-  /** Until when it may be used, by `performance.now()`. */
+  /** The time until which it may be used, by `performance.now()`. */
   readonly until: number;
   cost: number;
 }
@@ -127,7 +127,7 @@ export class SharedWindowLine extends Line {
   /** The cells of calls that were admitted and have not begun. */
   readonly #cells: number[] = [];
   #refunds: Refund[] = [];
-  /** What the last answer gives; the answer may be made again. */
+  /** The last answer, which may be made again before it is taken. */
   #answer: { readonly booking: Booking | undefined; readonly refunds: number } | undefined;
   #waitMs = Infinity;
   #failure: { readonly error: unknown } | undefined;
@@ -149,7 +149,7 @@ export class SharedWindowLine extends Line {
     return this.#window.count;
   }
 
-  /** What it is to the note. */
+  /** The line as its note sees it. */
   #party(): SharedParty {
     return {
       ask: (turns: Turns, session: string, now: number): Turns => {
@@ -184,7 +184,7 @@ export class SharedWindowLine extends Line {
     };
   }
 
-  /** Gives back what nobody needs any more. */
+  /** Gives back bookings that no call needs any more. */
   #giveBack(): void {
     if (this.size > 0 || this.#bookings.length === 0) return;
     for (const { cell, cost } of this.#bookings) if (cost > 0) this.#refund({ cell, cost });
@@ -203,7 +203,7 @@ export class SharedWindowLine extends Line {
   protected override take(cost: number): boolean {
     refuse(this.#limit, this.#failure);
     const now = performance.now();
-    // A booking that was not used in time is as good as lost: its cell leaves the window too early.
+    // A booking that was not used in time is lost: its cell would leave the window too early.
     this.#bookings = this.#bookings.filter(({ until, cost }) => until > now && cost >= 0);
     const booking = this.#bookings.find((each) => each.cost >= cost - 1e-9);
     if (booking === undefined) {
@@ -233,7 +233,7 @@ export class SharedWindowLine extends Line {
     return this.#settled(this.invoke(fn, self, args, passage), cell, cost);
   }
 
-  /** Passes a result on, and books the difference to what was reserved. */
+  /** Returns a result, and books the difference from the reserved cost. */
   async #settled(result: Promise<unknown>, cell: number, reserved: number): Promise<unknown> {
     const value = await result;
     const cost = this.#window.costOf?.(value);
@@ -242,7 +242,7 @@ export class SharedWindowLine extends Line {
   }
 }
 
-/** Nothing starts where nothing may be written, or the store is closed. */
+/** Throws where the store may not be written or is closed: nothing starts there. */
 function refuse({ id, isReadOnly }: SharedLimit, failure: { readonly error: unknown } | undefined) {
   if (isReadOnly()) throw new CacheOnlyError(id, "");
   if (failure !== undefined) throw failure.error;
@@ -310,7 +310,7 @@ function sharedLimit(
   if (!isObject(backend) || !keepsNotes(backend)) {
     throw new TypeError(optionMessage(action, "store", STORE_RULE, store));
   }
-  // What stands for a key may be a secret, and is not written down.
+  // A key may be a secret: only its digest is written to the store.
   const nameOf = (key: unknown): Maybe<string> =>
     digest(canonicalValue([...kind, id, key], "deriveKey(…)"));
   const all = digest(canonicalValue([...kind, id, "all", "keys"], "id"));

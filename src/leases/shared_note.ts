@@ -1,5 +1,5 @@
 /**
- * The part of a process in a limit that several share: keeps the note of the limit true.
+ * The part of one process in a shared limit: keeps the note of the limit up to date.
  *
  * @module
  */
@@ -12,12 +12,12 @@ import { type Maybe, type NoteChange, RESERVED } from "../backend/contract.ts";
 import { type Noting, Sessions } from "./sessions.ts";
 import { living, pause, readTurns, type Turns, writeTurns } from "./turns.ts";
 
-/** Where the notes of limits are. */
+/** The id of the notes of limits. */
 const LIMITS = `${RESERVED}limit`;
 
-/** How long a change may go unnoticed, in milliseconds. */
+/** The longest time a change goes unnoticed, in milliseconds. */
 const UNNOTICED_MS = 50;
-/** How long until a store that failed is asked again, in milliseconds. */
+/** The delay before a store that failed is asked again, in milliseconds. */
 const AGAIN_MS = 1_000;
 
 /** A limit over a store. */
@@ -25,11 +25,11 @@ export interface SharedLimit {
   readonly store: Noting;
   /** Its name, for messages. */
   readonly id: string;
-  /** The note of pauses of all keys, in a limit with keys. */
+  /** The name of the note for pauses of all keys, in a limit with keys. */
   readonly allKeys: Maybe<string> | undefined;
   /** Whether nothing may be written to the store. */
   readonly isReadOnly: () => boolean;
-  /** Whether it has failed and that was reported. */
+  /** Whether the store has failed since its last success, and the failure was reported. */
   hasFailed: boolean;
 }
 
@@ -39,19 +39,19 @@ export interface SharedParty {
   isBusy(): boolean;
   /** Whether calls wait. */
   isWaiting(): boolean;
-  /** In how many milliseconds to ask again, though nothing has changed; `Infinity` is never. */
+  /** The delay before asking again without a change, in milliseconds; `Infinity` means never. */
   waitMs(): number;
   /** Asks for what it needs; it may be called again before the answer is taken. */
   ask(turns: Turns, session: string, now: number): Turns;
-  /** Takes what it was given at last, and lets calls start. */
+  /** Takes what the last answer granted, and lets calls start. */
   take(): void;
-  /** Nothing starts for so many milliseconds. */
+  /** Holds back new starts for this many milliseconds. */
   pause(milliseconds: number): void;
-  /** The store is closed: whoever waits gets the error. */
+  /** Rejects waiting calls with the error: the store is closed. */
   end(error: unknown): void;
 }
 
-/** Keeps the note of one key of a limit true, one change at a time. */
+/** Keeps the note of one key of a limit up to date, one change at a time. */
 export class SharedNote {
   readonly #limit: SharedLimit;
   readonly #sessions: Sessions;
@@ -66,10 +66,7 @@ export class SharedNote {
   #holds = false;
   #pausedUntil = 0;
 
-  /**
-   * @param key The name of the note.
-   * @param party What it is kept for.
-   */
+  /** @param key The name of the note. */
   constructor(limit: SharedLimit, key: Maybe<string>, party: SharedParty) {
     this.#limit = limit;
     this.#sessions = Sessions.of(limit.store);
@@ -77,22 +74,22 @@ export class SharedNote {
     this.#party = party;
   }
 
-  /** Whether the note has nothing of this process. */
+  /** Whether the note holds nothing of this process, and no change is under way. */
   get isAtRest(): boolean {
     return !this.#isRunning && !this.#holds;
   }
 
-  /** Writes down how things are, soon. */
+  /** Writes the state of the line to the note soon. */
   readonly ask = (): void => {
     this.#isAsked = true;
     this.#wake();
     if (this.#isRunning) return;
     this.#isRunning = true;
-    // At the end of the turn: its further calls are one change with this one.
+    // At the end of the turn, so that further calls in this turn join the same change.
     soon(() => (this.#running = this.#run()));
   };
 
-  /** Asks for leave to start a call; not while an answer is taken, which has told what there is. */
+  /** Asks for the start of a call; not while an answer is taken, which reported what is free. */
   want(): void {
     if (!this.#isTaking) this.ask();
   }
@@ -117,7 +114,7 @@ export class SharedNote {
     do {
       this.#isAsked = false;
       try {
-        // Begun before the note is read: what changes afterwards is not missed.
+        // Begun before the note is read, so that no change afterwards is missed.
         const changed = party.isWaiting()
           ? store.changed(Math.min(UNNOTICED_MS, Math.max(1, party.waitMs())))
           : undefined;
@@ -154,7 +151,7 @@ export class SharedNote {
     if (party.isWaiting()) await sessions.look(turns.parties.map(({ session }) => session));
   }
 
-  /** Changes a note, and pauses as it says. */
+  /** Changes a note, and pauses the line if the note says so. */
   async #update(key: string, ask: (turns: Turns, now: number) => Turns): Promise<Turns> {
     let pausedMs = 0;
     let turns = readTurns(undefined);
@@ -198,7 +195,7 @@ export class SharedNote {
       limit.hasFailed = true;
       warn(`panza: calls under the limit ${limit.id} wait for its store: ${reasonOf(error)}`);
     }
-    // Whoever waits goes on; what was to be given back is given back with the next change.
+    // Waiting calls try again; what was to be given back is given back with the next change.
     this.#isAsked = this.#party.isWaiting();
     return this.#isAsked;
   }
@@ -207,7 +204,7 @@ export class SharedNote {
 /**
  * Holds back new starts of every process for a while.
  *
- * @param key The note of one key, or that of all.
+ * @param key The name of the note of one key, or of all keys.
  */
 export async function writePause(
   { store, id, isReadOnly }: SharedLimit,

@@ -1,40 +1,40 @@
 /**
- * What processes that share a limit write down for each other, as pure changes of a note: who holds
- * and who waits, in the order of their turns; what was booked in a window; a pause.
+ * The note of processes that share a limit, and its changes as pure functions. It lists who holds
+ * and who waits, in the order of their turns; the bookings of a window; and a pause.
  *
  * @module
  */
 
 import { isObject } from "../base/plain.ts";
 
-/** One process in a limit. It writes its own numbers as they are, and nobody else's. */
+/** One process in a limit. It sets its own numbers absolutely, and nobody else's. */
 export interface Party {
   readonly session: string;
-  /** How many permits it holds. */
+  /** The number of permits that it holds. */
   readonly held: number;
-  /** How many of its calls wait. */
+  /** The number of its waiting calls. */
   readonly wants: number;
-  /** What the first of them costs. */
+  /** The cost of the first waiting call. */
   readonly cost: number;
 }
 
 /** The note of a limit. */
 export interface Turns {
-  /** Those that hold or wait; of those that wait, the next one first. */
+  /** The processes that hold or wait; of those that wait, the next one first. */
   readonly parties: readonly Party[];
-  /** When somebody last took or gave something back, by the clock of the store. */
+  /** The time when a process last took or gave back something, by the clock of the store. */
   readonly since: number;
-  /** Until when nothing starts. */
+  /** The time until which nothing starts, by the same clock. */
   readonly pausedUntil: number;
-  /** Which cell of time the first of `booked` is. */
+  /** The number of the cell of time that `booked` begins with. */
   readonly cell: number;
-  /** What was booked in each cell of time, oldest first. */
+  /** The cost booked in each cell of time, oldest first. */
   readonly booked: readonly number[];
 }
 
 const NOTHING: Turns = { parties: [], since: 0, pausedUntil: 0, cell: 0, booked: [] };
 
-/** Reads a note; one that is damaged is taken for none, and heals. */
+/** Reads a note; a damaged note counts as none, so that it heals. */
 export function readTurns(note: string | undefined): Turns {
   if (note === undefined) return NOTHING;
   try {
@@ -51,33 +51,33 @@ function isTurns(value: unknown): value is Turns {
   return Array.isArray(parties) && Array.isArray(booked);
 }
 
-/** Writes a note; `undefined` when nothing is left of the limit at a time. */
+/** Writes a note; `undefined` when nothing is left of the limit at `now`. */
 export function writeTurns(turns: Turns, now: number): string | undefined {
   const isIdle = turns.parties.length === 0 && turns.booked.every((cost) => cost === 0) &&
     turns.pausedUntil <= now;
   return isIdle ? undefined : JSON.stringify(turns);
 }
 
-/** How long a free permit is kept for a process whose turn it is and that does not take it, in ms. */
+/** The time for which a free permit is kept for a process that does not take its turn, in ms. */
 export const PASS_MS = 200;
 
-/** What a process is to be given. */
+/** The request of a process. */
 export interface Ask {
   readonly session: string;
-  /** How many permits it holds. */
+  /** The number of permits that it holds. */
   readonly held: number;
-  /** What its first waiting calls cost, in their order. */
+  /** The costs of its first waiting calls, in order. */
   readonly costs: readonly number[];
-  /** How many of its calls wait in all. */
+  /** The number of its waiting calls. */
   readonly wants: number;
 }
 
 /**
- * Gives a process what is free and its turn: one call a turn, round by round. What would be the turn
- * of another one is kept for it, unless it has not come for it in a while.
+ * Gives a process what is free and its turn: one call a turn, round by round. The turn of another
+ * process is kept for it, unless that process has not taken its turn for `PASS_MS`.
  *
- * @param free How much is free.
- * @returns How many of its waiting calls may start, and the parties then.
+ * @param free The cost, or the number of permits, that is free.
+ * @returns The number of its waiting calls that may start, and the parties afterwards.
  */
 export function allot(
   { parties, since }: Turns,
@@ -95,7 +95,7 @@ export function allot(
   const at = parties.findIndex((party) => party.session === session);
   const waited = at >= 0 && (parties[at]?.wants ?? 0) > 0;
   const others = parties.filter((party) => party.session !== session);
-  // Who begins to wait goes to the end of the line.
+  // A process that begins to wait goes to the end of the line.
   const place = waited ? at : others.length;
   const line = [...others.slice(0, place), mine(0), ...others.slice(place)]
     .filter(({ wants }) => wants > 0).map((party) => ({ ...party }));
@@ -117,17 +117,17 @@ export function allot(
   return { granted, parties: rest.filter(({ held, wants }) => held > 0 || wants > 0) };
 }
 
-/** Takes out the parties whose sessions are over: what they held is free. */
+/** Removes the parties whose sessions are over: what they held is free. */
 export function living(turns: Turns, isOver: (session: string) => boolean): Turns {
   const parties = turns.parties.filter(({ session }) => !isOver(session));
   return parties.length === turns.parties.length ? turns : { ...turns, parties };
 }
 
 /**
- * Permits: how many may be held together.
+ * Takes permits for waiting calls.
  *
- * @param capacity How many there are.
- * @returns How many further calls may start, and the note then.
+ * @param capacity The number of permits that may be held together.
+ * @returns The number of further calls that may start, and the note afterwards.
  */
 export function takePermits(
   turns: Turns,
@@ -151,19 +151,19 @@ export function takePermits(
   return { granted, turns: { ...turns, parties: all, since: hasChanged ? now : turns.since } };
 }
 
-/** Into how many cells a window is divided. */
+/** The number of cells in a window. */
 export const CELLS = 64;
 
 /**
- * For how many cells a booking counts: until its own is wholly older than the window, and one more,
- * because it may be used for the time of a cell.
+ * The number of cells for which a booking counts: until its own cell is wholly older than the
+ * window, and one more, because a booking may be used for the time of a cell.
  */
 const COUNTED = CELLS + 2;
 
-/** A window: what may start in it together. */
+/** A window, and the total cost that may start in it. */
 export interface Window {
   readonly count: number;
-  /** How long it is, in milliseconds. */
+  /** The length, in milliseconds. */
   readonly per: number;
 }
 
@@ -174,10 +174,10 @@ export interface Refund {
 }
 
 /**
- * Books what calls cost that are to start now.
+ * Books the cost of calls that are to start now.
  *
- * @returns How many calls may start, the note then, the cell of their booking, and in how many
- * milliseconds the next one may if nobody else books.
+ * @returns The number of calls that may start, the note afterwards, the cell of their booking, and
+ * the milliseconds until the next call may start if nobody else books.
  */
 export function book(
   turns: Turns,
@@ -194,19 +194,19 @@ export function book(
   const cellMs = per / CELLS;
   const cell = Math.floor(now / cellMs);
   const first = cell - COUNTED + 1;
-  // A cell to come is of a clock that was set back.
+  // Cells in the future are left out: they are from before the clock was set back.
   const booked = Array.from(
     { length: COUNTED },
     (_, index) => turns.booked[first + index - turns.cell] ?? 0,
   );
   for (const refund of refunds) {
-    // What is dearer than it was booked counts from now; what is cheaper never was.
+    // An added cost counts from now; a cost given back counts as never booked.
     const index = refund.cost < 0 ? COUNTED - 1 : refund.cell - first;
     if (index >= 0) booked[index] = Math.max(0, (booked[index] ?? 0) - refund.cost);
   }
   const sum = booked.reduce((all, each) => all + each, 0);
   const free = turns.pausedUntil > now ? 0 : count - sum;
-  // What a window has free it has from the beginning of a cell.
+  // The cost that leaves a window becomes free at the beginning of a cell.
   const since = Math.max(turns.since, cell * cellMs);
   const { granted, parties } = allot({ ...turns, since }, ask, free, now);
   const cost = ask.costs.slice(0, granted).reduce((all, each) => all + each, 0);

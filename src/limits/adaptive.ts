@@ -1,8 +1,8 @@
 /**
- * A limit that finds out how many calls a server takes at once.
+ * A limit that finds the number of calls that a server takes at once.
  *
- * The law was chosen among eleven in simulations of servers; the numbers in it are those of the
- * best compromise between throughput, refusals and fairness among processes.
+ * The law was chosen among eleven in simulations of servers. Its numbers are the best compromise
+ * between throughput, refusals and fairness among processes.
  *
  * @module
  */
@@ -18,29 +18,29 @@ import { type ConcurrencyLimiter, PermitLine, withActiveCount } from "./permits.
 /** The options of {@linkcode limitAdaptive}. */
 export interface LimitAdaptiveOptions extends LimiterOptions {
   /**
-   * Whether an error means that the server has too much to do: HTTP 429, 503 or 529, a timeout of
-   * an overloaded server; not every 5xx. If it throws or returns something else than `true`, the
-   * error counts as no overload.
+   * Whether an error means that the server is overloaded: HTTP 429, 503 or 529, or a timeout of an
+   * overloaded server, but not every 5xx. If the function throws or returns anything but `true`,
+   * the error does not count as an overload.
    */
   readonly isOverload: (error: unknown) => boolean;
-  /** How many calls may run at once in the beginning, per key: 10 unless set, within the bounds. */
+  /** The initial limit, per key: a positive integer, 10 unless set, kept within the bounds. */
   readonly start?: number;
-  /** The least limit, per key: a positive integer, 1 unless set. */
+  /** The lowest limit, per key: a positive integer, 1 unless set. */
   readonly min?: number;
   /**
    * The highest limit, per key: a positive integer or `Infinity`, 200 unless set. It is the only
-   * bound where a server gets slower and never refuses.
+   * bound where an overloaded server gets slower but never refuses.
    */
   readonly max?: number;
 }
 
-/** What {@linkcode limitAdaptive} returns: functions wrapped by the same one share its permits. */
+/** The result of {@linkcode limitAdaptive}: functions wrapped by the same one share its permits. */
 export interface AdaptiveLimiter extends ConcurrencyLimiter {
   /**
-   * How many calls may run at once now.
+   * The current limit: the number of calls that may run at once.
    *
    * @param key The key; left out in a limit without keys.
-   * @returns The limit of the key; that of the beginning for a key that is not in use.
+   * @returns The limit of the key; the initial limit for a key that is not in use.
    */
   limitOf(key?: unknown): number;
 }
@@ -48,17 +48,17 @@ export interface AdaptiveLimiter extends ConcurrencyLimiter {
 const ACTION = "limit adaptively";
 
 /**
- * Limits how many calls of a function run at once, and finds the limit by itself: it grows while
- * the server takes all that it allows, and shrinks when the server says that it is overloaded.
+ * Limits how many calls of a function run at once, and finds the limit by itself. The limit grows
+ * while the server takes all that it allows, and shrinks when the server reports an overload.
  *
- * It begins at `start` and doubles per round of calls until the first overload. From then on it
- * goes back to just below what was too much, stays there for five rounds, and tries more. One wave
- * of refusals lowers it once, by 15 %, or by half if nothing succeeded since the last time. If even
- * `min` is refused, it pauses for 1 s, doubled up to 30 s. It looks at neither latency nor
- * `Retry-After`. What a key has learned is kept until it was idle for 5 minutes.
+ * It begins at `start` and doubles per round of calls until the first overload. From then on, it
+ * returns to just below the level that was too high, stays there for five rounds, and tries more.
+ * One wave of refusals lowers it once: by 15 %, or by half if nothing succeeded since the last cut.
+ * If even `min` is refused, it pauses for 1 s, doubled up to 30 s. It considers neither latency nor
+ * `Retry-After`. A key keeps what it has learned until it was idle for 5 minutes.
  *
- * The limit has to be the innermost one, because what it counts must be at the server, and a retry
- * has to be outside, because it must see every refusal:
+ * The limit must be the innermost one, because the calls that it counts must be at the server. A
+ * retry must be outside, because the limit must see every refusal:
  * `cache.cache({ id })(retry()(limitRate(…)(limitAdaptive({ isOverload })(fn))))`.
  *
  * @param options See {@linkcode LimitAdaptiveOptions}.
@@ -103,8 +103,8 @@ export function limitAdaptive(options: LimitAdaptiveOptions): AdaptiveLimiter {
     action: ACTION,
     options,
     open: (state, key) => new AdaptiveLine(state, key, law),
-    // Measured: where the server's cap is one of concurrency, a pause as long as it says costs up
-    // to 98 % of the throughput.
+    // Measured: where the server caps concurrency, a pause as long as it asks for costs up to 98 %
+    // of the throughput.
     mayCoolDown: false,
   });
   return Object.assign(withActiveCount(lines), {
@@ -123,29 +123,29 @@ interface Law {
   readonly max: number;
 }
 
-/** How many rounds of successes at the last good level come before more is tried. */
+/** The rounds of successes at the last good level before more is tried. */
 const DWELL_ROUNDS = 5;
-/** What is left of the limit after an overload. More is faster and less fair among processes. */
+/** The factor of the limit after an overload. More is faster, but less fair among processes. */
 const CUT = 0.85;
-/** What is left of it if nothing succeeded since the last overload. */
+/** The factor of the limit after an overload if nothing succeeded since the last one. */
 const CUT_IN_OUTAGE = 0.5;
-/** The bounds of the pause after a refusal at the least limit, in milliseconds. */
+/** The bounds of the pause after a refusal at the lowest limit, in milliseconds. */
 const [SHORTEST_PAUSE, LONGEST_PAUSE] = [1_000, 30_000];
-/** How long a key keeps what it learned while it is not used, in milliseconds. */
+/** The time for which an idle key keeps what it has learned, in milliseconds. */
 const MEMORY = 300_000;
 
-/** The calls of one key under a limit that adapts. */
+/** The calls of one key under an adaptive limit. */
 class AdaptiveLine extends PermitLine {
   readonly #law: Law;
   /** The limit, with the fraction by which it has grown towards the next. */
   #level: number;
-  /** How often the limit was cut: what calls of an earlier generation meet says nothing new. */
+  /** The number of cuts so far: a call that began before the last one says nothing new. */
   #generation = 0;
   /** The level below the last overload; 0 before the first one. */
   #good = 0;
   /** Successes since the last cut. */
   #clean = 0;
-  /** The last pause at the least limit, in milliseconds; 0 when there is none. */
+  /** The last pause at the lowest limit, in milliseconds; 0 when there is none. */
   #pause = 0;
   #pausedUntil = -Infinity;
   #lastEnd = -Infinity;
@@ -156,7 +156,7 @@ class AdaptiveLine extends PermitLine {
     this.#level = law.start;
   }
 
-  /** How many calls may run at once. */
+  /** The number of calls that may run at once. */
   get limit(): number {
     return this.capacity;
   }
@@ -213,11 +213,11 @@ class AdaptiveLine extends PermitLine {
   #succeed(): void {
     this.#clean++;
     this.#pause = this.#pause > SHORTEST_PAUSE ? this.#pause / 2 : 0;
-    // A level that is not used is not known to be too low.
+    // A level that is not fully used is not known to be too low.
     if (this.active < this.capacity) return;
     const level = this.#level;
     if (this.#good > 0 && level >= this.#good && this.#clean < DWELL_ROUNDS * level) return;
-    // At most doubled per round; faster the farther from the last overload, on either side.
+    // At most doubled per round; faster when farther from the last overload, on either side.
     const distance = Math.abs(level - this.#good);
     const grown = level + Math.max(1, Math.min(level, distance)) / level;
     this.#set(level < this.#good ? Math.min(this.#good, grown) : grown);
@@ -230,7 +230,7 @@ class AdaptiveLine extends PermitLine {
       this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + this.#pause);
     }
     const level = Math.min(this.#level, this.active);
-    // In an outage, when nothing succeeded since the last cut, what was good stays known.
+    // In an outage, when nothing succeeded since the last cut, the last good level stays known.
     if (this.#clean > 0 || this.#good === 0) this.#good = Math.max(min, Math.floor(level) - 1);
     this.#set(Math.min(level - 2, level * (this.#clean > 0 ? CUT : CUT_IN_OUTAGE)));
     this.#generation++;

@@ -1,6 +1,6 @@
 /**
- * The reasons with which limits have ended: a retry around one must not call it again, and may know
- * nothing of it but the error.
+ * The abort reasons of limits that have ended. A retry around such a limit must not call it again,
+ * and may know only the error.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { abortReason } from "../base/abort.ts";
 const objects = new WeakSet<object>();
 const others = new Set<unknown>();
 
-/** The reason of a limit's own signal, which has aborted. */
+/** Records and returns the reason of a limit's own signal, which has aborted. */
 export function reasonOfEnd(signal: AbortSignal): unknown {
   const reason = abortReason(signal);
   if (typeof reason === "object" && reason !== null) objects.add(reason);

@@ -1,6 +1,6 @@
 /**
- * What all limits share: their options, a line per key, and the function that is wrapper and
- * decorator in one.
+ * The common part of all limits: their options, a line per key, and the function that is wrapper
+ * and decorator in one.
  *
  * @module
  */
@@ -16,48 +16,47 @@ import { Pauses } from "./pauses.ts";
 /** The options that all limits share. */
 export interface LimiterOptions {
   /**
-   * Gives the key of a call from its arguments: any value but a promise, compared as a `Map`
-   * compares its keys. Each key has a limit of its own. Unset, all calls share one. If it throws,
-   * the call rejects with that error and does not count.
+   * Derives the key of a call from its arguments: any value but a promise, compared as a `Map`
+   * compares its keys. Each key has a limit of its own. Unset, all calls share one limit. If the
+   * function throws, the call rejects with that error and does not count.
    */
   readonly deriveKey?: (...args: never[]) => unknown;
   /**
-   * How many calls may wait, per key: a non-negative integer or `Infinity`, the default. `0` lets
-   * none wait. A call that finds the line full rejects with `QueueFullError`.
+   * The maximum number of waiting calls, per key: a non-negative integer, or `Infinity` (the
+   * default). With `0`, no call waits. Calls beyond the maximum reject with `QueueFullError`.
    */
   readonly maxQueue?: number;
   /**
-   * Ends the limit: when it aborts, every waiting call and every later one rejects with its
-   * reason. Calls that run go on. Unset, the limit never ends.
+   * Ends the limit: when the signal aborts, all waiting and all later calls reject with its reason.
+   * Running calls continue. Unset, the limit never ends.
    */
   readonly signal?: AbortSignal;
 }
 
-/** Where a limit is that several processes share. */
+/** The place of a limit that several processes share. */
 export interface SharedOptions {
   /**
    * The cache, or the backend, through which processes share the limit: one over SQLite, or tiers
-   * whose last one is. It has to stay open. Unset, the limit is of this process.
+   * whose last one is. It must stay open. Unset, the limit applies to this process only.
    */
   readonly store?: object;
-  /** The name of the limit in the store; needed with `store`. */
+  /** The name of the limit in the store; required with `store`. */
   readonly id?: string;
 }
 
-/** A limit: a wrapper and a method decorator, which all wrapped functions share. */
+/** A limit that all its wrapped functions share: a wrapper and a method decorator. */
 export interface Limiter extends FunctionWrapper {
-  /** How many calls wait, over all keys and all functions that share the limit. */
+  /** The number of waiting calls, over all keys and all functions that share the limit. */
   readonly pendingCount: number;
   /**
-   * Holds back new starts for a while. Calls that run go on.
+   * Holds back new starts for a while. Running calls continue.
    *
-   * Afterwards the starts come back spread over a second. A pause is never shortened by a later
-   * one.
+   * Afterwards, starts resume spread over a second. A later pause never shortens an earlier one.
    *
-   * @param duration How long from now: milliseconds above zero, or such as `"20s"`; finite.
+   * @param duration The time from now: milliseconds above zero, or a text such as `"20s"`; finite.
    * @param key The key to pause; left out, all keys are paused.
    * @throws {TypeError} If the duration is of the wrong type.
-   * @throws {RangeError} If it is out of range.
+   * @throws {RangeError} If the duration is out of range.
    */
   pause(duration: Duration, key?: unknown): void;
 }
@@ -76,19 +75,19 @@ export const SHARED_RULES: typeof LIMITER_RULES & {
   readonly id: Rule<string>;
 } = { ...LIMITER_RULES, store: object, id: text };
 
-/** How a limit comes to its lines. */
+/** The definition of a kind of limit. */
 export interface LimiterSetup {
-  /** What cannot be done if the limit is used wrongly, as a verb phrase. */
+  /** The verb phrase after "Cannot" in messages. */
   readonly action: string;
-  /** The options, checked. */
+  /** The checked options. */
   readonly options: LimiterOptions;
   /** Makes the line of a key. */
   readonly open: (state: LimitState, key: unknown) => Line;
-  /** What a call costs; unset, each costs 1. */
+  /** The cost of a call; unset, each costs 1. */
   readonly cost?: (args: unknown[]) => number;
-  /** Whether the limit looks at results: that of a stream function is the array of its items. */
+  /** Whether the limit reads results: that of a stream function is the array of its items. */
   readonly needsResult?: boolean;
-  /** Is told of each pause, of one key or of all. */
+  /** Called for each pause, of one key or of all. */
   readonly onPause?: ((milliseconds: number, key: unknown, isOfAll: boolean) => void) | undefined;
   /** Whether a retry around the limit may pause it. */
   readonly mayCoolDown: boolean;
@@ -103,7 +102,6 @@ export class Lines {
   readonly #cost: LimiterSetup["cost"];
   readonly #deriveKey: LimiterOptions["deriveKey"];
 
-  /** @param setup What kind of limit it is. */
   constructor(setup: LimiterSetup) {
     const { signal, maxQueue = Infinity, deriveKey } = setup.options;
     this.#setup = setup;
@@ -124,7 +122,7 @@ export class Lines {
     this.#shared = deriveKey === undefined ? setup.open(this.#state, undefined) : undefined;
   }
 
-  /** How many calls hold a permit, over all keys. */
+  /** The number of calls that hold a permit, over all keys. */
   get activeCount(): number {
     return this.#state.activeCount;
   }
@@ -192,7 +190,7 @@ export class Lines {
 
   #checkKey(key: unknown): void {
     if (!isObject(key) || !("then" in key)) return;
-    // Nobody waits for it.
+    // Nobody awaits this promise.
     Promise.resolve(key).catch(() => {});
     throw new TypeError(
       `Cannot ${this.#setup.action}: deriveKey must return the key itself, not a promise of it; ` +
@@ -201,8 +199,8 @@ export class Lines {
   }
 
   /**
-   * Looks at the two lines that were not looked at for longest. Each new line makes this happen, so
-   * that idle ones run out without a timer and without a pause.
+   * Checks the two lines that were not checked for longest. Each new line does this, so that idle
+   * lines are forgotten without a timer and without a long scan.
    */
   #forgetIdle(): void {
     const { lines } = this.#state;

@@ -13,28 +13,28 @@ import type { AsyncFunction } from "../base/wrap.ts";
 import { reasonOfEnd } from "./end.ts";
 import { COME_BACK_MS, type Pauses } from "./pauses.ts";
 
-/** What the lines of one limit share. */
+/** The state that the lines of one limit share. */
 export interface LimitState {
-  /** How many calls wait, over all keys. */
+  /** The number of waiting calls, over all keys. */
   pendingCount: number;
-  /** How many calls hold a permit, over all keys. */
+  /** The number of calls that hold a permit, over all keys. */
   activeCount: number;
-  /** Whether a pause, or the time in which starts come back from it, may go on. */
+  /** Whether a pause, or the time in which starts resume after it, may be under way. */
   isPaused: boolean;
   readonly pauses: Pauses;
   /** The lines of all keys that are in use; empty in a limit without keys. */
   readonly lines: Map<unknown, Line>;
-  /** Lines that were forgotten, for the next new keys: making one costs more than a call. */
+  /** Forgotten lines, reused for new keys: making one costs more than a call. */
   readonly spares: Line[];
-  /** How many calls may wait, per key. */
+  /** The maximum number of waiting calls, per key. */
   readonly maxQueue: number;
   /** Ends the limit. */
   readonly signal: AbortSignal | undefined;
-  /** What a retry around a call may pause; `undefined` where it must not. */
+  /** The limit for a retry around a call to pause; `undefined` where it must not. */
   readonly pausable: Pausable | undefined;
 }
 
-/** One call that waits for its turn. It is made as a literal: with a class a million took 1.1 ×. */
+/** A call that waits for its turn. Made as a literal: as a class, a million took 1.1 × the time. */
 interface WaitingCall extends Waiter {
   readonly line: Line;
   readonly fn: AsyncFunction;
@@ -67,42 +67,39 @@ function begin(call: WaitingCall): Promise<unknown> {
   return call.line.begin(call);
 }
 
-/** The longest delay that `setTimeout` understands, in milliseconds; more fires at once. */
+/** The longest delay that `setTimeout` supports, in milliseconds; a longer one fires at once. */
 const LONGEST_DELAY = 2_147_483_647;
 
 /**
- * The calls of one key. A kind of limit says when the next one may start, and runs it.
+ * The calls of one key. Each kind of limit decides when the next call may start, and runs it.
  *
- * The line is a linked list, so that a call leaves it from anywhere at once and nothing of it stays.
+ * The line is a linked list, so that a call can leave it from anywhere in constant time.
  */
 export abstract class Line {
-  /** How many calls wait. */
+  /** The number of waiting calls. */
   size = 0;
   #first: WaitingCall | undefined;
   #last: WaitingCall | undefined;
   #timer: { readonly at: number; readonly id: ReturnType<typeof setTimeout> } | undefined;
-  /** The end of the last pause, and what has started since. */
+  /** The end of the last pause, and the cost of the calls that have started since. */
   #comeBack: { readonly from: number; started: number } | undefined;
 
-  /**
-   * @param state What the lines of the limit share.
-   * @param key The key; `undefined` in a limit without keys.
-   */
+  /** @param key The key; `undefined` in a limit without keys. */
   constructor(protected readonly state: LimitState, public key: unknown) {}
 
-  /** How much may run, or start in a window, at most. */
+  /** The maximum that may run at once, or start in a window. */
   protected abstract get capacity(): number;
 
-  /** Takes what a call needs to start, if it is free; the line does not matter. */
+  /** Takes what a call needs to start, if it is free, whether or not other calls wait. */
   protected abstract take(cost: number): boolean;
 
   /**
-   * How long the next call has to wait for what is not free, in milliseconds; `Infinity` until
+   * The delay until what the next call needs is free, in milliseconds; `Infinity` means until
    * another call has begun or ended.
    */
   protected abstract delay(cost: number): number;
 
-  /** Runs a call that has what it needs to start; it never throws. */
+  /** Runs a call that has what it needs to start. Never throws. */
   protected abstract run(
     fn: AsyncFunction,
     self: unknown,
@@ -111,10 +108,10 @@ export abstract class Line {
     passage: Passage | undefined,
   ): Promise<unknown>;
 
-  /** Refuses a call that would wait for ever, by an error. */
+  /** Throws for a call that would wait for ever. */
   protected checkWait?(fn: AsyncFunction): void;
 
-  /** Whether a new line would be the same; lines without this method tell when they rest. */
+  /** Whether a new line would be the same; lines without this method remove themselves. */
   isIdle?(): boolean;
 
   /**
@@ -129,7 +126,7 @@ export abstract class Line {
       : this.#wait(fn, self, args, cost, passage);
   }
 
-  /** What the first waiting calls cost, in their order. */
+  /** The costs of the first waiting calls, in order. */
   protected costs(most: number): number[] {
     const costs: number[] = [];
     for (let call = this.#first; call !== undefined && costs.length < most; call = call.next) {
@@ -144,7 +141,7 @@ export abstract class Line {
     this.state.isPaused = true;
   }
 
-  /** Ends the wait of every call with an error. */
+  /** Rejects every waiting call with an error. */
   protected refuseAll(error: unknown): void {
     for (let first = this.#first; first !== undefined; first = this.#first) {
       this.#leave(first);
@@ -153,7 +150,7 @@ export abstract class Line {
     }
   }
 
-  /** Lets waiting calls start as long as they may, and sets the timer for the next one. */
+  /** Starts waiting calls as long as they may start, and sets the timer for the next one. */
   pump(): void {
     for (let first = this.#first; first !== undefined; first = this.#first) {
       if (!this.#mayStart(first.cost)) return this.#arm(first.cost);
@@ -228,19 +225,19 @@ export abstract class Line {
   /** Runs a call whose turn has come. */
   begin({ fn, self, args, cost, passage, ended }: WaitingCall): Promise<unknown> {
     const result = this.run(fn, self, args, cost, passage);
-    // Not before, or the caller would seem to work between its wait and the function.
+    // Not earlier, or the caller would seem to work between its wait and the function.
     ended?.();
     return result;
   }
 
-  /** Takes a call out of the line whose signal has aborted. */
+  /** Removes a call whose signal has aborted. */
   abandon(call: WaitingCall, reason: unknown): void {
     const { signal } = this.state;
     const isFirst = this.#first === call;
     this.#leave(call);
     call.ended?.();
     call.refuse(signal?.aborted ? reasonOfEnd(signal) : reason);
-    // Later, because the next one may leave with the same signal.
+    // Later, because the next call may leave with the same signal.
     if (isFirst && this.size > 0) soon(() => this.pump());
   }
 
@@ -256,7 +253,7 @@ export abstract class Line {
     else call.previous.next = call.next;
     if (call.next === undefined) this.#last = call.previous;
     else call.next.previous = call.previous;
-    // One that has left must not keep its neighbours from being collected.
+    // A call that has left must not keep its neighbours from garbage collection.
     call.previous = call.next = undefined;
     unlisten(call);
     this.state.pendingCount--;
@@ -267,8 +264,8 @@ export abstract class Line {
   }
 
   /**
-   * How long a pause holds back the next start. In the second after its end, what has started stays
-   * below the part of the capacity that corresponds to the time.
+   * The time for which a pause holds back the next start, in milliseconds. In the second after its
+   * end, the started cost stays below the part of the capacity that corresponds to the time passed.
    */
   #pauseDelay(): number {
     const { pauses } = this.state;
@@ -277,7 +274,7 @@ export abstract class Line {
     const end = pauses.endOf(this.key, now);
     if (end === -Infinity) return 0;
     if (end !== this.#comeBack?.from) {
-      // Keys that were paused together come back at different times.
+      // Keys that were paused together resume at different times.
       const ahead = this.key !== undefined && pauses.isOfAll(end) ? Math.random() : 0;
       this.#comeBack = { from: end, started: ahead };
     }

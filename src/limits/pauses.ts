@@ -1,12 +1,12 @@
 /**
- * Pauses of a limit: until when new starts are held back, and how they come back afterwards.
+ * Pauses of a limit: they hold back new starts, and let them resume gradually afterwards.
  *
  * @module
  */
 
 /**
- * The time over which starts come back after a pause, in milliseconds: about the latency of a slow
- * server. All at once they would be refused again.
+ * The time over which starts resume after a pause, in milliseconds: about the latency of a slow
+ * server. All at once, they would be refused again.
  */
 export const COME_BACK_MS = 1_000;
 
@@ -39,18 +39,17 @@ export class Pauses {
   }
 
   /**
-   * When the last pause of a key ends or ended.
+   * The end of the last pause of a key, which may be past.
    *
-   * @param key The key.
    * @param now The time, on the clock of `performance.now`.
-   * @returns The end, on the same clock; `-Infinity` when its aftermath is over too.
+   * @returns The end, on the same clock; `-Infinity` once the starts have resumed fully.
    */
   endOf(key: unknown, now: number): number {
     const until = Math.max(this.#ofAll, this.#ofKeys.get(key) ?? -Infinity);
     return isOver(until, now) ? -Infinity : until;
   }
 
-  /** Whether the pause of a key that counts is one of all keys, which come back together. */
+  /** Whether the pause with this end is one of all keys, which would resume together. */
   isOfAll(until: number): boolean {
     return until === this.#ofAll;
   }

@@ -1,5 +1,5 @@
 /**
- * Permits: how many calls of a function run at once.
+ * Permits, which limit how many calls of a function run at once.
  *
  * @module
  */
@@ -17,18 +17,18 @@ import {
   SHARED_RULES,
 } from "./limiter.ts";
 
-/** What {@linkcode limitConcurrency} returns: functions wrapped by the same one share its permits. */
+/** The result of {@linkcode limitConcurrency}: functions wrapped by the same one share permits. */
 export interface ConcurrencyLimiter extends Limiter {
-  /** How many calls hold a permit, over all keys and all functions that share the limit. */
+  /** The number of calls that hold a permit, over all keys and functions that share the limit. */
   readonly activeCount: number;
 }
 
 const ACTION = "limit concurrency";
 
-/** How many lines are kept for new keys; each takes 200 bytes. */
+/** The maximum number of lines kept for new keys; each takes 200 bytes. */
 const MOST_SPARES = 1_000;
 
-/** The limit of one process: see the door `concurrency`. */
+/** The limit within one process: see the door `concurrency`. */
 export function limitConcurrency(n: number, options: LimiterOptions = {}): ConcurrencyLimiter {
   return concurrencyLimit(n, options, (state, key) => new PermitLine(state, key, n));
 }
@@ -36,7 +36,7 @@ export function limitConcurrency(n: number, options: LimiterOptions = {}): Concu
 /**
  * A limit whose calls wait in a given kind of line.
  *
- * @param onPause Is told of each pause besides.
+ * @param onPause Also called for each pause.
  */
 export function concurrencyLimit(
   n: number,
@@ -58,21 +58,17 @@ export function withActiveCount(lines: Lines): ConcurrencyLimiter {
 
 /** The calls of one key that share permits. */
 export class PermitLine extends Line {
-  /** How many calls hold a permit. */
+  /** The number of calls that hold a permit. */
   protected active = 0;
-  /** How many of them are in the synchronous part of their function. */
+  /** The number of those calls that are in the synchronous part of their function. */
   #entered = 0;
 
-  /**
-   * @param state What the lines of the limit share.
-   * @param key The key.
-   * @param capacity How many calls may run at once.
-   */
+  /** @param capacity The number of calls that may run at once. */
   constructor(state: LimitState, key: unknown, protected capacity: number) {
     super(state, key);
   }
 
-  // While calls wait, no permit is free: it goes from the one that ends to the one that waits, so
+  // While calls wait, no permit is free: it goes from the call that ends to the call that waits, so
   // that a newcomer never overtakes.
   protected take(): boolean {
     if (this.active >= this.capacity) return false;
@@ -108,8 +104,8 @@ export class PermitLine extends Line {
   /**
    * Calls the function of a call that holds a permit.
    *
-   * @param kept Gives the permit back after a result, and passes the result on.
-   * @param failed Gives the permit back after an error, and throws the error.
+   * @param kept Releases the permit after a result, and returns the result.
+   * @param failed Releases the permit after an error, and throws the error.
    */
   protected hold(
     fn: AsyncFunction,
@@ -123,7 +119,7 @@ export class PermitLine extends Line {
     const result = this.invoke(fn, self, args, passage);
     this.#entered--;
     // The intrinsic `then`, as `await` uses it, calls one of the two once, whatever the function
-    // returned; they belong to the line, so that a call makes no closures.
+    // returned. Those of `run` belong to the line, so that a call makes no closures.
     return Reflect.apply(Promise.prototype.then, result, [kept, failed]);
   }
 
@@ -137,7 +133,7 @@ export class PermitLine extends Line {
     throw error;
   };
 
-  /** Gives a permit back. */
+  /** Releases a permit. */
   protected release(): void {
     this.active--;
     this.state.activeCount--;
@@ -145,12 +141,12 @@ export class PermitLine extends Line {
     else if (this.active === 0) this.rest();
   }
 
-  /** The line is not in use now: it is as a new one is. */
+  /** Removes the line, which is idle and therefore like a new one. */
   protected rest(): void {
     const { lines, spares, isPaused } = this.state;
     if (lines.size === 0 || !lines.delete(this.key)) return;
     this.key = undefined;
-    // What has started since a pause concerns its own key.
+    // The starts since a pause count for their own key only.
     if (!isPaused && spares.length < MOST_SPARES) spares.push(this);
   }
 }

@@ -17,17 +17,17 @@ import { OpenStream } from "../base/stream.ts";
 import { type AsyncFunction, type FunctionWrapper, wrapperOf } from "../base/wrap.ts";
 import { isReasonOfEnd } from "./end.ts";
 
-/** How long {@linkcode retry} waits after a failed attempt. */
+/** The waits of {@linkcode retry} after failed attempts. */
 export interface Backoff {
   /** The longest wait after the first attempt: 1 s unless set; finite. */
   readonly min?: Duration;
   /** The longest wait after any attempt: 60 s unless set; `Infinity` sets no bound. */
   readonly max?: Duration;
-  /** By how much the longest wait grows from attempt to attempt: a finite number from 1; 2 unless set. */
+  /** The growth of the longest wait per attempt: a finite number from 1; 2 unless set. */
   readonly multiplier?: number;
   /**
-   * The part of each wait that is random, 0 to 1: `0` waits the longest time always, `1`, the
-   * default, anything between nothing and that.
+   * The random part of each wait, 0 to 1. With `0`, a wait is always the longest one; with `1`, the
+   * default, it is anything between zero and the longest one.
    */
   readonly jitter?: number;
 }
@@ -36,63 +36,63 @@ export interface Backoff {
 export interface RetryInfo {
   /** The number of the attempt that failed, from 1. */
   readonly attempt: number;
-  /** How long the wait for the next one is, in milliseconds. */
+  /** The wait before the next attempt, in milliseconds. */
   readonly delayMs: number;
 }
 
 /**
  * The options of {@linkcode retry}.
  *
- * What a callback throws or returns wrongly never replaces the error of the function: the call is
- * retried with the ordinary backoff, and the error of the function gets the mistake as its `cause`
- * if it has none.
+ * A callback that throws or returns a wrong value never replaces the error of the function. The
+ * call is retried with the ordinary backoff, and the error of the function gets the callback's
+ * mistake as its `cause` if it has none.
  */
 export interface RetryOptions {
-  /** How many times the function is called in all: a positive integer, 5 unless set; 1 never retries. */
+  /** The maximum number of attempts: a positive integer, 5 unless set; 1 never retries. */
   readonly attempts?: number;
-  /** How long to wait after a failed attempt; the members say their defaults. */
+  /** The waits after failed attempts; the members state their defaults. */
   readonly backoff?: Backoff;
   /** Whether an error is worth another attempt; unset, every error is. */
   readonly shouldRetry?: (error: unknown) => boolean;
   /**
-   * How long to wait after an error, in place of the backoff: milliseconds, or a duration such as
-   * `"30s"`. Zero and less is at once, `Infinity` gives up, `undefined` and `NaN` leave it to the
-   * backoff. {@linkcode readRetryAfter} reads what servers say.
+   * The wait after an error, in place of the backoff: milliseconds, or a duration such as `"30s"`.
+   * Zero or less retries at once, `Infinity` gives up, `undefined` and `NaN` leave the wait to the
+   * backoff. {@linkcode readRetryAfter} reads the waits that servers ask for.
    */
   readonly retryAfter?: (error: unknown) => Duration | undefined;
   /**
-   * How long after the call the last attempt may begin; `Infinity`, the default, sets no bound. A
-   * wait that would end later is not begun.
+   * The time after the call within which the last attempt may begin; `Infinity`, the default, sets
+   * no bound. A wait that would end later is not begun.
    */
   readonly maxElapsed?: Duration;
   /**
-   * How long one attempt may take; `Infinity`, the default, sets no bound. What an attempt waits
-   * for in the limits inside does not count. One that takes longer fails with a `TimeoutError`, and
-   * signals among its arguments abort with it; it keeps its permits until its function has ended.
+   * The longest time of one attempt; `Infinity`, the default, sets no bound. Waits in the limits
+   * inside do not count. A longer attempt fails with a `TimeoutError`, and signals among its
+   * arguments abort with that error. It keeps its permits until its function has ended.
    */
   readonly timeout?: Duration;
   /**
    * Any Standard Schema that each result must pass, or the attempt fails with `SchemaError`. The
-   * result itself is returned, not what the schema makes of it.
+   * result itself is returned, not the schema's output.
    */
   readonly schema?: StandardSchema;
-  /** Is called before the wait for another attempt. */
+  /** Called before the wait for another attempt. */
   readonly onRetry?: (error: unknown, info: RetryInfo) => void;
   /**
-   * Lets an attempt whose `retryAfter` says how long to wait pause the limits and rates that it
-   * passed, with its keys, for so long and at most for this time; finite. Off unless set. Use it
-   * where a quota is exhausted: where the server's cap is one of concurrency it costs nearly all
+   * The longest pause of limits; finite. If `retryAfter` gives a wait, the limits and rates that
+   * the attempt passed pause its keys for that wait, and at most for this time. Off unless set. Use
+   * it where a quota is exhausted: where the server caps concurrency, it costs nearly all
    * throughput. A `limitAdaptive` is never paused.
    */
   readonly coolDown?: Duration;
   /**
-   * Ends the retries: when it aborts, calls that wait to try again reject with its reason, and so
-   * does every later call. An attempt that runs goes on. Unset, they never end.
+   * Ends the retries: when the signal aborts, calls that wait for another attempt reject with its
+   * reason, and so does every later call. A running attempt continues. Unset, nothing ends them.
    */
   readonly signal?: AbortSignal;
 }
 
-/** What {@linkcode retry} returns: a wrapper and a method decorator. */
+/** The result of {@linkcode retry}: a wrapper and a method decorator. */
 export interface Retrier extends FunctionWrapper {}
 
 const ACTION = "retry";
@@ -107,21 +107,21 @@ interface Plan extends Omit<RetryOptions, "backoff"> {
 }
 
 /**
- * Calls a function again when it fails, after a wait that grows and is spread at random.
+ * Calls a function again when it fails, after a wait that grows and is randomized.
  *
  * When the attempts are used up, the last error is thrown as the function threw it.
  *
  * Never retried are the library's own errors, except `QueueFullError`, `SchemaError` and the
  * `TimeoutError` of an attempt; the reason of a limit that has ended; and a call whose own signal
- * aborts, wherever plain objects and arrays among its arguments hold it: if it waits, it rejects at
- * once with the reason.
+ * aborts, at any depth of plain objects and arrays among its arguments. If such a call waits, it
+ * rejects at once with the reason.
  *
  * Outside of a limit, `cache.cache({ id })(retry()(limitRate(…)(limitConcurrency(…)(fn))))`, a call
- * that waits to try again holds no permit, each attempt counts against the rate, and hits do
- * neither. A function that changes its own arguments must not be retried.
+ * that waits for another attempt holds no permit, and each attempt counts against the rate. Hits
+ * use neither. A function that changes its own arguments must not be retried.
  *
- * An async generator function is called again until its first item has come, and never after that;
- * what the first `next()` of such a stream waits for is the attempt.
+ * An async generator function is called again until its first item has come, and never after that.
+ * The attempt is the wait of the first `next()`.
  *
  * @param options See {@linkcode RetryOptions}.
  * @returns A wrapper that is a decorator too.
@@ -142,7 +142,7 @@ interface Plan extends Omit<RetryOptions, "backoff"> {
  * assertEquals([await flaky(), calls], ["done", 2]);
  * ```
  *
- * @example Retry what may get better, and wait as long as the server says
+ * @example Retry errors that may pass, and wait as long as the server asks
  * ```ts
  * import { readRetryAfter, retry } from "@panza/panza";
  * import { assertEquals } from "@std/assert";
@@ -208,7 +208,7 @@ function readOptions(options: RetryOptions): Plan {
   return { ...options, attempts, backoff: waits, maxElapsed, timeout, coolDown };
 }
 
-/** A limit that an attempt passed, and the key that the call has there. */
+/** A limit that an attempt passed, and the key of the call there. */
 type Passed = readonly [limit: Pausable, key: unknown];
 
 async function callUntilItSucceeds(
@@ -269,7 +269,7 @@ async function makeAttempts(
   }
 }
 
-/** Whether another attempt is in vain. */
+/** Whether another attempt would be in vain. */
 function isFinal(error: unknown): boolean {
   if (error instanceof PanzaError) {
     return !(error instanceof QueueFullError || error instanceof SchemaError);
@@ -280,7 +280,7 @@ function isFinal(error: unknown): boolean {
 /**
  * Makes one attempt.
  *
- * @param passed Gets the limits that it passes.
+ * @param passed Receives the limits that the attempt passes.
  */
 async function callOnce(
   { timeout, coolDown }: Plan,
@@ -306,7 +306,7 @@ async function callOnce(
     if (passage.isWorking) timer = setTimeout(expire, Math.min(left, LONGEST_DELAY));
   };
   const expire = (): void => {
-    // A timer may be early, or a part of a long time.
+    // A timer may be early, or cover only a part of a long timeout.
     if (passage.workedMs < timeout) return arm();
     const error = new DOMException(`An attempt took more than ${timeout} ms`, "TimeoutError");
     passage.end(false);
@@ -321,7 +321,7 @@ async function callOnce(
     return await Promise.race([
       expired,
       passage.run(() => Reflect.apply(fn, self, given)).then((value) => {
-        // The signal that a stream was given is that of its caller to its end.
+        // Until a stream has ended, aborts of its caller still reach the signal that it was given.
         if (value instanceof OpenStream) value.ended.then(stop, stop);
         else stop();
         return value;
@@ -335,14 +335,14 @@ async function callOnce(
   }
 }
 
-/** The longest delay that `setTimeout` understands, in milliseconds; more fires at once. */
+/** The longest delay that `setTimeout` supports, in milliseconds; a longer one fires at once. */
 const LONGEST_DELAY = 2_147_483_647;
 
 /**
- * Decides how long to wait for the next attempt, and lets the server's word pause limits.
+ * Decides the wait before the next attempt, and pauses limits if the server asks for a wait.
  *
- * @param mistakes Gets what callbacks throw or return wrongly.
- * @returns Milliseconds; `undefined` for no more attempts.
+ * @param mistakes Receives the errors of callbacks, wrong results included.
+ * @returns The wait, in milliseconds; `undefined` for no more attempts.
  */
 function decide(
   plan: Plan,
@@ -372,7 +372,7 @@ function decide(
   }
 }
 
-/** What `retryAfter` returned, in milliseconds; `undefined` leaves it to the backoff. */
+/** The result of `retryAfter`, in milliseconds; `undefined` leaves the wait to the backoff. */
 function readWait(value: unknown): number | undefined {
   if (value === undefined || value === null) return undefined;
   const milliseconds = duration.read(value);
@@ -383,7 +383,7 @@ function readWait(value: unknown): number | undefined {
   return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
 }
 
-/** Tells a mistake in a callback beside the error of the function, which stays what it is. */
+/** Adds a callback's mistake as the `cause` of the function's error, unless it has a cause. */
 function addCause(error: unknown, mistake: unknown): void {
   if (mistake === undefined || !isObject(error)) return;
   if (Reflect.get(error, "cause") !== undefined) return;

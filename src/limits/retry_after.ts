@@ -1,28 +1,28 @@
 /**
- * How long a server asks to wait.
+ * The wait that a server asks for.
  *
  * @module
  */
 
-/** Where errors of the usual SDKs keep the headers of the response, or another error. */
+/** The members in which errors of the usual SDKs keep response headers, or another error. */
 const PLACES = ["headers", "responseHeaders", "response", "$response", "rawResponse", "cause"];
 
-/** How deep a response may be in an error: an error, its cause, the response. */
+/** The greatest depth of a response in an error: an error, its cause, the response. */
 const DEPTH = 3;
 
 /**
- * Reads from headers, or from an error that holds them, how long a server asks to wait:
+ * Reads the wait that a server asks for, from headers or from an error that holds them:
  * `retry-after-ms`, `retry-after` (seconds, a date, or a duration such as `6m0s`), and the reset
  * time of an exhausted quota (`x-ratelimit-reset-requests`, `x-ratelimit-reset-tokens`).
  *
  * The errors of the SDKs of OpenAI, Anthropic, Mistral, AWS and Vercel's AI, of axios, ky, got and
- * octokit are understood, and any other with the headers, or a response, in the usual place.
+ * octokit are understood. So is any other error with headers, or a response, in the usual place.
  *
  * @param source `Headers`, a `Response` or an error.
- * @returns Milliseconds, 0 or more; `undefined` where the server says nothing.
+ * @returns The wait, in milliseconds, 0 or more; `undefined` where the server asks for none.
  *
  * @category Limits
- * @example A retry that waits as long as the server says
+ * @example A retry that waits as long as the server asks
  * ```ts
  * import { readRetryAfter, retry } from "@panza/panza/concurrency";
  * import { assertEquals } from "@std/assert";
@@ -54,7 +54,7 @@ function read(source: unknown, depth: number): number | undefined {
   return undefined;
 }
 
-/** The text of a header, from an object that may be `Headers`, the like, or a plain object. */
+/** The text of a header, from `Headers`, an object with a similar `get`, or a plain object. */
 function header(headers: object, name: string): string | undefined {
   let value: unknown;
   if ("get" in headers && typeof headers.get === "function") value = headers.get(name);
@@ -84,10 +84,10 @@ function amount(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+(\.\d+)?$/.test(text) ? Number(text) : undefined;
 }
 
-/** The time from the server's own date, which may differ from ours, to another one. */
+/** The milliseconds from the server's own date, which may differ from ours, to another date. */
 function until(text: string, date: string | undefined): number | undefined {
   const end = Date.parse(text);
-  // Every date of HTTP has letters; without them engines take nearly anything for a date.
+  // Every HTTP date has letters; without them, engines take nearly anything for a date.
   if (Number.isNaN(end) || !/[a-z]/i.test(text)) return undefined;
   const now = Date.parse(date ?? "");
   return Math.max(0, end - (Number.isNaN(now) ? Date.now() : now));
@@ -95,7 +95,7 @@ function until(text: string, date: string | undefined): number | undefined {
 
 const UNITS = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 
-/** The length of a duration as Go writes it: `6m0s`, `1.5s`, `20ms`. */
+/** The milliseconds of a duration as Go writes it: `6m0s`, `1.5s`, `20ms`. */
 function span(text: string): number | undefined {
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
   if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) return undefined;

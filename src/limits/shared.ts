@@ -1,7 +1,7 @@
 /**
- * Limits that several processes share, as far as a limit needs to know of them.
+ * The interface to limits that several processes share.
  *
- * The caches bring the rest with them: a program without a cache does not carry it.
+ * The caches bring the implementation: a program without a cache does not carry it.
  *
  * @module
  */
@@ -17,18 +17,18 @@ export interface SharedLimits {
   rate(count: number, options: LimitRateOptions): RateLimiter;
 }
 
-/** What the store of a shared limit must be. */
+/** The words after "must be" for the store of a shared limit. */
 export const STORE_RULE = "a cache or a backend that keeps notes, as over SQLite";
 
 let brought: SharedLimits | undefined;
 
-/** Brings what makes shared limits. */
+/** Registers the implementation of shared limits. */
 export function bringSharedLimits(limits: SharedLimits): void {
   brought = limits;
 }
 
 /**
- * What makes the limit that some options ask for.
+ * The implementation of the limit that some options ask for.
  *
  * @returns `undefined` for a limit of this process.
  * @throws {TypeError} If there is no cache that could be its store.

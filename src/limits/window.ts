@@ -1,5 +1,5 @@
 /**
- * A sliding window: how many calls of a function start in a span of time, or what they cost.
+ * A sliding window, which limits the number or the cost of the calls that start in a span of time.
  *
  * @module
  */
@@ -22,23 +22,23 @@ import {
 export interface LimitRateOptions extends LimiterOptions, SharedOptions {
   /**
    * The length of the window: finite milliseconds from 5, or `"90s"`, `"10m"`, `"12h"`, `"7d"`.
-   * Timers could not keep to a shorter one: for 1,000 a second write `limitRate(5, { per: 5 })`.
+   * Timers cannot keep to a shorter one: for 1,000 a second, write `limitRate(5, { per: 5 })`.
    */
   readonly per: Duration;
   /**
-   * What a call may cost, from its arguments: a number from 0 to `count`. Unset, each call costs 1.
-   * A call whose cost is something else, or cannot be told, rejects and does not count.
+   * The cost to reserve for a call, from its arguments: a number from 0 to `count`; 1 unless set.
+   * If the function throws or returns anything else, the call rejects and does not count.
    */
   readonly cost?: (...args: never[]) => number;
   /**
-   * What a call did cost, from its result: a number from 0. Unset, or where it throws or returns
-   * something else, and for a call that fails, what was reserved stays booked. The result of an
+   * The actual cost of a call, from its result: a number from 0. The reserved cost stays booked if
+   * this is unset, throws or returns anything else, and for a call that fails. The result of an
    * async generator function is the array of its items.
    */
   readonly actual?: (result: never) => number;
 }
 
-/** What {@linkcode limitRate} returns: functions wrapped by the same one share its window. */
+/** The result of {@linkcode limitRate}: functions wrapped by the same one share its window. */
 export interface RateLimiter extends Limiter {}
 
 const ACTION = "limit the rate";
@@ -49,26 +49,25 @@ const ACTION = "limit the rate";
  */
 const SHORTEST_WINDOW = 5;
 
-/** The rate of one process: see the door `concurrency`. */
+/** The rate within one process: see the door `concurrency`. */
 export function limitRate(count: number, options: LimitRateOptions): RateLimiter {
   return rateLimit(count, options, (state, key, window) => new WindowLine(state, key, window));
 }
 
-/** What the lines of a rate know. */
+/** The window of a rate, as its lines see it. */
 export interface RateWindow {
   readonly count: number;
-  /** How long it is, in milliseconds. */
+  /** The length, in milliseconds. */
   readonly per: number;
-  /** What a call did cost, where its result tells. */
+  /** The actual cost of a call, from its result; `undefined` if it gives no valid one. */
   readonly costOf: ((value: unknown) => number | undefined) | undefined;
 }
 
 /**
  * A rate whose calls wait in a given kind of line.
  *
- * @param open Makes the line of a key.
- * @param onPause Is told of each pause besides.
- * @param shortest How long the window has to be, in milliseconds.
+ * @param onPause Also called for each pause.
+ * @param shortest The minimum length of the window, in milliseconds.
  */
 export function rateLimit(
   count: number,
@@ -125,7 +124,7 @@ function actualCost(
   }
 }
 
-/** The rule for what a call may cost. */
+/** The rule for the cost of a call. */
 function costUpTo(count: number): Rule<number> {
   return {
     must: `a number from 0 to ${count}, the whole of a window (raise count, or split the call)`,
@@ -139,17 +138,17 @@ class WindowLine extends Line {
   protected readonly capacity: number;
   readonly #per: number;
   readonly #costOf: RateWindow["costOf"];
-  /** When the calls of the window started, oldest first, and what they cost, from `#oldest` on. */
+  /** The starts and the costs of the calls in the window, oldest first, from `#oldest` on. */
   readonly #starts: number[] = [];
   readonly #costs: number[] = [];
   #oldest = 0;
-  /** How many bookings were dropped: the number of a booking is its place plus this. */
+  /** The number of dropped bookings: the number of a booking is its place plus this. */
   #dropped = 0;
-  /** What the bookings from `#oldest` on cost together. */
+  /** The total cost of the bookings from `#oldest` on. */
   #booked = 0;
-  /** The calls that may start and have not: each begins in a microtask of its own. */
+  /** The number of admitted calls that have not begun: each begins in a microtask of its own. */
   #admitted = 0;
-  /** What they cost together. */
+  /** The total cost of the admitted calls. */
   #reserved = 0;
 
   constructor(
@@ -182,7 +181,7 @@ class WindowLine extends Line {
   protected delay(cost: number): number {
     if (this.#fits(cost)) return 0;
     const now = performance.now();
-    // Calls that have been admitted begin first, and look again then.
+    // Admitted calls begin first, and pump the line again then.
     if (this.#admitted > 0) return Infinity;
     let missing = this.#booked + cost - this.capacity;
     let place = this.#oldest;
@@ -202,7 +201,7 @@ class WindowLine extends Line {
   ): Promise<unknown> {
     // The window counts from here and not from the admission: work of others may lie between.
     const number = this.#book(performance.now(), cost);
-    // Sums of fractions drift; where nothing is left they are known.
+    // Sums of fractions drift; when no call is left, the sum is known to be 0.
     this.#reserved = --this.#admitted === 0 ? 0 : this.#reserved - cost;
     if (this.size > 0) this.pump();
     const result = this.invoke(fn, self, args, passage);
@@ -213,14 +212,14 @@ class WindowLine extends Line {
     return this.#booked + this.#reserved + cost <= this.capacity;
   }
 
-  /** Books what a call costs, and gives the number of the booking. */
+  /** Books the cost of a call, and returns the number of the booking. */
   #book(now: number, cost: number): number {
     this.#booked += cost;
     this.#starts.push(now);
     return this.#costs.push(cost) + this.#dropped - 1;
   }
 
-  /** Passes a result on, and books what it did cost in the place of what was reserved. */
+  /** Returns a result, and books its actual cost in place of the reserved one. */
   async #settled(result: Promise<unknown>, number: number, reserved: number): Promise<unknown> {
     const value = await result;
     const cost = this.#costOf?.(value);
