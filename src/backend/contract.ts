@@ -14,16 +14,15 @@
  * 4. Ids and keys are any well-formed strings without NUL, up to 1,000 characters at least: two
  *    different pairs never reach each other's entry, whatever separators, wildcards or letter case
  *    they hold. The id may be empty, the key is not.
- * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included; for an entry
- *    that `get` rejects as damaged it may answer `undefined`.
+ * 5. `getMany` answers like `get` for each key, in the order asked, duplicates included. Its answer
+ *    may be `undefined` for an entry that `get` rejects as damaged.
  * 6. `delete` removes one entry; deleting an absent one succeeds.
  * 7. `deleteId` removes every entry of one id, however many, and of no other id.
  * 8. `clear` removes every entry of this backend and nothing else that its store holds.
  * 9. `entries` yields each stored entry once, with its size, times and cost; with an id, those of
- *    that id only.
- *    An entry that is added or removed while the listing is read may be in it or not. Where id and
- *    key are longer than 500 bytes together, either may be listed as `sha256-` and the SHA-256 of
- *    its text in hex.
+ *    that id only. An entry that is added or removed while the listing is read may be listed or
+ *    not. Where id and key are longer than 500 bytes together, either may be listed as `sha256-`
+ *    and the SHA-256 of its text in hex.
  * 10. A failed operation rejects; it never looks like a miss, and a failed delete never like a
  *     success. `get` and `getMany`, which may answer at once, may also throw at once.
  * 11. When the promise of `set` or of a delete resolves, every later read sees the change, through
@@ -36,29 +35,30 @@
  * 14. `prune`, which a backend may leave out, deletes every entry that its rule names and no other,
  *     never holds up the event loop for more than 20 ms, and reports what it deleted. With an `id`,
  *     entries of other ids neither go nor count. A dry run reports the same and deletes nothing.
- *     Where it is left out, a cache does the same through `entries` and `delete`.
+ *     Without `prune`, a cache does the same through `entries` and `delete`.
  * 15. `location`, which a backend may leave out, is the same for every backend on the same store,
- *     and another for a backend whose entries are others.
+ *     and differs for a backend with other entries.
  *
- * What processes need to share work through the store, and a backend may leave out as a whole, is a
- * note: a small text under an id and a key, beside the entry of that name.
+ * Processes share work through notes, which a backend may leave out as a whole. A note is a small
+ * text under an id and a key, beside the entry of that name.
  *
- * 16. `update` replaces a note in one step: no other change of it comes between what `change` gets
- *     (`undefined` when there is none) and what it returns (`undefined` to remove the note, what it
- *     got to write nothing); without `change` it only looks. It resolves to what is stored then. `change` has no effects and may run
- *     again; when it throws, nothing changes and `update` rejects with that error. `now` is the
- *     clock of the store in milliseconds since the Unix epoch, the same for every process.
- * 17. Notes are not entries: no read, listing or prune shows or deletes one. `delete`, `deleteId` and
- *     `clear` remove the notes under what they name, also where there is no entry; only `clear`
+ * 16. `update` replaces a note in one step, and resolves to the note that is stored then. `change`
+ *     gets the stored note (`undefined` for none) and returns the new one: `undefined` removes it,
+ *     an equal one writes nothing. No other change comes between. Without `change`, it only reads.
+ *     `change` has no effects and may run again; when it throws, nothing changes and `update`
+ *     rejects with that error. `now` is the store's clock in milliseconds since the Unix epoch, the
+ *     same for every process.
+ * 17. Notes are not entries: no read, listing or prune shows or deletes one. `delete`, `deleteId`
+ *     and `clear` remove the notes under what they name, also where there is no entry. Only `clear`
  *     leaves those of ids that begin with `RESERVED`.
  * 18. `exchange` stores an entry like `set` if its note is the one given, removes that note in the
  *     same step, and resolves to `true`; otherwise it changes nothing and resolves to `false`.
- * 19. `changed` resolves when something may have changed since it was called, whoever changed it, and
- *     at the latest after `ms` milliseconds.
+ * 19. `changed` resolves when something may have changed since the call, whoever changed it, and at
+ *     the latest after `ms` milliseconds.
  * 20. `endSession` removes every note that begins with the name of the session and a dot, whoever
  *     opened the session. `isOver` is true only for a session that nobody can hold any more: the
- *     process that opened it has ended, or it was ended there. A session that the store knows
- *     nothing of is not over. Without these three, only its heartbeat tells.
+ *     process that opened it has ended, or has ended the session. A session that the store does not
+ *     know is not over. Without these three methods, only its heartbeat shows that it lives.
  *
  * A bounded backend may drop entries to stay within its bounds.
  *
@@ -68,7 +68,7 @@
 import type { StoredEntry } from "../encoding/entry.ts";
 import type { ChangeOrder } from "./order.ts";
 
-/** What a listing tells of an entry. */
+/** An entry in a listing, without its data. */
 export interface EntryInfo {
   /** The id of the function, `""` for a direct key. */
   readonly id: string;
@@ -76,35 +76,35 @@ export interface EntryInfo {
   readonly key: string;
   /** Bytes of the encoded value, UTF-8 for text. */
   readonly size: number;
-  /** When it was stored, in milliseconds since the Unix epoch. */
+  /** The time of storing, in milliseconds since the Unix epoch. */
   readonly storedAt: number;
-  /** When it stops being fresh, in milliseconds since the Unix epoch; `null` is never. */
+  /** The end of its freshness, in milliseconds since the Unix epoch; `null` is never. */
   readonly expiresAt: number | null;
-  /** Until when it may still be served stale, in milliseconds; `null` is for ever. */
+  /** The end of stale serving, in milliseconds since the Unix epoch; `null` is never. */
   readonly staleUntil: number | null;
-  /** The work of the run that made it, in milliseconds: what it costs to lose it. */
+  /** The work of the run that made it, in milliseconds: the cost of losing it. */
   readonly durationMs: number;
 }
 
-/** Which entries a prune deletes: those that any of these names. */
+/** The entries that a prune deletes: those that any of these names. */
 export interface PruneRule {
   /** Entries stored before this time, in milliseconds since the Unix epoch. */
   readonly storedBefore?: number;
   /** Entries whose `staleUntil` is before this time, in milliseconds since the Unix epoch. */
   readonly expiredBefore?: number;
-  /** What is past so many bytes of values, counted from the newest entry back. */
+  /** Entries past this many bytes of values, counted from the newest entry back. */
   readonly maxBytes?: number;
-  /** What is past so many entries, counted from the newest back. */
+  /** Entries past this many, counted from the newest back. */
   readonly maxEntries?: number;
-  /** The only id whose entries go or count; unset is all of them. */
+  /** The only id whose entries are deleted or counted; unset is all of them. */
   readonly id?: string;
-  /** Whether nothing is deleted, and what would be is reported. */
+  /** Whether the prune only reports what it would delete. */
   readonly dryRun?: boolean;
 }
 
-/** What a prune deleted, or would delete. */
+/** The counts of what a prune deleted, or would delete. */
 export interface Pruned {
-  /** How many entries. */
+  /** The number of entries. */
   readonly entries: number;
   /** The sum of their sizes, in bytes. */
   readonly bytes: number;
@@ -113,34 +113,34 @@ export interface Pruned {
 /** A value, or the promise of one. */
 export type Maybe<Value> = Value | Promise<Value>;
 
-/** Takes an error that made no operation fail, such as a tier that was skipped. */
+/** Takes an error that made no operation fail, such as that of a skipped tier. */
 export type Report = (error: Error) => void;
 
-/** What a cache shares with its backend. */
+/** The part of a cache that its backend may use. */
 export interface StoreLink {
   /** The order of all changes, for a backend that copies entries on its own. */
   readonly order: ChangeOrder;
   /**
-   * Tells that a transfer of an entry has moved. Where a backend tells nothing, the time until its
-   * answer is given up counts from the call.
+   * Reports that a transfer of an entry has moved. Without a report, the limit on the wait for an
+   * answer counts from the call.
    */
   progress(id: string, key: string): void;
   /** Whether nothing may be written to the store, not even a copy between tiers. */
   isReadOnly?(): boolean;
 }
 
-/** Makes a note of what is there, by the clock of the store; see clause 16. */
+/** Makes the new note from the stored one and the time of the store; see clause 16. */
 export type NoteChange = (note: string | undefined, now: number) => string | undefined;
 
-/** Begins ids that no function has, so that `clear` leaves their notes. */
+/** The prefix of ids that no function has: `clear` leaves their notes. */
 export const RESERVED = "\\:";
 
 /** A place where entries are kept; see the numbered clauses at the top of this module. */
 export interface Backend {
-  /** What it is and where, for messages: `SQLite cache.db`. No secrets. */
+  /** Its kind and place, for messages: `SQLite cache.db`. No secrets. */
   readonly description: string;
   /**
-   * Where the entries are, the same for every backend of this kind over the same store: a real
+   * The place of the entries, the same for every backend of this kind over the same store: a real
    * path, a bucket with its prefix. Absent where the store belongs to this object alone.
    */
   readonly location?: string | undefined;
@@ -179,7 +179,7 @@ export interface Backend {
   exchange?(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean>;
   /** Clause 19. */
   changed?(ms: number): Promise<void>;
-  /** Clause 20: makes whatever tells others that this process lives. */
+  /** Clause 20: makes whatever shows others that this process lives. */
   openSession?(session: string): Promise<void>;
   /** Clause 20, asked without a wait. */
   isOver?(session: string): boolean;
@@ -189,7 +189,7 @@ export interface Backend {
   close(): Promise<void>;
 }
 
-/** What an object must have to be taken for a backend; `prune` may be left out. */
+/** The methods that make an object a backend; the others may be left out. */
 export const BACKEND_METHODS: readonly (keyof Backend)[] = [
   "connect",
   "get",

@@ -1,9 +1,9 @@
 /**
  * Encryption at rest: a backend around another, which sees ciphertext only.
  *
- * What is stored is AES-GCM (NIST SP 800-38D) with a random nonce. Id, key and times stay readable,
- * because backends and pruning need them; they are authenticated with the value, so that an entry
- * that was moved or given other times does not decrypt.
+ * Values are encrypted with AES-GCM (NIST SP 800-38D) and a random nonce. Id, key and times stay
+ * readable, because backends and pruning need them; they are authenticated with the value, so that
+ * an entry that was moved or given other times does not decrypt.
  *
  * @module
  */
@@ -16,29 +16,28 @@ import { ENCRYPTED, type EntryTimes, isIntact, seal } from "../encoding/entry.ts
 import { CacheClosedError, DamagedEntryError } from "../base/errors.ts";
 
 /**
- * Bytes in the plaintext before the data: kind, length of the name of the format, checksum, and that
- * name. Always as many, so that a size tells how long the value is and not how it was encoded.
+ * Bytes in the plaintext before the data: kind, length of the format's name, checksum, and that
+ * name. The number is fixed, so that a size shows the length of the value and not its encoding.
  */
 const HEADER_BYTES = 32;
-/** Where the name of the format begins. */
+/** The offset of the format's name. */
 const NAME_BEGIN = 6;
 const TEXT = 0;
 const BYTES = 1;
 
 /**
- * Checks what was given as `encrypt`.
+ * Checks the option `encrypt`.
  *
- * @param action What cannot be done if it is no key, as a verb phrase.
- * @param encrypt One key or several.
- * @returns The keys, the first of which writes; a copy.
- * @throws {TypeError} If there is no key, or one that cannot do what it has to.
+ * @param action The action that fails without a key, as a verb phrase.
+ * @returns A copy of the keys, the first of which encrypts.
+ * @throws {TypeError} If there is no key, or one of another kind, algorithm or usage.
  */
 export function checkKeys(action: string, encrypt: unknown): CryptoKey[] {
   const keys: unknown[] = Array.isArray(encrypt) ? [...encrypt] : [encrypt];
   if (keys.length === 0) refuse(action, "encrypt", "an empty list");
   return keys.map((key, index) => {
     const name = Array.isArray(encrypt) ? `encrypt[${index}]` : "encrypt";
-    // Nothing of what is no key may be in a message: it may be the bytes of one.
+    // A value that is not a key stays out of the message: it may be the bytes of one.
     if (!(key instanceof CryptoKey)) refuse(action, name, "something else");
     const algorithm = key.algorithm.name;
     const able = key.usages.includes("decrypt") && (index > 0 || key.usages.includes("encrypt"));
@@ -59,33 +58,26 @@ function refuse(action: string, name: string, received: string): never {
 
 /** Encrypts what goes into a backend, and decrypts what comes out. */
 export class EncryptedBackend implements Backend {
-  /** What the other backend is. */
+  /** The description of the other backend. */
   readonly description: string;
-  /** As the other backend does it, where it does. */
+  /** Prunes the other backend; absent where that has no `prune`. */
   readonly prune?: (rule: PruneRule) => Promise<Pruned>;
   /** Replaces a note, which is not encrypted: it holds no value. */
   readonly update?: NonNullable<Backend["update"]>;
   /** Encrypts an entry and stores it in exchange for its note. */
   readonly exchange?: NonNullable<Backend["exchange"]>;
-  /** Waits for a change. */
   readonly changed?: NonNullable<Backend["changed"]>;
-  /** Opens a session. */
   readonly openSession?: NonNullable<Backend["openSession"]>;
-  /** Whether a session is over. */
   readonly isOver?: NonNullable<Backend["isOver"]>;
-  /** Ends a session. */
   readonly endSession?: NonNullable<Backend["endSession"]>;
   readonly #inner: Backend;
   readonly #keys: readonly CryptoKey[];
   readonly #first: CryptoKey;
-  /** Stores that were accepted and have not settled. */
+  /** Writes that were accepted and have not settled. */
   readonly #writes = new Set<Promise<void>>();
   #closing: Promise<void> | undefined;
 
-  /**
-   * @param inner Where the entries are kept.
-   * @param keys What `checkKeys` returned.
-   */
+  /** @param keys The result of `checkKeys`: the first one encrypts. */
   constructor(inner: Backend, keys: readonly CryptoKey[]) {
     const [first] = keys;
     if (first === undefined) throw new TypeError("there is no key");
@@ -108,12 +100,12 @@ export class EncryptedBackend implements Backend {
     }
   }
 
-  /** Where the other backend keeps its entries. */
+  /** The location of the other backend. */
   get location(): string | undefined {
     return this.#inner.location;
   }
 
-  /** Connects the other backend, which reports and is told of the order. */
+  /** Connects the other backend, which reports errors and gets the order. */
   connect(report: Report, link?: StoreLink): void {
     this.#inner.connect(report, link);
   }
@@ -130,8 +122,8 @@ export class EncryptedBackend implements Backend {
   }
 
   /**
-   * Reads and decrypts several entries of one id; `undefined` for one that is not encrypted, or not
-   * with one of the keys: one entry says nothing of the others.
+   * Reads and decrypts several entries of one id. An entry that is not encrypted with one of the
+   * keys is `undefined`: it says nothing about the others.
    */
   async getMany(
     id: string,
@@ -148,7 +140,6 @@ export class EncryptedBackend implements Backend {
     );
   }
 
-  /** Encrypts and stores an entry. */
   set(id: string, key: string, entry: StoredEntry): Promise<void> {
     return this.#store(id, key, entry, (encrypted) => this.#inner.set(id, key, encrypted));
   }
@@ -174,19 +165,16 @@ export class EncryptedBackend implements Backend {
     return done;
   }
 
-  /** Removes one entry. */
   async delete(id: string, key: string): Promise<void> {
     this.#assertOpen();
     await this.#inner.delete(id, key);
   }
 
-  /** Removes every entry of one id. */
   async deleteId(id: string): Promise<void> {
     this.#assertOpen();
     await this.#inner.deleteId(id);
   }
 
-  /** Removes every entry. */
   async clear(): Promise<void> {
     this.#assertOpen();
     await this.#inner.clear();
@@ -198,7 +186,7 @@ export class EncryptedBackend implements Backend {
     yield* this.#inner.entries(id);
   }
 
-  /** Waits until what was accepted is encrypted and stored. */
+  /** Waits for accepted writes, then closes the other backend. */
   close(): Promise<void> {
     return (this.#closing ??= Promise.all(this.#writes).then(() => this.#inner.close()));
   }
@@ -246,12 +234,12 @@ export class EncryptedBackend implements Backend {
   }
 }
 
-/** One damaged entry of many is not found; `get` says why. */
+/** One damaged entry of many counts as absent; `get` reports the reason. */
 function orUndefined(error: unknown): undefined {
   if (!(error instanceof DamagedEntryError)) throw error;
 }
 
-/** What is authenticated beside the value: where the entry belongs and what it tells of itself. */
+/** The data that is authenticated beside the value: the entry's id, key and times. */
 function belongings(
   id: string,
   key: string,
@@ -262,7 +250,7 @@ function belongings(
   );
 }
 
-/** What is encrypted of an entry: its kind, format, checksum and data. */
+/** The encrypted part of an entry: its kind, format, checksum and data. */
 function plaintextOf({ format, checksum, data }: StoredEntry): Uint8Array<ArrayBuffer> {
   const name = new TextEncoder().encode(format);
   if (name.length > HEADER_BYTES - NAME_BEGIN) {
@@ -278,7 +266,7 @@ function plaintextOf({ format, checksum, data }: StoredEntry): Uint8Array<ArrayB
   return bytes;
 }
 
-/** The other way round. */
+/** Reads what `plaintextOf` wrote. */
 function contentOf(bytes: Uint8Array): Pick<StoredEntry, "format" | "checksum" | "data"> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const end = NAME_BEGIN + view.getUint8(1);
@@ -287,7 +275,7 @@ function contentOf(bytes: Uint8Array): Pick<StoredEntry, "format" | "checksum" |
   return {
     format: decoder.decode(bytes.subarray(NAME_BEGIN, end)),
     checksum: view.getUint32(2, true),
-    // Of its own, at a multiple of 8: numbers are then read in place.
+    // In a buffer of its own, aligned to 8 bytes: numbers are then read in place.
     data: bytes[0] === TEXT ? decoder.decode(content) : new Uint8Array(content),
   };
 }

@@ -1,6 +1,6 @@
 /**
  * The one order of changes: every store, delete and bust of a cache goes through here, so that
- * changes of an entry happen as they were asked for and a bust wins over what began before it.
+ * changes of an entry happen in the order of their calls and a bust wins over what began before it.
  *
  * A change of a key follows those of the key, its id and the store that were asked for before it; a
  * bust of an id follows those of all its keys as well, and one of the store follows everything.
@@ -9,7 +9,7 @@
  * @module
  */
 
-/** What has happened to a key, an id or the whole store, in numbers of the order's clock. */
+/** The latest changes of a key, an id or the whole store, in numbers of the order's clock. */
 interface Epochs {
   /** The last bust. */
   busted: number;
@@ -20,7 +20,7 @@ interface Epochs {
 }
 
 /**
- * A key while something goes on with it.
+ * A key while work on it is under way.
  * @category Caches
  */
 export class Place {
@@ -36,11 +36,11 @@ export class Place {
   tail: Promise<unknown> | undefined;
   /** A copy between tiers on its way: changes wait for it, lookups do not. */
   repair: Promise<unknown> | undefined;
-  /** What a cache keeps with it: a lookup and a run that equal calls share. */
+  /** The cache's own data for the key: a lookup and a run that equal calls share. */
   shared: object | undefined;
-  /** How many hold this place; it is dropped with the last one. */
+  /** The number of holders; the place is dropped with the last one. */
   users = 0;
-  /** When a transfer of this key last moved, by `patienceNow()`. */
+  /** The time at which a transfer of this key last moved, by `patienceNow()`. */
   progressAt = 0;
 
   /**
@@ -52,20 +52,19 @@ export class Place {
   constructor(scope: Scope, key: string) {
     this.scope = scope;
     this.key = key;
-    // A place that was dropped has left its numbers with its id.
     this.busted = scope.droppedBust;
     this.changed = scope.droppedChange;
   }
 }
 
 /**
- * What goes on with the entries of one id.
+ * The changes of one id, and its keys in use.
  * @category Caches
  */
 export class Scope {
   /** The id, as backends know it. */
   readonly name: string;
-  /** The keys with something under way, and an empty one that stays. */
+  /** The keys in use, and an empty one that stays. */
   readonly places: Map<string, Place> = new Map();
   /** The last bust of all its keys, by the order's clock. */
   busted = 0;
@@ -77,7 +76,7 @@ export class Scope {
   droppedBust = 0;
   /** The last change of any key whose place was dropped. */
   droppedChange = 0;
-  /** When a transfer of any of its keys last moved. */
+  /** The time at which a transfer of any of its keys last moved, by `patienceNow()`. */
   progressAt = 0;
 
   /**
@@ -108,19 +107,19 @@ export class ChangeOrder {
     return this.#pendingChanges > 0;
   }
 
-  /** The number of this moment: what happens later has a higher one. */
+  /** The next number of the clock, higher than all before. */
   now(): number {
     return ++this.#clock;
   }
 
-  /** What goes on with an id. */
+  /** The scope of an id, made at its first use. */
   scope(name: string): Scope {
     let scope = this.#scopes.get(name);
     if (scope === undefined) this.#scopes.set(name, scope = new Scope(name));
     return scope;
   }
 
-  /** Takes hold of a key; `leave` gives it back. */
+  /** Takes the place of a key; `leave` gives it back. */
   enter(scope: Scope, key: string): Place {
     let place = scope.places.get(key);
     if (place === undefined) scope.places.set(key, place = new Place(scope, key));
@@ -128,7 +127,7 @@ export class ChangeOrder {
     return place;
   }
 
-  /** Gives a key back. */
+  /** Gives a place back. */
   leave(place: Place): void {
     if (--place.users > 0) return;
     const { scope } = place;
@@ -139,36 +138,36 @@ export class ChangeOrder {
     place.shared = place.tail = undefined;
   }
 
-  /** Whether nothing goes on with a key, its id and the store. */
+  /** Whether nothing is under way for a key, its id and the store. */
   isQuiet(scope: Scope, key: string): boolean {
-    // Counted first: to look a new key up, its hash has to be made.
+    // The count comes first: looking up a new key has to compute its hash.
     return this.#all.tail === undefined && scope.tail === undefined &&
       (scope.places.size === 1 || !scope.places.has(key));
   }
 
-  /** Whether no bust has reached a key since something was born. */
+  /** Whether no bust has reached a key since the number `born`. */
   isCurrent(place: Place, born: number): boolean {
     return born > place.busted && born > place.scope.busted && born > this.#all.busted;
   }
 
-  /** The same for a key that nobody may hold. */
+  /** Like `isCurrent`, for a key that may have no place. */
   isCurrentKey(scope: Scope, key: string, born: number): boolean {
     const place = scope.places.size === 1 ? undefined : scope.places.get(key);
     const busted = place?.busted ?? scope.droppedBust;
     return born > busted && born > scope.busted && born > this.#all.busted;
   }
 
-  /** Whether no change or bust has reached a key since something was born. */
+  /** Whether no change or bust has reached a key since the number `born`. */
   isUnchanged(place: Place, born: number): boolean {
     return born > place.changed && born > place.scope.changed && born > this.#all.changed;
   }
 
-  /** The changes that a lookup follows, or `undefined` when there are none: asked once, no loop. */
+  /** The changes that a lookup waits for, once and not for later ones; `undefined` for none. */
   before(scope: Scope, place?: Place): Promise<unknown> | undefined {
     return join(this.#all.tail, scope.tail, place?.tail);
   }
 
-  /** Whether no change is under way that one of a key would have to follow. */
+  /** Whether no change is under way that a change of this key would follow. */
   isFree({ scope, tail }: Place): boolean {
     return this.#all.tail === undefined && scope.tail === undefined && tail === undefined;
   }
@@ -178,7 +177,7 @@ export class ChangeOrder {
    *
    * @param place Its key.
    * @param work Makes the change.
-   * @param settled Is called when it has settled, with the error if it failed.
+   * @param settled Called when the change has settled, with the error if it failed.
    */
   change<Result>(
     place: Place,
@@ -217,8 +216,8 @@ export class ChangeOrder {
   }
 
   /**
-   * Copies an entry between tiers. It follows the changes before it, and changes follow it; what a
-   * change has overtaken is not copied.
+   * Copies an entry between tiers. The copy follows the changes before it, and later changes follow
+   * the copy. An entry that a change has overtaken is not copied.
    */
   async repair(place: Place, born: number, work: () => Promise<unknown>): Promise<void> {
     if (join(this.#all.tail, place.scope.tail, place.tail) !== undefined) return;
@@ -250,7 +249,7 @@ export class ChangeOrder {
     return join(...tails);
   }
 
-  /** Does a change after others, as the last of a key, an id or the store. */
+  /** Makes a change after those in `before`, as the last one of a key, an id or the store. */
   #follow<Result>(
     last: Epochs,
     before: Promise<unknown> | undefined,
@@ -273,7 +272,7 @@ export class ChangeOrder {
   }
 }
 
-/** Begins some work; a backend may throw at once. */
+/** Begins work; an error that a backend throws at once becomes a rejection. */
 function begin<Result>(work: () => Promise<Result>): Promise<Result> {
   try {
     return work();

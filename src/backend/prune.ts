@@ -1,5 +1,5 @@
 /**
- * Deleting what is old or too much, over any backend, without holding up the event loop.
+ * Prunes old and excess entries over any backend, without holding up the event loop.
  *
  * @module
  */
@@ -9,34 +9,34 @@ import { boolean, check, count, string } from "../base/check.ts";
 import { type Duration, finiteDuration } from "../base/duration.ts";
 import { Pacer } from "../base/turn.ts";
 
-/** Options of `cache.prune`: at least one; what any of them names goes. */
+/** Options of `cache.prune`: at least one rule. Entries that any rule names are deleted. */
 export interface PruneOptions {
-  /** Entries that were stored longer ago than this go: more than 0, and finite. */
+  /** The age past which entries are deleted: more than 0, and finite. */
   readonly olderThan?: Duration;
   /**
-   * How many bytes of values may stay: a positive integer. The newest stay, up to the first that
-   * does not fit.
+   * The bytes of values that may stay: a positive integer. The newest entries stay, up to the first
+   * that does not fit.
    */
   readonly maxBytes?: number;
-  /** How many entries may stay: a positive integer. The newest stay. */
+  /** The number of entries that may stay: a positive integer. The newest stay. */
   readonly maxEntries?: number;
-  /** Whether entries go that are past their `ttl` and past the times they may be served stale. */
+  /** Whether to delete entries past their `ttl` and past the times they may be served stale. */
   readonly expired?: boolean;
   /**
-   * The id of the only function whose entries go or count, `""` for the direct keys.
+   * The id of the only function whose entries are deleted or counted, `""` for the direct keys.
    *
    * @default {all of them}
    */
   readonly id?: string;
   /**
-   * Whether nothing is deleted, and what would be is reported.
+   * Whether the prune only reports what it would delete.
    *
    * @default {false}
    */
   readonly dryRun?: boolean;
 }
 
-// 0 would be everything: who wants that says so.
+// 0 would delete everything, which is the work of `bustAll`.
 const BOUND = { ...count(), must: "a positive integer; bustAll() forgets everything" };
 
 const RULES = {
@@ -54,7 +54,6 @@ const RULES = {
 /**
  * Checks the options and turns durations into times.
  *
- * @param options What the user asked for.
  * @param now The time, in milliseconds since the Unix epoch.
  * @returns The rule for a backend.
  * @throws {TypeError} If there is no rule, or an option is unknown or of the wrong shape.
@@ -79,20 +78,20 @@ export function pruneRule(options: PruneOptions, now: number): PruneRule {
   };
 }
 
-/** Deletions that are under way at a time: a store across a network answers each in its time. */
+/** The number of deletions under way at a time: over a network, each takes a round trip. */
 const AT_ONCE = 16;
 
-/** What a prune reads and deletes. */
+/** A source of entries that a prune lists and deletes. */
 export interface Prunable<Info extends EntryInfo> {
   /** Lists all entries, or those of one id. */
   entries(id?: string): AsyncIterable<Info>;
-  /** Deletes entries that were listed, `atOnce` of them or fewer. */
+  /** Deletes listed entries, at most `atOnce` of them. */
   remove(entries: readonly Info[]): Promise<void>;
-  /** How many entries to delete together. */
+  /** The number of entries to delete together. */
   readonly atOnce: number;
 }
 
-/** Prunes any backend: one listing, and one deletion for each entry that goes. */
+/** Prunes any backend: one listing, and one deletion for each entry that the rule names. */
 export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> {
   return await pruneListed({
     entries: (id) => backend.entries(id),
@@ -108,15 +107,12 @@ export async function prune(backend: Backend, rule: PruneRule): Promise<Pruned> 
 }
 
 /**
- * Prunes whatever can list entries and delete several together.
+ * Prunes a source that lists entries and deletes several together.
  *
- * With a bound on bytes or entries, what stays is remembered until the listing ends: some 200
- * bytes each, so 200 MB for a million entries. Without a bound nothing is.
+ * With a bound on bytes or entries, the entries that stay are kept in memory until the listing
+ * ends: some 200 bytes each, so 200 MB for a million. Without a bound, none are.
  *
- * @param source What lists and deletes.
- * @param rule Which entries go.
- * @returns What was deleted.
- * @throws {unknown} What the listing or a deletion threw; what was deleted until then stays so.
+ * @throws {unknown} The error of the listing or a deletion; earlier deletions stay done.
  */
 export async function pruneListed<Info extends EntryInfo>(
   source: Prunable<Info>,
@@ -128,7 +124,7 @@ export async function pruneListed<Info extends EntryInfo>(
   const freed = { entries: 0, bytes: 0 };
   const kept = new OldestFirst<Info>();
   let keptBytes = 0;
-  /** The newest entry that did not fit: what is older does not fit either. */
+  /** The newest entry that did not fit: older ones do not fit either. */
   let cut: Info | undefined;
   const doomed: Info[] = [];
   const pacer = new Pacer();
@@ -176,7 +172,7 @@ function isOlder(a: EntryInfo, b: EntryInfo): boolean {
   return a.id === b.id ? a.key < b.key : a.id < b.id;
 }
 
-/** A binary heap of entries, the oldest on top: no step takes long, as sorting all of them would. */
+/** A binary heap of entries, the oldest on top: no step takes as long as sorting all would. */
 class OldestFirst<Info extends EntryInfo> {
   readonly #heap: Info[] = [];
 

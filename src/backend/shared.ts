@@ -1,12 +1,12 @@
 /**
- * What backends have in common that let processes share work.
+ * The common parts of backends that let processes share work.
  *
  * @module
  */
 
 import type { Backend } from "./contract.ts";
 
-/** What clauses 16, 19 and 20 add to a backend. */
+/** The methods that clauses 16, 19 and 20 add to a backend. */
 export type Sharing = Required<
   Pick<Backend, "update" | "changed" | "openSession" | "isOver" | "endSession">
 >;
@@ -19,12 +19,7 @@ const METHODS: readonly (keyof Sharing)[] = [
   "endSession",
 ];
 
-/**
- * Gives a backend the methods of sharing that another one has.
- *
- * @param outer The backend around it.
- * @param inner Where the notes are.
- */
+/** Gives the outer backend the sharing methods of the inner one, which keeps the notes. */
 export function handOn(outer: Partial<Sharing>, inner: Partial<Sharing>): void {
   for (const name of METHODS) {
     const method = inner[name];
@@ -32,13 +27,13 @@ export function handOn(outer: Partial<Sharing>, inner: Partial<Sharing>): void {
   }
 }
 
-/** How often a store is looked at while somebody waits for a change, in milliseconds. */
+/** The shortest and longest pauses between looks for a change, in milliseconds. */
 const OFTEN_MS = 1;
 const SELDOM_MS = 50;
-/** Which part of the time without a change is between two looks: so late a change is noticed. */
+/** The time without a change, divided by this, is the pause: so late a change is noticed. */
 const PART = 10;
 
-/** How long until the next look, in milliseconds: the longer, the longer there was no change. */
+/** The pause until the next look, in milliseconds: longer when there was no change for long. */
 export function untilNextLook(idleMs: number): number {
   return Math.min(SELDOM_MS, Math.max(OFTEN_MS, idleMs / PART));
 }

@@ -19,7 +19,7 @@ import { adviceOf, isOlder, list, listInner, read, readOurs, reasonOf } from "./
 import { remove, replace } from "./files.ts";
 import { isName, nameOf } from "./names.ts";
 
-/** The age at which a temporary file is one that a killed process left, in milliseconds. */
+/** The age at which a temporary file counts as left by a killed process, in milliseconds. */
 const LEFT_MS = 3_600_000;
 
 const ENTRY = /^(.+)\.json$/;
@@ -27,7 +27,7 @@ const TEMPORARY = /^(.+)\.json\.[0-9a-f-]{36}\.tmp$/;
 
 /** Keeps entries in a folder, and touches no other file in it. */
 export class FolderBackend implements Backend {
-  /** What it is and where: `folder recordings`. */
+  /** Its kind and place: `folder recordings`. */
   readonly description: string;
   readonly #folder: string;
   readonly #running = new Set<Promise<unknown>>();
@@ -133,7 +133,7 @@ export class FolderBackend implements Backend {
     }
   }
 
-  /** Removes what a rule names, and temporary files that killed processes left an hour ago. */
+  /** Removes entries by a rule, and temporary files that killed processes left an hour ago. */
   async prune(rule: PruneRule): Promise<Pruned> {
     if (rule.dryRun === true) return await prune(this, rule);
     await this.#attempt("delete", async () => {
@@ -162,7 +162,7 @@ export class FolderBackend implements Backend {
     }
   }
 
-  /** Does work that `close` waits for; it fails in the words of this library. */
+  /** Does work that `close` waits for; its errors become those of this library. */
   async #attempt<Result>(
     operation: "read" | "list" | "write" | "delete",
     work: () => Promise<Result>,

@@ -15,10 +15,10 @@ export interface EntryFile {
   readonly entry: StoredEntry;
 }
 
-/** The beginning of every file of this format; formatters and line ends of Windows may change it. */
+/** The beginning of every file of this format; formatters and Windows line ends may change it. */
 const OURS = /^\ufeff?\s*\{\s*"panza":\s*1\s*,/;
 
-/** Whether this library wrote a text; an empty one is a file whose writing a power cut ended. */
+/** Whether this library wrote a text; an empty one is what a power cut leaves of a write. */
 export function isOurs(text: string): boolean {
   return text === "" || OURS.test(text);
 }

@@ -1,5 +1,5 @@
 /**
- * Work on the files of a folder: what is not there, what is not of this library, and whole writes.
+ * Work on the files of a folder: missing files, files of other programs, and whole writes.
  *
  * @module
  */
@@ -22,7 +22,7 @@ function codeOf(error: unknown): string {
   return error instanceof Error ? String(Reflect.get(error, "code") ?? "") : "";
 }
 
-/** What went wrong, without the path, which holds a user's key. */
+/** The reason of an error, without the path, which holds a user's key. */
 export function reasonOf(error: unknown): unknown {
   const code = codeOf(error);
   if (code === "" || !(error instanceof Error)) return error;
@@ -40,7 +40,7 @@ export function adviceOf(error: unknown): string | undefined {
   return undefined;
 }
 
-/** A file that another program wrote stands where an entry belongs. */
+/** The error for a file of another program in the place of an entry. */
 export class ForeignFileError extends Error {
   /** Takes nothing: the path holds a user's key. */
   constructor() {
@@ -48,7 +48,7 @@ export class ForeignFileError extends Error {
   }
 }
 
-/** Does something, and gives `undefined` where it fails with one of these codes. */
+/** Does work, and returns `undefined` where it fails with one of these codes. */
 async function unless<Result>(
   codes: string,
   work: () => Promise<Result>,
@@ -62,7 +62,7 @@ async function unless<Result>(
   }
 }
 
-/** Does again, for half a second, what Windows refuses while somebody else has the file open. */
+/** Repeats work, for half a second, that Windows refuses while others have the file open. */
 export async function insist(work: () => Promise<void>): Promise<void> {
   for (let pause = 1;; pause *= 2) {
     try {
@@ -100,10 +100,10 @@ export async function list(folder: string): Promise<string[]> {
   return await unless("ENOENT", () => limited((fs) => fs.readdir(folder))) ?? [];
 }
 
-/** The names in a folder of the folder of all, none where a file is in its place. */
+/** The names in a folder inside the root, none where a file is in its place. */
 export async function listInner(root: string, folder: string): Promise<string[]> {
   const names = await unless("ENOTDIR", () => list(`${root}/${folder}`));
-  // The file may be in the place of the folder of all, which is a failure.
+  // A file in the place of the root is a failure.
   if (names === undefined) await list(root);
   return names ?? [];
 }
@@ -121,7 +121,7 @@ export async function isOlder(path: string, time: number): Promise<boolean> {
 }
 
 /**
- * Puts a file of ours in its place, whole, and makes the folder where it is missing.
+ * Writes a file of ours whole, or not at all, and makes a missing folder.
  *
  * @throws {ForeignFileError} If a file that is not ours is there.
  */

@@ -3,8 +3,8 @@
  *
  * A name has lower-case ASCII letters, digits, `-`, `_` and `.`, the last neither first nor at the
  * end; `+` and a lower-case letter is the upper-case one, because Windows and macOS take both for
- * the same; every other byte of the UTF-8 text is `=` and two hex digits. What begins with `=` and no
- * such digits is never the escaped form of a text, and has a meaning of its own.
+ * the same; every other byte of the UTF-8 text is `=` and two hex digits. A name that begins with
+ * `=` and no such digits is never the escaped form of a text, and has a meaning of its own.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const EMPTY = "=direct";
 /** Stands before the SHA-256 of a text whose escaped form is too long. */
 const DIGEST = "=sha256-";
 
-/** Characters of a name: a path of two stays below the 260 that Windows and git allow by default. */
+/** The most characters of a name: a path of two stays below the default 260 of Windows and git. */
 const LONGEST = 80;
 
 /** Devices of Windows, whatever the ending. https://learn.microsoft.com/windows/win32/fileio */

@@ -33,15 +33,15 @@ const RULE = 'a path, a file: URL object, ":memory:" or an open database';
 /** Options of {@linkcode SQLiteBackend}. */
 export interface SQLiteBackendOptions {
   /**
-   * How large the file may become, in bytes, at least 1,048,576; the entries that were stored first
-   * make room. Unset and `Infinity` set no bound. Only for a file that this library creates. Its log
+   * The bound of the file, in bytes, at least 1,048,576; the entries that were stored first are
+   * evicted. Unset and `Infinity` set no bound. Only for a file that this library creates. Its log
    * (`-wal`) takes up to 16 MiB besides, and more only while another program reads.
    */
   readonly maxBytes?: number;
   /**
-   * Whether a missing database is made. With false, whatever is asked of the backend rejects while
-   * there is none, and nothing is made in an empty file, in somebody else's, or beside a damaged one.
-   * Only for a path.
+   * Whether a missing database is made. With false, every operation rejects while there is none,
+   * and nothing is made in an empty file, in another program's, or beside a damaged one. Only for a
+   * path.
    *
    * @default {true}
    */
@@ -53,12 +53,12 @@ export interface SQLiteBackendOptions {
  * processes share work, `panza_notes`.
  *
  * The database is opened on first use. Several processes may use one file at the same time. No file
- * is ever renamed, moved or deleted: when SQLite calls `cache.db` damaged, and again a second later,
- * entries are kept in `cache.db.panza-2` from then on (up to `-9`), by every process. A file that is
- * not of this library is left alone.
+ * is ever renamed, moved or deleted: when SQLite calls `cache.db` damaged, and again a second
+ * later, every process keeps entries in `cache.db.panza-2` from then on (up to `-9`). A file that
+ * is not of this library is left alone.
  *
- * What is done on an open database inside a transaction of its owner shares its fate: a rollback
- * also undoes what was stored or deleted.
+ * Work on an open database inside a transaction of its owner is part of that transaction: a
+ * rollback also undoes what was stored or deleted.
  *
  * @category Backends
  * @example Entries outlive the backend
@@ -81,7 +81,7 @@ export interface SQLiteBackendOptions {
  * ```
  */
 export class SQLiteBackend implements Backend {
-  /** What it is and where: `SQLite cache.db`. */
+  /** Its kind and place: `SQLite cache.db`. */
   readonly description: string;
   readonly #files: Generations | undefined;
   readonly #connection: Connection;
@@ -117,8 +117,8 @@ export class SQLiteBackend implements Backend {
    * @param database A path, a `file:` URL, `":memory:"`, or an open database of `node:sqlite`,
    * `jsr:@db/sqlite`, `bun:sqlite` or `better-sqlite3`, which its owner closes. A relative path is
    * resolved now.
-   * @param options How large the file may become.
-   * @throws {TypeError} If `database` is none of these, or an option is unknown or of the wrong kind.
+   * @param options The bound of the file, and whether to make a missing one.
+   * @throws {TypeError} If `database` is none of these, or an option is unknown or the wrong kind.
    * @throws {RangeError} If `maxBytes` is out of range.
    */
   constructor(database: string | URL | SQLiteHandle, options: SQLiteBackendOptions = {}) {
@@ -149,7 +149,7 @@ export class SQLiteBackend implements Backend {
         this.isOver = (session) => sides.isOver(session);
         this.endSession = async (session) => {
           await removeNotesOf(this.#writes, session);
-          // After its notes: who dies in between leaves a file that tells others to go on.
+          // After its notes: a process that dies in between leaves a file that lets others go on.
           sides.end(session);
           this.#changes.tell();
         };
@@ -209,7 +209,7 @@ export class SQLiteBackend implements Backend {
    *
    * @param id The id of the function.
    * @param key The key of the call.
-   * @param entry What to store.
+   * @param entry The entry to store.
    * @returns Settles when it is committed.
    * @throws {BackendError} If it cannot be stored.
    * @throws {CacheClosedError} After `close()`.
@@ -225,8 +225,8 @@ export class SQLiteBackend implements Backend {
    * @param id The id that both belong to.
    * @param key The key.
    * @param note The note that must be there, and is removed.
-   * @param entry What to store.
-   * @returns Whether it was; otherwise nothing is stored.
+   * @param entry The entry to store.
+   * @returns Whether the entry was stored; otherwise nothing changed.
    * @throws {BackendError} If it cannot be stored.
    * @throws {CacheClosedError} After `close()`.
    */
@@ -258,7 +258,7 @@ export class SQLiteBackend implements Backend {
   }
 
   /**
-   * Deletes every entry of one id, in slices, and gives the room back as {@linkcode prune} does.
+   * Deletes every entry of one id, in slices, and gives the space back as {@linkcode prune} does.
    *
    * @param id The id of the function.
    * @returns Settles when all that were there are gone.
@@ -273,8 +273,8 @@ export class SQLiteBackend implements Backend {
   }
 
   /**
-   * Deletes every entry, in slices, and gives the room back as {@linkcode prune} does; other tables
-   * of the database stay as they are.
+   * Deletes every entry, in slices, and gives the space back as {@linkcode prune} does; other
+   * tables of the database stay as they are.
    *
    * @returns Settles when all that were there are gone.
    * @throws {BackendError} If they cannot be deleted.
@@ -288,14 +288,14 @@ export class SQLiteBackend implements Backend {
   }
 
   /**
-   * Deletes entries by age, expiry, number or size, in slices, and gives the room back to the file
+   * Deletes entries by age, expiry, number or size, in slices, and gives the space back to the file
    * system where the database is of this library.
    *
-   * Bounds keep what was stored last. That is the order of storing, not of `storedAt`, so a clock
-   * that was set back does not matter.
+   * Bounds keep what was stored last, by the order of storing and not by `storedAt`: a clock that
+   * was set back does not matter.
    *
-   * @param rule Which entries to delete; each bound that is given is kept.
-   * @returns How much was deleted.
+   * @param rule The entries to delete; each given bound is kept.
+   * @returns The counts of what was deleted.
    * @throws {BackendError} If they cannot be deleted.
    * @throws {CacheClosedError} After `close()`.
    *
@@ -320,8 +320,8 @@ export class SQLiteBackend implements Backend {
    *
    * @param id The id that it belongs to.
    * @param key The key.
-   * @param change Makes the new note of the one that is there; it may be called again. Left out, it
-   * only looks.
+   * @param change Makes the new note from the stored one, and may be called again. Without it, the
+   * note is only read.
    * @returns The note that is stored then.
    * @throws {BackendError} If it cannot be stored.
    * @throws {CacheClosedError} After `close()`.
@@ -334,9 +334,9 @@ export class SQLiteBackend implements Backend {
   }
 
   /**
-   * Waits for a change, of another process too: a tenth late at most, and 50 ms.
+   * Waits for a change by any process, noticed a tenth of the wait late at most, and 50 ms.
    *
-   * @param ms For how long at most, in milliseconds.
+   * @param ms The longest wait, in milliseconds.
    * @throws {CacheClosedError} After `close()`.
    */
   async changed(ms: number): Promise<void> {
@@ -348,7 +348,7 @@ export class SQLiteBackend implements Backend {
    * Lists entries in the order of their ids and keys, a few at a time.
    *
    * @param id The id whose entries to list; unset lists all.
-   * @returns What is there, each entry once.
+   * @returns The stored entries, each once.
    * @throws {BackendError} If they cannot be listed.
    * @throws {CacheClosedError} After `close()`.
    */
@@ -359,7 +359,7 @@ export class SQLiteBackend implements Backend {
       await this.#reads.pace();
       if (this.#closing !== undefined) throw new CacheClosedError();
       // By key and not by rowid, because a replaced entry gets a new rowid and would come twice.
-      // The last one is asked for again, and dropped: the first key may be the empty string.
+      // The last entry is read again and dropped: the first key may be the empty string.
       const rows = await this.#track(
         step((session) =>
           session
@@ -392,7 +392,7 @@ export class SQLiteBackend implements Backend {
   }
 
   /**
-   * Waits for what was accepted, then closes the database, unless it was given open.
+   * Waits for accepted work, then closes the database, unless it was given open.
    *
    * @returns Settles when it is closed; a second call waits for the same.
    * @throws {BackendError} If it cannot be closed.
@@ -418,14 +418,14 @@ export class SQLiteBackend implements Backend {
     return promise;
   }
 
-  /** Deletes in slices, and gives the room back where the file is of this library. */
+  /** Deletes in slices, and gives the space back where the file is of this library. */
   #sweep<Result>(work: (step: RunStep) => Promise<Result>): Promise<Result> {
     const step = this.#connection.step("delete");
     return this.#writes.sweep(() => sweeping(step, work));
   }
 }
 
-/** How many bytes an entry has, and what stores it. */
+/** The size of an entry in bytes, and the work that stores it. */
 function storing(
   id: string,
   key: string,

@@ -14,13 +14,13 @@ import { migrate } from "./schema.ts";
 import type { RunStep } from "./sweep.ts";
 import { SAVEPOINT, TRANSACTION, waitForLock } from "./transaction.ts";
 
-/** How often the files are looked at, in milliseconds. */
+/** The interval between looks at the files, in milliseconds. */
 const CHECK_MS = 250;
-/** For how long a failed opening answers for the next ones at least, in milliseconds. */
+/** The shortest time for which a failed opening answers for the next ones, in milliseconds. */
 const BACK_OFF_MS = 20;
-/** And for how many times as long as it took, so that waiting for nothing is seldom. */
+/** The same as a multiple of the opening's duration, so that waiting for nothing is rare. */
 const BACK_OFF_FACTOR = 30;
-/** How often one operation is tried again; twice for each time that a file is damaged. */
+/** The most attempts at one operation; each damaged file takes two. */
 const MOST_ATTEMPTS = 5;
 
 /** A database that is opened on first use, and opened again when that helps. */
@@ -38,7 +38,6 @@ export class Connection {
   /**
    * @param files The files, for a database at a path.
    * @param handle The open database, for one that was given; memory where neither is given.
-   * @param description Which database, for messages.
    * @param isBounded Whether the file has a bound, and so must hold nothing else.
    */
   constructor(
@@ -118,17 +117,17 @@ export class Connection {
     try {
       session?.database.close();
     } catch {
-      // It is given up because it is damaged or gone; closing it can say nothing new.
+      // The database is damaged or gone; an error of closing it says nothing new.
     }
   }
 
   /**
-   * Does something with the open database, as soon as no lock is in its way, and again on a new
-   * connection when the file turns out to be damaged or gone.
+   * Does work on the open database, as soon as no lock is in its way, and again on a new connection
+   * when the file turns out to be damaged or gone.
    */
   async run<Result>(operation: string, work: (session: Session) => Result): Promise<Result> {
     const start = performance.now();
-    // A delete must reach what others use since the last look.
+    // A delete must reach the file that others use since the last look.
     if (operation === "delete") this.#checkAt = 0;
     for (let attempt = 1;;) {
       let session: Session | undefined;
@@ -142,13 +141,13 @@ export class Connection {
     }
   }
 
-  /** Starts whatever may help after an error; false when nothing does. */
+  /** Starts a recovery from an error; false when nothing can help. */
   #recover(session: Session | undefined, error: unknown, attempt: number): boolean {
     const isDamaged = session === undefined
       ? error instanceof DamageError
       : session.isOurs && isDamage(error);
     if (this.#files !== undefined && isDamaged) {
-      // Otherwise another operation has met it first.
+      // Otherwise another operation has met the damage first.
       if (session !== undefined && session === this.session) {
         this.#files.meet(error, session.openedAt);
         this.#drop();
@@ -160,7 +159,7 @@ export class Connection {
     if (session !== this.session) return true;
     const code = sqliteCode(error);
     // The tables were dropped or rolled back, the log was cut short, or the file was replaced in
-    // place. What is in memory would be lost.
+    // place. A database in memory would be lost.
     const mayHelp = code === SQLITE.error ||
       code === SQLITE.ioError ||
       code === SQLITE.readOnly ||

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What the backend binds to a statement. */
+/** A value that the backend binds to a statement. */
 export type Parameter = string | number | null | Uint8Array;
 
 /** The columns of one row, in the order of the statement. */
@@ -75,9 +75,7 @@ interface ArrayRows {
  *
  * An array is built 0.5 to 0.7 µs faster than an object of seven columns, a fifth of a whole read.
  *
- * @param handle The database.
  * @param sql One statement whose column names differ from each other.
- * @returns The statement, in its one shape.
  */
 export function prepare(handle: SQLiteHandle, sql: string): Statement {
   const statement: SQLiteHandleStatement & ArrayRows = handle.prepare(sql);
@@ -110,8 +108,8 @@ export function prepare(handle: SQLiteHandle, sql: string): Statement {
 }
 
 /**
- * A statement of `@db/sqlite` or `bun:sqlite`, made anew after an error: `@db/sqlite` does not reset
- * one that met a lock, and SQLite opens no savepoint while it counts as running.
+ * A statement of `@db/sqlite` or `bun:sqlite`, made anew after an error: `@db/sqlite` does not
+ * reset one that met a lock, and SQLite opens no savepoint while that one counts as running.
  */
 function renewed(handle: SQLiteHandle, sql: string): Statement {
   let current: (SQLiteHandleStatement & ArrayRows) | undefined;
@@ -124,7 +122,7 @@ function renewed(handle: SQLiteHandle, sql: string): Statement {
       try {
         statement.finalize?.();
       } catch {
-        // It repeats the error of the statement.
+        // `finalize` repeats the error of the statement.
       }
       throw error;
     }

@@ -1,5 +1,5 @@
 /**
- * Errors of SQLite, which mean the same whichever driver threw them, and the way out of each.
+ * Errors of SQLite, whichever driver threw them, and the way out of each.
  *
  * @module
  */
@@ -45,7 +45,6 @@ const KNOWN: readonly (readonly [name: string, code: number, sentence?: RegExp])
 /**
  * The primary result code of an error.
  *
- * @param error What a driver threw.
  * @returns The code, 0 to 255; `undefined` for an error that is not SQLite's.
  */
 export function sqliteCode(error: unknown): number | undefined {
@@ -68,18 +67,18 @@ export function isBusy(error: unknown): boolean {
   return code === SQLITE.busy || code === SQLITE.locked;
 }
 
-/** Whether SQLite says that the file is damaged or not a database. */
+/** Whether SQLite reports the file as damaged or not a database. */
 export function isDamage(error: unknown): boolean {
   const code = sqliteCode(error);
   return code === SQLITE.corrupt || code === SQLITE.notADatabase;
 }
 
-/** Damage of a file of ours: SQLite called it so, or it gave a row that was not asked for. */
+/** Damage of a file of ours: SQLite reported it, or gave a row that was not asked for. */
 export class DamageError extends Error {
   readonly errcode: number = SQLITE.corrupt;
 }
 
-/** The way out, where the code tells one. */
+/** The way out of an error, where its code implies one. */
 export function advise(error: unknown, file: string): string | undefined {
   switch (sqliteCode(error)) {
     case SQLITE.cannotOpen:

@@ -1,5 +1,5 @@
 /**
- * Opening one database file, with the permissions there are.
+ * Opens one database file, with the permissions there are.
  *
  * @module
  */
@@ -23,7 +23,6 @@ export interface OpenDatabase {
   close(): void;
 }
 
-/** Opens a new database in memory. */
 export async function openMemory(description: string): Promise<OpenDatabase> {
   const memory = new (driver(description).DatabaseSync)(":memory:");
   await migrate(memory, TRANSACTION, description);
@@ -33,9 +32,7 @@ export async function openMemory(description: string): Promise<OpenDatabase> {
 /**
  * Opens a file, and makes it and its folder where they are missing.
  *
- * @param file Where it is.
- * @param mustBeOurs Whether a file of somebody else is refused.
- * @param description Which database, for messages.
+ * @param mustBeOurs Whether a file of another program is refused.
  * @param mayCreate Whether a database is made where there is none.
  * @throws {DamageError} If SQLite calls a file of ours damaged.
  */
@@ -81,8 +78,8 @@ export async function openFile(
     return await open(isFrozen);
   } catch (error) {
     if (stat === undefined) throw withoutFolder(error, file, description);
-    // Even a reader makes a log and an index of it, which read-only media refuse; and not every
-    // runtime can do without.
+    // Even a reader makes a log and its index, which read-only media refuse. Not every runtime can
+    // do without them.
     const code = sqliteCode(error);
     if (!isWhole || (code !== SQLITE.cannotOpen && code !== SQLITE.readOnly)) throw error;
     return await open(!isFrozen).catch(() => Promise.reject(error));
@@ -90,15 +87,15 @@ export async function openFile(
 }
 
 /**
- * Lets this user write the log and its index that SQLite has made, with the mode of a read-only file,
- * on Node before 22.15: they stay, and nobody could write the database once it may be written again.
+ * Lets this user write the log and its index. On Node before 22.15, SQLite makes both with the mode
+ * of a read-only file, and they stay: a database made writable again could not be written.
  */
 function thawCompanions(file: string): void {
   for (const suffix of ["-wal", "-shm"]) {
     try {
       fileSystem().chmodSync(file + suffix, 0o644);
     } catch {
-      // It is not there, or somebody else's.
+      // The file is missing, or another user's.
     }
   }
 }
@@ -112,7 +109,7 @@ function openFrozen(
     const uri = `${builtin("node:url")?.pathToFileURL(file).href}?immutable=1`;
     return new DatabaseSync(uri, { readOnly: true });
   } catch (error) {
-    // Deno takes a URI only from a process that may do everything, Node from 22.15 on.
+    // Deno takes a URI only from a process with all permissions, Node only from 22.15 on.
     const memory = new DatabaseSync(":memory:");
     const deserialize: unknown = Reflect.get(memory, "deserialize");
     if (typeof deserialize !== "function") throw error;
@@ -127,21 +124,21 @@ function openFrozen(
 }
 
 /**
- * Whether a file has no log, so that all of its entries are in itself. What this process may not
- * look at counts as there.
+ * Whether a file has no log, so that all of its entries are in the file itself. A log that this
+ * process may not read counts as there.
  */
 export function isLogless(file: string): boolean {
   return mayAccess("read", `${file}-wal`) && !statOf(`${file}-wal`)?.size;
 }
 
-/** The state of a file; `undefined` where there is none, or none that may be looked at. */
+/** The state of a file; `undefined` where there is none that this process may read. */
 export function statOf(file: string): import("node:fs").BigIntStats | undefined {
   if (!mayAccess("read", file)) return undefined;
   try {
     // Inodes go beyond 2⁵³ on some file systems.
     return fileSystem().statSync(file, { bigint: true, throwIfNoEntry: false });
   } catch {
-    // Its folder may not be looked at.
+    // Its folder may not be read.
     return undefined;
   }
 }
@@ -149,7 +146,7 @@ export function statOf(file: string): import("node:fs").BigIntStats | undefined 
 /** Whether the system lets this process write a file; one without any right to write is frozen. */
 function isWritable(file: string, mode: bigint): boolean {
   if ((mode & 0o222n) === 0n) return false;
-  // Deno compares the mode with the user.
+  // Deno's `accessSync` compares the mode with the user, for whose id it asks.
   if (!mayAskForUser()) return true;
   const { accessSync, constants } = fileSystem();
   try {
@@ -160,7 +157,7 @@ function isWritable(file: string, mode: bigint): boolean {
   }
 }
 
-/** Whether the runtime lets a file be written; refuses when it does not even let it be read. */
+/** Whether the runtime lets a file be written; throws where the file cannot be opened at all. */
 function permitsWriting(file: string, exists: boolean, description: string): boolean {
   const readable = mayAccess("read", file);
   const writable = mayAccess("write", file);
@@ -174,8 +171,8 @@ function permitsWriting(file: string, exists: boolean, description: string): boo
 }
 
 /**
- * Makes the missing folder. SQLite must not find it missing: it would then try to open the file for
- * reading, and could, if another process made both in this moment.
+ * Makes the missing folder. Without it, SQLite would try to open the file for reading, and would
+ * succeed if another process made both in this moment.
  */
 function makeFolder(file: string): void {
   const folder = folderOf(file);

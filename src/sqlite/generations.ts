@@ -1,6 +1,6 @@
 /**
- * The files of one database: its path, and the numbered ones beside it that take over when a file is
- * damaged. No file is ever renamed, moved or deleted; the highest number is the one in use.
+ * The files of one database: its path, and the numbered ones beside it that take over from a
+ * damaged file. No file is ever renamed, moved or deleted; the highest number is the one in use.
  *
  * @module
  */
@@ -14,16 +14,16 @@ import { driver, isLogless, type OpenDatabase, openFile, statOf } from "./file.t
 
 /** The highest number of a file. */
 const LAST = 9;
-/** How long after the first time SQLite must call a file damaged again, in milliseconds. */
+/** The delay before a second report of damage counts, in milliseconds. */
 const AGAIN_MS = 1000;
-/** After so long, in milliseconds, the first time counts no more. */
+/** The time after which a first report of damage no longer counts, in milliseconds. */
 const FORGET_MS = 60_000;
 
-/** A file that was called damaged. */
+/** A file that SQLite reported as damaged. */
 interface Damage {
   readonly cause: unknown;
   readonly since: number;
-  /** Which file it was. Its size and times change beside a busy writer, and tell nothing. */
+  /** Its device and inode: size and times change beside a busy writer, and show nothing. */
   readonly identity: string;
 }
 
@@ -40,10 +40,9 @@ export class Generations {
   #open = { number: 0, isFrozen: false, identity: "", state: "" };
 
   /**
-   * @param path The first of them, or a link to it.
-   * @param description Which database, for messages.
+   * @param path The path of the first file, or of a link to it.
    * @param report Gets a `DamagedDatabaseError` for each file that is left.
-   * @param mayCreate Whether one that is missing is made.
+   * @param mayCreate Whether a missing file is made.
    */
   constructor(path: string, description: string, report: Report, mayCreate: boolean) {
     this.#path = path;
@@ -52,7 +51,7 @@ export class Generations {
     this.#mayCreate = mayCreate;
   }
 
-  /** Whether another file is the one to use than that which is open. */
+  /** Whether the file to use is not the open one, or has changed while frozen. */
   isStale(): boolean {
     const { number, isFrozen, identity, state } = this.#open;
     const file = this.#file(number);
@@ -61,7 +60,7 @@ export class Generations {
   }
 
   /**
-   * Opens the file with the highest number, and makes the next one where that is left.
+   * Opens the file with the highest number, and makes the next one where that file is left.
    *
    * @throws {DamageError} If SQLite calls a file of ours damaged.
    * @throws {BackendError} If it cannot be opened, or is somebody else's.
@@ -101,11 +100,11 @@ export class Generations {
   }
 
   /**
-   * Takes note that SQLite called the file in use damaged. It is left when that is said again, on a
-   * connection that was opened a second later.
+   * Records that SQLite called the file in use damaged. The file is left at a second such report,
+   * from a connection that was opened a second later.
    *
-   * @param cause What SQLite said.
-   * @param openedAt When the connection was opened, by `performance.now()`.
+   * @param cause The error of SQLite.
+   * @param openedAt The time at which the connection was opened, by `performance.now()`.
    */
   meet(cause: unknown, openedAt: number): void {
     const { number } = this.#open;
@@ -115,12 +114,12 @@ export class Generations {
     } else if (openedAt >= known.since + AGAIN_MS) this.#least = number + 1;
   }
 
-  /** Where the first file really is. */
+  /** The real path of the first file. */
   get location(): string {
     return realPath(this.#path);
   }
 
-  /** What changes when another attempt to open may succeed, as far as that can be seen. */
+  /** A text that changes when another attempt to open may succeed, as far as visible. */
   get state(): string {
     return stateOf(this.#file(this.#highest()));
   }
@@ -154,7 +153,7 @@ export class Generations {
     this.#damages.set(number, { cause, since: performance.now(), identity });
   }
 
-  /** Reports each file that was called damaged, once another one has taken over. */
+  /** Reports each damaged file, once another one has taken over. */
   #tell(number: number, file: string): void {
     for (const [left, { cause }] of this.#damages) {
       if (left >= number) continue;
@@ -165,8 +164,8 @@ export class Generations {
 }
 
 /**
- * Whether a log is left whose database is gone, or emptied: SQLite would delete it, and a process
- * that still has the old database open goes on using it.
+ * Whether a log is left whose database is gone, or emptied: SQLite would delete the log, which a
+ * process that still has the old database open goes on using.
  */
 function isOrphaned(file: string): boolean {
   // In this order: whoever makes the database now makes it before its companions, and writes to it
@@ -176,13 +175,13 @@ function isOrphaned(file: string): boolean {
   return hasCompanion && statOf(file) === undefined;
 }
 
-/** Which file is at a path; empty for none. */
+/** The device and inode of the file at a path; empty for none. */
 function identityOf(file: string): string {
   const stat = statOf(file);
   return stat === undefined ? "" : `${stat.dev}:${stat.ino}`;
 }
 
-/** What tells a file that was changed, in its bytes or its mode, from one that was not. */
+/** A text that changes with the bytes or the mode of a file. */
 function stateOf(file: string): string {
   const stat = statOf(file);
   return stat === undefined ? file : `${file}:${stat.dev}:${stat.ino}:${stat.size}:${stat.ctimeNs}`;

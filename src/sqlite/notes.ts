@@ -1,5 +1,5 @@
 /**
- * Notes: what processes that share a database write down for each other, in a table of their own.
+ * Notes: texts that processes sharing a database write for each other, in their own table.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { Session } from "./rows.ts";
 import type { SweepSession } from "./sweep.ts";
 import type { Writes } from "./writes.ts";
 
-/** What a change of a note came to. */
+/** The result of a change of a note. */
 interface Outcome {
   readonly note: string | undefined;
   /** Whether there is something to write. */
@@ -20,20 +20,20 @@ interface Outcome {
 }
 
 /**
- * The clock of the machine, which no process sees differently from another, and the note. `REAL`,
- * because `@db/sqlite` cuts integers to 32 bits.
+ * The clock of the machine, the same for every process, and the note. `REAL`, because `@db/sqlite`
+ * cuts integers to 32 bits.
  */
 const READ = `SELECT (julianday('now') - 2440587.5) * 86400000.0 AS now, n.note
   FROM (SELECT 1) LEFT JOIN panza_notes n ON n.id = ? AND n.key = ?`;
 
-/** The note that is there, and the time. */
+/** The stored note, and the time. */
 function read(session: Session, id: string, key: string): [note: string | undefined, now: number] {
   const [now, note] = session.statement(READ).row(id, key) ?? [];
   return [typeof note === "string" ? note : undefined, Number(now)];
 }
 
 /**
- * Replaces a note, or looks at it.
+ * Replaces a note, or reads it.
  *
  * @param ready The open database, where it is certainly the one to use.
  * @returns The note, and whether it was written.
@@ -47,14 +47,14 @@ export async function update(
 ): Promise<Outcome> {
   const change: NoteChange = given ?? ((note) => note);
   try {
-    // Who looks must not wait for the lock of those who write. Leases are mostly free, and limits
-    // are mostly looked at.
+    // A reader must not wait for the lock of writers. Leases are mostly free, and limits are mostly
+    // read.
     if ((given === undefined || id.startsWith(RESERVED)) && ready?.hasNotes(false)) {
       const [before, now] = read(ready, id, key);
       if (change(before, now) === before) return { note: before, isChange: false };
     }
   } catch {
-    // The long way finds the same error, and what to do about it.
+    // The long way meets the same error, and handles it.
   }
   let outcome: Outcome = { note: undefined, isChange: false };
   let failure: { readonly error: unknown } | undefined;
@@ -66,7 +66,7 @@ export async function update(
       outcome = { note, isChange: note !== before };
       failure = undefined;
     } catch (error) {
-      // Not thrown here: the other changes of the transaction have nothing to do with it.
+      // Not thrown here: the error must not undo the other changes of the transaction.
       failure = { error };
       return;
     }
@@ -82,22 +82,21 @@ export async function update(
   return outcome;
 }
 
-/** Removes a note if it is this text; whether it was. */
+/** Removes a note if it has this text; returns whether it had. */
 export function takeNote(session: Session, id: string, key: string, note: string): boolean {
   return session.hasNotes(false) && session.statement(
         "DELETE FROM panza_notes WHERE id = ? AND key = ? AND note = ? RETURNING 1 AS taken",
       ).rows(id, key, note).length > 0;
 }
 
-/** Removes the note of one entry. */
 export function removeNote(session: Session, id: string, key: string): void {
   if (!session.hasNotes(false)) return;
   session.statement("DELETE FROM panza_notes WHERE id = ? AND key = ?").run(id, key);
 }
 
 /**
- * Removes the notes of one id, or of all that are not reserved. Before the entries: what began
- * before a deletion must not be stored while it goes on.
+ * Removes the notes of one id, or of all ids that are not reserved. The notes go before the
+ * entries: calls that began before a deletion must not store during it.
  */
 export function removeNotes(session: SweepSession, id: string | undefined): void {
   session.transact(() => {
@@ -126,7 +125,7 @@ export class Changes {
     this.#connection = connection;
   }
 
-  /** Resolves after the next change, at the latest after so many milliseconds. */
+  /** Resolves after the next change, at the latest after `ms` milliseconds. */
   wait(ms: number): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.add({ until: performance.now() + ms, resolve });
@@ -134,7 +133,7 @@ export class Changes {
     });
   }
 
-  /** This process has changed something, which SQLite tells only the others. */
+  /** Ends the waits after a change by this process, which SQLite shows only to others. */
   tell(): void {
     for (const { resolve } of this.#waiting) resolve();
     this.#waiting.clear();
@@ -162,7 +161,7 @@ export class Changes {
     this.#isLooking = false;
   }
 
-  /** Changes with each commit of somebody else, and with the connection. */
+  /** A value that changes with each commit of others, and with the connection. */
   #version(): unknown {
     const { session } = this.#connection;
     try {

@@ -10,9 +10,9 @@ import { nextTurn, soon } from "../base/turn.ts";
 import type { Connection } from "./connection.ts";
 import { readMany, readOne } from "./rows.ts";
 
-/** How many entries are read with one statement. */
+/** The number of entries that one statement reads. */
 export const CHUNK = 128;
-/** How long reads may keep the event loop, and one chunk may take, in milliseconds. */
+/** The time for which reads may keep the event loop, and one chunk may take, in milliseconds. */
 const SLICE_MS = 8;
 
 /** A read that waits for the end of its turn. */
@@ -32,8 +32,8 @@ export class Reads {
   /** Whether there was a read since the last microtask of {@linkcode flush}. */
   #hasRead = false;
   /**
-   * When this turn of the event loop answered its first read. Reads that are answered at once leave
-   * no turn to anybody, so a loop of them would keep timers and sockets waiting for ever.
+   * The time at which this turn of the event loop answered its first read. Reads that are answered
+   * at once end no turn, so a loop of them would keep timers and sockets waiting for ever.
    */
   #since: number | undefined;
 
@@ -54,7 +54,7 @@ export class Reads {
         this.#expectMore();
         return entry;
       } catch {
-        // The long way finds the same error, and what to do about it.
+        // The long way meets the same error, and handles it.
       }
     }
     return new Promise((resolve, reject) => {
@@ -95,7 +95,7 @@ export class Reads {
     soon(this.flush);
   }
 
-  /** Answers the reads that wait, those of one id together. */
+  /** Answers the waiting reads, those of one id together. */
   readonly flush = (): void => {
     this.#hasRead = false;
     const reads = this.#waiting;

@@ -33,8 +33,8 @@ export class Session implements SweepSession {
     this.database = database;
     this.words = words;
     // An index whose order is damaged leads to the row before the one that was asked for, which
-    // SQLite does not notice: so both look at the key again. It costs 0.2 of 3.9 µs, or nothing
-    // where many are read.
+    // SQLite does not notice. So both statements compare the key again, which costs 0.2 of 3.9 µs,
+    // or nothing where many are read.
     this.select = this.statement(
       `SELECT ${COLUMNS}, e.key = ? AS asked FROM panza_entries e WHERE id = ? AND e.key = ?`,
     );
@@ -43,7 +43,7 @@ export class Session implements SweepSession {
       `SELECT ${COLUMNS}, e.key = j.value AS asked, j.key
        FROM json_each(?) j CROSS JOIN panza_entries e ON e.id = ? AND e.key = j.value`,
     );
-    // A replaced entry gets a new rowid, so that rowids tell the order of storing: see the schema.
+    // A replaced entry gets a new rowid, so that rowids show the order of storing: see the schema.
     this.insert = this.statement(
       `INSERT OR REPLACE INTO panza_entries (id, key, format, checksum, stored_at, expires_at,
        stale_until, duration_ms, size, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -55,7 +55,7 @@ export class Session implements SweepSession {
 
   /** Whether there is a table of notes; makes it, as part of the transaction, if asked to. */
   hasNotes(make: boolean): boolean {
-    // Only what was there before: a table that is made now may be rolled back.
+    // A table that is made now is not remembered, because it may be rolled back.
     return (this.#hasNotes ||= hasNotes(this.database.handle, make)) || make;
   }
 
@@ -119,7 +119,7 @@ function entryOf(row: Row): StoredEntry {
     // `better-sqlite3` gives a Buffer.
     data: !isBytes ? String(data) : data.constructor === Uint8Array ? data : new Uint8Array(data),
     format: String(row[0]),
-    // A driver may read it as 32 bits with a sign. Anything else that is no checksum is damage.
+    // A driver may read it as 32 bits with a sign. Any other wrong value is damage.
     checksum: sum < 0 && sum >= -(2 ** 31) ? sum >>> 0 : sum,
     storedAt: Number(row[2]),
     expiresAt: toTime(row[3]),
@@ -135,7 +135,7 @@ export function toTime(value: unknown): number | null {
 
 let byteLength: ((text: string) => number) | undefined;
 
-/** How many bytes a text has in UTF-8. */
+/** The number of bytes of a text in UTF-8. */
 export function utf8Length(text: string): number {
   byteLength ??= builtin("node:buffer")?.Buffer.byteLength ??
     ((text) => new TextEncoder().encode(text).byteLength);

@@ -1,5 +1,5 @@
 /**
- * The inside of a database: its settings and its tables, how they are made and brought up to date.
+ * The inside of a database: its settings, its tables and their migrations.
  *
  * @module
  */
@@ -10,8 +10,8 @@ import { SQLITE, sqliteCode } from "./errors.ts";
 import { transact, TRANSACTION, type TransactionWords, whenUnlocked } from "./transaction.ts";
 
 /**
- * Marks the files that this library created: `Panz`. Any other file belongs to somebody else: its
- * settings stay as they are, and it is repaired by nobody but its owner.
+ * The mark of files that this library created: `Panz`. Any other file belongs to somebody else: its
+ * settings stay as they are, and only its owner repairs it.
  */
 const APPLICATION_ID = 0x50616e7a;
 
@@ -40,8 +40,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
 ];
 
 /**
- * Made when a note is first written, and no migration: a newer version of the tables would lock out
- * processes that still run an older library on the same file.
+ * Made when a note is first written, not by a migration: a newer version of the tables would lock
+ * out processes that still run an older library on the same file.
  */
 const NOTES = `CREATE TABLE IF NOT EXISTS panza_notes (
   id TEXT NOT NULL, key TEXT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (id, key)) WITHOUT ROWID`;
@@ -91,12 +91,10 @@ export async function hasTables(handle: SQLiteHandle): Promise<boolean> {
 }
 
 /**
- * Brings the tables of a database up to date, whoever else does the same at the same time, and
- * makes those that are gone again.
+ * Brings the tables of a database up to date, even while others do the same, and makes missing
+ * tables again.
  *
  * @param handle The database.
- * @param words How to make a transaction in it.
- * @param description Which database, for the message.
  * @throws {BackendError} If its tables were made by a newer version of this library.
  */
 export async function migrate(
@@ -136,15 +134,15 @@ export async function migrate(
 }
 
 /**
- * Makes a new database of a file without a page, under settings of its own.
+ * Makes a new database in a file without a page, with settings of its own.
  *
  * Pages of 8 KB read as fast as any at 1,000 entries and are 1 to 2 µs ahead of 4 and 16 KB at
  * 100,000 and more (2 KB values).
  */
 async function create(handle: SQLiteHandle): Promise<void> {
-  // Nothing is worth waiting for the disk yet: the first checkpoint syncs these pages too.
+  // There is no need to wait for the disk yet: the first checkpoint syncs these pages too.
   handle.exec("PRAGMA synchronous = OFF; PRAGMA page_size = 8192");
-  // Both write, and nobody must ever see a file of ours without its mark.
+  // Both pragmas write, and nobody must ever see a file of ours without its mark.
   await whenUnlocked(() =>
     transact(handle, { ...TRANSACTION, begin: "BEGIN" }, () =>
       handle.exec(
@@ -153,16 +151,16 @@ async function create(handle: SQLiteHandle): Promise<void> {
   );
 }
 
-/** How many pages the log of a file has before they are brought into it. */
+/** The number of pages in the log of a file at which they are checkpointed into it. */
 export const LOG_PAGES = 500;
 
 /**
- * Looks whose file is open, makes the database of an empty one, and gives a file of ours its
- * settings. It changes nothing in a file that is somebody else's.
+ * Checks whose file is open, and makes the database of an empty one. Nothing changes in a file of
+ * somebody else.
  *
  * @param handle The database.
- * @param isReadOnly Whether nothing can be written.
- * @returns Whether this library created it.
+ * @param isReadOnly Whether nothing may be written.
+ * @returns Whether this library created the file.
  */
 export async function claim(handle: SQLiteHandle, isReadOnly: boolean): Promise<boolean> {
   // SQLite would sleep on this thread; `whenUnlocked` waits instead.
@@ -172,7 +170,7 @@ export async function claim(handle: SQLiteHandle, isReadOnly: boolean): Promise<
   if (await whenUnlocked(isOurs)) return true;
   const pages = await whenUnlocked(() => scalar(handle, "PRAGMA page_count"));
   if (pages === 0 && !isReadOnly) await create(handle);
-  // Somebody else may have made it since the first look.
+  // Another process may have made it since the first look.
   return await whenUnlocked(isOurs);
 }
 
@@ -180,7 +178,7 @@ export async function claim(handle: SQLiteHandle, isReadOnly: boolean): Promise<
 export async function configure(handle: SQLiteHandle): Promise<void> {
   const mode = await whenUnlocked(() => scalar(handle, "PRAGMA journal_mode"));
   if (mode !== "wal") await whenUnlocked(() => handle.exec("PRAGMA journal_mode = WAL"));
-  // No memory map: reading one past the end of a truncated file kills the process.
+  // No memory map: reading past the end of a truncated file kills the process.
   handle.exec(
     `PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216;
      PRAGMA wal_autocheckpoint = ${LOG_PAGES}`,

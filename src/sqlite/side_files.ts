@@ -1,6 +1,6 @@
 /**
- * Side files: an empty file beside the database that its process keeps locked with SQLite's own lock,
- * so that the system tells the others when the process is gone.
+ * Side files: empty files beside the database, each locked by its process with SQLite's own lock.
+ * The system releases that lock when the process is gone, which others can see.
  *
  * Measured: a killed process is noticed after 2 to 13 ms; a look costs 26 to 131 µs.
  *
@@ -15,10 +15,10 @@ type Database = import("node:sqlite").DatabaseSync;
 /** The side files of one database. */
 export class SideFiles {
   readonly #location: () => string;
-  /** Those of this process. A handle that is collected would give its lock up. */
+  /** The files of this process. A handle that is garbage-collected would give up its lock. */
   readonly #held = new Map<string, Database>();
 
-  /** @param location Where the database really is. */
+  /** @param location Returns the real path of the database. */
   constructor(location: () => string) {
     this.#location = location;
   }
@@ -41,13 +41,13 @@ export class SideFiles {
   /** Whether nobody holds the lock of a session; false where that cannot be seen. */
   isOver(session: string): boolean {
     const file = this.#file(session);
-    // A look at its own file would give up the lock of this process with some drivers.
+    // With some drivers, opening its own file would give up the lock of this process.
     if (this.#held.has(session) || !mayAccess("read", file) || statOf(file) === undefined) {
       return false;
     }
     let database: Database | undefined;
     try {
-      // Read-only, so that a file that is missing is not made.
+      // Read-only, so that a missing file is not made.
       database = new (driver("").DatabaseSync)(file, { readOnly: true });
       database.exec("PRAGMA busy_timeout = 0; SELECT count(*) FROM sqlite_master");
       return true;
@@ -58,14 +58,14 @@ export class SideFiles {
     }
   }
 
-  /** Gives the lock of a session up if it is of this process, and removes its file. */
+  /** Releases the lock of a session if this process holds it, and removes its file. */
   end(session: string): void {
     closeQuietly(this.#held.get(session));
     this.#held.delete(session);
     this.#remove(this.#file(session));
   }
 
-  /** Ends those of this process. */
+  /** Ends the sessions of this process. */
   close(): void {
     for (const session of [...this.#held.keys()]) this.end(session);
   }
@@ -79,7 +79,7 @@ export class SideFiles {
     try {
       fileSystem().rmSync(file, { force: true });
     } catch {
-      // An empty file is left; the next one who finds it over tries again.
+      // An empty file is left; the next process that finds the session over tries again.
     }
   }
 }

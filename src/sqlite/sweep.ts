@@ -1,9 +1,9 @@
 /**
- * Deleting many entries of a SQLite database in slices, so that neither this process nor another one
- * that waits for the lock is held up, and giving the room back.
+ * Deletes many entries of a SQLite database in slices, so that neither this process nor another one
+ * that waits for the lock is held up, and gives the space back.
  *
- * Entries are visited in the order of their rowids, which is the order in which they were stored and
- * the order in which they lie in the file: by key, every deletion would change another page.
+ * Entries are visited in the order of their rowids, which is the order of storing and the order in
+ * the file: by key, every deletion would change another page.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { nextTurn } from "../base/turn.ts";
 import type { Parameter, Statement } from "./driver.ts";
 import { LOG_PAGES } from "./schema.ts";
 
-/** What one step of a sweep works with. */
+/** The open database, as one step of a sweep uses it. */
 export interface SweepSession {
   /** Whether this library made the file, and so may change its settings and its length. */
   readonly isOurs: boolean;
@@ -28,14 +28,14 @@ export interface SweepSession {
 /** Runs one step on the open database, as soon as no lock is in its way. */
 export type RunStep = <Result>(work: (session: SweepSession) => Result) => Promise<Result>;
 
-/** How long one step should take, in milliseconds: half of what a caller may notice. */
+/** The target duration of one step, in milliseconds: half of what a caller may notice. */
 const STEP_MS = 8;
 
 /** Below and above every rowid, exact as a number. */
 const FIRST = Number.MIN_SAFE_INTEGER;
 const LAST = Number.MAX_SAFE_INTEGER;
 
-/** Does a step again and again, sized so that each takes about `STEP_MS`, until it says stop. */
+/** Repeats a step, sized so that each takes about `STEP_MS`, until it returns false. */
 async function inSteps(size: number, step: (size: number) => Promise<boolean>): Promise<void> {
   for (;;) {
     const start = performance.now();
@@ -48,18 +48,13 @@ async function inSteps(size: number, step: (size: number) => Promise<boolean>): 
 }
 
 /**
- * How many pages the log has, while much is deleted, before they are brought into the file: that and
- * its two syncs happen inside a commit. With the usual 500, 391 steps of a prune of 300,000 entries
+ * The number of log pages at which a sweep checkpoints them into the file. The checkpoint and its
+ * two syncs happen inside a commit. With the usual 500, 391 steps of a prune of 300,000 entries
  * took 20 to 40 ms; with 100 none did.
  */
 const SWEEP_LOG_PAGES = 100;
 
-/**
- * Deletes much, and gives the room back where the file is of this library.
- *
- * @param run How to run a step.
- * @param work Deletes in steps.
- */
+/** Deletes many entries, and gives the space back where the file is of this library. */
 export async function sweeping<Result>(
   run: RunStep,
   work: (run: RunStep) => Promise<Result>,
@@ -89,10 +84,9 @@ function count(freed: Pruned, sizes: readonly (readonly unknown[])[]): Pruned {
 /**
  * Deletes every entry that is there now and meets a condition.
  *
- * @param run How to run a step.
  * @param condition An SQL condition on the columns.
- * @param parameters What its `?` stand for.
- * @param options The highest rowid to look at, unset is all that are there now; and whether nothing
+ * @param parameters The values of its `?`.
+ * @param options The highest rowid to look at, the highest one now when unset; and whether nothing
  * is deleted.
  */
 export async function sweep(
@@ -136,7 +130,7 @@ export async function sweep(
   return freed;
 }
 
-/** Deletes every entry of one id, and reads nothing else: they are found by the index. */
+/** Deletes every entry of one id; the index finds them, so nothing else is read. */
 export async function sweepId(run: RunStep, id: string): Promise<void> {
   await inSteps(32, async (size) => {
     const sizes = await run((session) =>
@@ -153,7 +147,7 @@ export async function sweepId(run: RunStep, id: string): Promise<void> {
   });
 }
 
-/** Deletes what a rule says, and counts it; a dry run counts alone. */
+/** Deletes and counts the entries that a rule names; a dry run only counts. */
 export async function prune(run: RunStep, rule: PruneRule): Promise<Pruned> {
   const { id, storedBefore = null, expiredBefore = null, dryRun = false } = rule;
   const parameters = [storedBefore, expiredBefore, ...(id === undefined ? [] : [id])];
@@ -163,7 +157,7 @@ export async function prune(run: RunStep, rule: PruneRule): Promise<Pruned> {
   if (storedBefore !== null || expiredBefore !== null) {
     freed = await sweep(run, `(${old})${ofId}`, parameters, { dryRun });
   }
-  // A dry run leaves the old ones, which count no more.
+  // A dry run leaves the old entries, which must no longer count.
   const young = `NOT (${old})${ofId}`;
   const last = await lastBeyond(run, rule, young, parameters);
   if (last === undefined) return freed;
@@ -174,7 +168,7 @@ export async function prune(run: RunStep, rule: PruneRule): Promise<Pruned> {
   };
 }
 
-/** The newest entry of those that count that no longer fits, counting from the last stored one. */
+/** The rowid of the newest counting entry that does not fit, from the last stored one back. */
 async function lastBeyond(
   run: RunStep,
   { maxBytes = Infinity, maxEntries = Infinity }: PruneRule,
@@ -190,7 +184,8 @@ async function lastBeyond(
     const rows = await run((session) =>
       session
         .statement(
-          // Not in WHERE: a step would look for so many that count, through however many others.
+          // Not in WHERE: a step would search for that many counting rows among any number of
+          // others.
           `SELECT CAST(rowid AS REAL), size, ${condition} FROM panza_entries
          WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`,
         )
@@ -227,12 +222,10 @@ function room(session: SweepSession): Room {
 }
 
 /**
- * Deletes the first stored entries when the file comes near a bound: a tenth and more at once, so
- * that it happens seldom. Later entries fill the room, so the file stays below the bound.
+ * Evicts the entries that were stored first when the file comes near a bound: a tenth and more at
+ * once, so that it happens rarely. Later entries fill the space, so the file stays below the bound.
  *
- * @param run How to run a step.
- * @param maxBytes How large the file may be.
- * @returns What was deleted.
+ * @param maxBytes The bound, in bytes.
  */
 export async function cull(run: RunStep, maxBytes: number): Promise<void> {
   const start = await run(room);
@@ -259,7 +252,6 @@ export async function cull(run: RunStep, maxBytes: number): Promise<void> {
 /**
  * Gives free pages back to the file system.
  *
- * @param run How to run a step.
  * @param target The size at which to stop, in bytes.
  */
 export async function shrink(run: RunStep, target = 0): Promise<void> {
@@ -274,8 +266,8 @@ export async function shrink(run: RunStep, target = 0): Promise<void> {
       isShorter ||= isStepDone;
       return isStepDone;
     }));
-  // Until then the file keeps its length. Whoever else reads makes it impossible, and a later
-  // checkpoint does it; the answer is a row then, not an error.
+  // The file keeps its length until a checkpoint. Another reader prevents the truncation, which a
+  // later checkpoint then does; SQLite answers with a row, not an error.
   if (isShorter) {
     await run((session) => session.statement("PRAGMA wal_checkpoint(TRUNCATE)").rows());
   }

@@ -8,7 +8,7 @@ import { sleep } from "../base/turn.ts";
 import type { SQLiteHandle } from "./driver.ts";
 import { isBusy } from "./errors.ts";
 
-/** How long a lock is waited for, in milliseconds. */
+/** The longest wait for a lock, in milliseconds. */
 const PATIENCE_MS = 60_000;
 
 /**
@@ -17,9 +17,9 @@ const PATIENCE_MS = 60_000;
  * SQLite's own busy handler sleeps on this thread, so it is set to next to nothing and the waiting
  * happens here. The jitter keeps crowds of processes from trying in step.
  *
- * @param error What the attempt threw.
- * @param since When the first attempt began, by `performance.now()`.
- * @param patience For how long, in milliseconds.
+ * @param error The error of the attempt.
+ * @param since The time at which the first attempt began, by `performance.now()`.
+ * @param patience The longest wait, in milliseconds.
  * @returns Whether to try again: false for an error that is not about a lock, and past `patience`.
  */
 export async function waitForLock(
@@ -33,17 +33,17 @@ export async function waitForLock(
 }
 
 /**
- * How long opening waits for a lock, in milliseconds. Only a new or a foreign file can be locked
- * against readers, for moments; a lock that lasts longer is a sign of a file system without locks.
+ * The longest wait for a lock when opening, in milliseconds. Only a new or a foreign file can be
+ * locked against readers, for moments; a lock that lasts longer is a sign of a file system without
+ * locks.
  */
 const OPENING_PATIENCE_MS = 10_000;
 
 /**
  * Takes a step of opening a database as soon as no lock is in its way.
  *
- * @param attempt What to do; it leaves nothing half-done when it throws.
- * @returns What `attempt` returns.
- * @throws Whatever `attempt` throws that is not about a lock, and that too after 10 s.
+ * @param attempt The step; it leaves nothing half-done when it throws.
+ * @throws The error of `attempt`: at once if it is not about a lock, else after 10 s.
  */
 export async function whenUnlocked<Result>(attempt: () => Result): Promise<Result> {
   const start = performance.now();
@@ -56,14 +56,14 @@ export async function whenUnlocked<Result>(attempt: () => Result): Promise<Resul
   }
 }
 
-/** Names a transaction in a way that also works inside one of the user's. */
+/** The statements that begin and end a transaction. */
 export interface TransactionWords {
   readonly begin: string;
   readonly commit: string;
   readonly rollback: string;
 }
 
-/** For a file: the write lock is taken at once, so that a later statement cannot meet it. */
+/** For a file: the write lock is taken at once, so that no later statement meets a lock. */
 export const TRANSACTION: TransactionWords = {
   begin: "BEGIN IMMEDIATE",
   commit: "COMMIT",

@@ -37,15 +37,14 @@ export class Writes {
   #queue: (Write | Job)[] = [];
   #draining: Promise<void> | undefined;
   #isClosed = false;
-  /** How many writes of the next ones go one by one, because one of them failed. */
+  /** The number of next writes that go one by one, because one of them failed. */
   #singly = 0;
   /** Bytes stored since the size of the file was looked at; the first write looks. */
   #unchecked = Infinity;
 
   /**
-   * @param connection The database.
-   * @param maxBytes How large the file may become.
-   * @param report Takes a failure to keep it within that, which fails no call.
+   * @param maxBytes The bound of the file, in bytes.
+   * @param report Gets the error of a failed eviction, which fails no call.
    */
   constructor(connection: Connection, maxBytes: number, report: Report) {
     this.#connection = connection;
@@ -56,9 +55,9 @@ export class Writes {
   /**
    * Makes a change.
    *
-   * @param operation What it is, for messages.
-   * @param bytes How many it stores.
-   * @param apply Makes it, inside a transaction.
+   * @param operation The operation, for messages.
+   * @param bytes The number of bytes that it stores.
+   * @param apply Makes the change, inside a transaction.
    */
   change(
     operation: "write" | "delete",
@@ -138,7 +137,7 @@ export class Writes {
     await this.#cull();
   }
 
-  /** Finds the write that is to blame for a failed transaction, so that its neighbours do not pay. */
+  /** Finds the write that made a transaction fail, so that the others do not fail too. */
   #fail(error: unknown, taken: number): void {
     const queue = this.#queue;
     const cause = error instanceof BackendError ? error.cause : error;

@@ -74,8 +74,8 @@ function outline(data: StoredEntry["data"]): string {
 }
 
 /**
- * When an entry expires. A time that is earlier than expected and still to come counts as the
- * expected one, because tiers report that of an inner copy (clause 1).
+ * The time at which an entry expires. A time that is earlier than expected and still to come counts
+ * as the expected one, because tiers report that of an inner copy (clause 1).
  */
 function expiryOf(
   { expiresAt }: Pick<EntryInfo, "expiresAt">,

@@ -7,7 +7,7 @@
 import type { Backend, EntryInfo } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 
-/** The kit as its groups of clauses see it; `testBackend` says what each option means. */
+/** The kit as its groups of clauses see it; `TestOptions` documents each option. */
 export interface Kit<Store> {
   /** Registers a test on a fresh store, which is closed and cleaned up after it. */
   readonly check: (name: string, body: (backend: Backend, store: Store) => Promise<void>) => void;

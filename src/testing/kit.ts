@@ -29,7 +29,7 @@ export interface OpenStore {
  */
 export interface TestOptions<Store extends OpenStore> {
   /**
-   * Opens another backend on the same entries, also after the first one is closed (clauses 11 and 15).
+   * Opens another backend on the same entries, also after the first is closed (clauses 11 and 15).
    * Leave it out when entries belong to one object alone, as in memory. The kit closes the backend.
    */
   readonly reopen?: (store: Store) => Backend | Promise<Backend>;
@@ -38,15 +38,13 @@ export interface TestOptions<Store extends OpenStore> {
    * with the same letters (clauses 4, 8 and 15). The kit closes the backend.
    */
   readonly openNeighbour?: (store: Store) => Backend | Promise<Backend>;
-  /**
-   * Makes the store fail from now on: every operation on the backend must reject (clause 10).
-   */
+  /** Makes the store fail from now on: every operation on the backend must reject (clause 10). */
   readonly breakStore?: (store: Store) => void | Promise<void>;
   /** Removes the store that `open` made, after each test; its backend is closed by then. */
   readonly cleanUp?: (store: Store) => void | Promise<void>;
   /**
-   * How many entries the tests store that look past the first page of a listing: a positive
-   * integer, 2,500 when unset. Choose more than two pages of your store.
+   * The number of entries in tests that look past the first page of a listing: a positive integer,
+   * 2,500 when unset. Choose more than two pages of your store.
    */
   readonly entryCount?: number;
   /** Seed of the random tests, an integer from 0 to 2³² − 1; 1 when unset. */
@@ -58,7 +56,7 @@ export interface TestOptions<Store extends OpenStore> {
  *
  * @param test Registers one test with a runner.
  * @param open Opens a fresh, empty store; called once per test.
- * @param options Further abilities of the store, and how much to store.
+ * @param options Further abilities of the store, and the number of entries to store.
  * @throws {TypeError} If an option is unknown or of the wrong kind.
  * @throws {RangeError} If `entryCount` or `seed` is out of range.
  *

@@ -189,7 +189,7 @@ class SharingBytes extends Uint8Array<ArrayBuffer> {
   }
 }
 
-/** Each kind of change through one backend, read at once through the other. */
+/** Asserts that each kind of change through one backend is seen at once through the other. */
 async function seesChanges(writer: Backend, reader: Backend): Promise<void> {
   const removals = [
     () => writer.delete("id", "key"),

@@ -247,7 +247,7 @@ export function testNames<Store>(
   }
 }
 
-/** Stores another entry under each pair, then reads each one. */
+/** Stores a different entry under each pair, then reads each one. */
 async function keepsApart(backend: Backend, pairs: readonly Pair[]): Promise<void> {
   const distinct = new Map(pairs.map((pair) => [quoted(...pair), pair]));
   for (const [name, [id, key]] of distinct) {

@@ -1,6 +1,6 @@
 /**
- * Clauses 16 to 20 of the conformance kit: notes, entries in exchange for them, changes, sessions. A
- * backend without `update` has nothing to test here.
+ * Clauses 16 to 20 of the conformance kit: notes, exchanges of notes for entries, changes,
+ * sessions. A backend without `update` has nothing to test here.
  *
  * @module
  */
@@ -22,11 +22,11 @@ type Noting =
   & Pick<Sharing, "update" | "changed">
   & { readonly exchange: NonNullable<Backend["exchange"]> };
 
-/** How many changes of one note overlap. */
+/** The number of changes of one note that overlap. */
 const CROWD = 100;
-/** How far the clocks of two backends may be apart, in milliseconds. */
+/** The largest difference between the clocks of two backends, in milliseconds. */
 const CLOCK_MS = 2_000;
-/** How long a change may go unnoticed, in milliseconds. */
+/** The longest time until a change is noticed, in milliseconds. */
 const NOTICED_MS = 1_500;
 
 const same: NoteChange = (note) => note;
@@ -257,7 +257,7 @@ export function testNotes<Store>(
   );
 }
 
-/** Where the tests of deletions write notes. */
+/** The places where the tests of deletions write notes. */
 const NOTED: readonly (readonly [id: string, key: string])[] = [
   ["id", "key"],
   ["id", "other"],
@@ -284,7 +284,7 @@ function keepsNotes(backend: Backend): backend is Noting {
 
 const wait = (backend: Noting): Promise<void> => backend.changed(1);
 
-/** One backend waits for what the other one changes. */
+/** Asserts that one backend notices a change of the other one. */
 async function notices(waiting: Noting, changing: Noting): Promise<void> {
   const start = performance.now();
   const noticed = waiting.changed(2 * NOTICED_MS);

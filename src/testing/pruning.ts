@@ -13,7 +13,7 @@ import { randomNumbers } from "./random.ts";
 import { assertListing } from "./compare.ts";
 import { fill, type Kit, list, makeEntry } from "./entries.ts";
 
-/** When the first entry of a test is stored, in milliseconds since the Unix epoch. */
+/** The time of a test's first entry, in milliseconds since the Unix epoch. */
 const START = 1_700_000_000_000;
 const ENTRIES = 16;
 
@@ -35,7 +35,7 @@ const RULES: readonly PruneRule[] = [
   { storedBefore: START + 5, maxEntries: 2, dryRun: true },
 ];
 const RANDOM_RULES = 40;
-/** One is the beginning of another. */
+/** One of them is the beginning of another. */
 const IDS = ["", "a", "a/b"];
 
 /** Registers the tests of clause 14, and those of clauses 10 and 12 for a prune. */
@@ -52,7 +52,7 @@ export function testPruning<Store>(
         await store(backend, random);
         await prunesLikeModel(backend, rule);
       }
-      // As many bytes as the newest three have, and one less.
+      // The bytes of the newest three entries, and one byte less.
       for (const less of [0, 1]) {
         await backend.clear();
         await store(backend, random);

@@ -1,5 +1,5 @@
 /**
- * What the conformance kit stores: awkward names, texts and bytes.
+ * The data of the conformance kit: awkward names, texts and bytes.
  *
  * @module
  */
@@ -43,10 +43,10 @@ export const TEXTS: readonly string[] = [
   ...["'; drop table entries; --", "%00", "\\0", "\\u0000", "aGVsbG8=", "<a/>"],
 ];
 
-/** Every byte once, in a text whose bytes no encoding may touch. */
+/** Every byte once: no encoding may change any of them. */
 export const ALL_BYTES: Uint8Array<ArrayBuffer> = Uint8Array.from({ length: 256 }, (_, i) => i);
 
-/** Bytes that a store could take for text, for the end, or for something packed. */
+/** Bytes that a store could take for text, for the end, or for compressed data. */
 export const BYTES: readonly Uint8Array[] = [
   new Uint8Array(),
   Uint8Array.of(0),

@@ -29,17 +29,17 @@ import { after, Tier } from "./tier.ts";
 /** Options of {@linkcode TieredBackend}. */
 export interface TieredOptions {
   /**
-   * How long a copy in an inner tier, all but the last, is fresh, unless the entry itself expires
-   * earlier; afterwards the last tier is asked. What another machine has busted there is served no
-   * longer than that. Above zero; `Infinity` (also when unset) is for ever.
+   * The time for which a copy in an inner tier (all but the last) is fresh, unless the entry itself
+   * expires earlier. Afterwards the last tier is asked: an entry that another machine has busted
+   * there is served no longer than this. Above zero; `Infinity` (also when unset) is for ever.
    */
   readonly innerTtl?: Duration;
 }
 
-/** How many copies may be on their way to inner tiers; what is found beyond them is not copied. */
+/** The limit of copies under way to inner tiers; entries found beyond it are not copied. */
 const MAX_COPIES = 1_000;
 
-/** How many entries are brought at once to a tier that missed them. */
+/** The number of entries that are brought at once to a tier that missed them. */
 const BRING_AT_ONCE = 16;
 
 const ACTION = "join tiers";
@@ -57,7 +57,7 @@ interface Search {
  *
  * A read asks one tier after the other, and copies what it finds to the tiers before. Writes and
  * deletes go to every tier at once. A tier that fails to read, or to write, is reported and spared
- * that for 1 to 30 seconds; meanwhile the others serve, and what it missed is brought afterwards.
+ * that for 1 to 30 seconds. The others serve meanwhile; the tier gets missed writes afterwards.
  *
  * @category Backends
  * @example What is found further out is copied inwards
@@ -84,11 +84,11 @@ export class TieredBackend implements Backend {
   readonly exchange?: NonNullable<Backend["exchange"]>;
   /** Waits for a change in the last tier; absent where that keeps no notes. */
   readonly changed?: NonNullable<Backend["changed"]>;
-  /** Opens a session in the last tier; absent where that tells of none. */
+  /** Opens a session in the last tier; absent where that has none. */
   readonly openSession?: NonNullable<Backend["openSession"]>;
-  /** Whether a session is over by the last tier; absent where that tells of none. */
+  /** Whether the last tier reports a session as over; absent where that has none. */
   readonly isOver?: NonNullable<Backend["isOver"]>;
-  /** Ends a session in the last tier; absent where that tells of none. */
+  /** Ends a session in the last tier; absent where that has none. */
   readonly endSession?: NonNullable<Backend["endSession"]>;
   readonly #tiers: readonly Tier[];
   readonly #innerTtl: number;
@@ -96,18 +96,18 @@ export class TieredBackend implements Backend {
   /** The order of changes: its own until a cache connects, which orders changes from then on. */
   #order = new ChangeOrder();
   #link: StoreLink | undefined;
-  /** Copies on their way; none rejects. */
+  /** Copies under way; none rejects. */
   readonly #copies = new Set<Promise<void>>();
   #prunes = 0;
-  /** When the last prune ended, by the order's clock. */
+  /** The number of the order's clock when the last prune ended. */
   #prunedAt = 0;
   #closing: Promise<void> | undefined;
 
   /**
-   * Joins backends; they belong to it from now on, and `close()` closes them.
+   * Joins backends, which belong to it from now on: `close()` closes them.
    *
    * @param tiers Backends, or caches whose backends are taken; nearest first, at least one.
-   * @param options How long inner tiers answer by themselves.
+   * @param options The time for which inner tiers answer by themselves.
    * @throws {TypeError} If there is no tier, one that is not a backend, or one twice; or if an
    * option is unknown or of the wrong kind.
    * @throws {RangeError} If `innerTtl` is not above zero.
@@ -177,8 +177,8 @@ export class TieredBackend implements Backend {
   }
 
   /**
-   * Reads one entry from the nearest tier that has it intact and fresh; without a fresh one, the
-   * one that expired last.
+   * Reads one entry from the nearest tier that has it intact and fresh. Where none is fresh, the
+   * one that expired last is returned.
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
@@ -194,7 +194,7 @@ export class TieredBackend implements Backend {
     const search = { id, lookups: [lookup], isMany: false, signal };
     return after(this.#search(search), () => {
       if (lookup.best !== undefined) return lookup.best;
-      // Whoever asked checks it too, and reports it.
+      // The caller checks the entry too, and reports it.
       if (lookup.damaged instanceof Error) throw lookup.damaged;
       if (lookup.hasFailed) throw this.#failure("read", lookup.errors);
       return lookup.damaged;
@@ -205,7 +205,7 @@ export class TieredBackend implements Backend {
    * Reads several entries of one id; each tier is asked only for what is still missing.
    *
    * @param id The id of the function, `""` for direct keys.
-   * @param keys The keys, in any order; duplicates are answered each.
+   * @param keys The keys, in any order; each duplicate gets an answer.
    * @param signal Aborts reads that cross a network.
    * @returns The entries in the order of the keys, `undefined` where there is none.
    * @throws {BackendError} If no tier answered for any of them.
@@ -226,7 +226,7 @@ export class TieredBackend implements Backend {
       return lookups.map(({ best, damaged }) => {
         if (best !== undefined) return best;
         if (!(damaged instanceof Error)) return damaged;
-        // The caller could not be told of one key among many.
+        // A rejection would hide the answers for the other keys.
         this.#report(damaged);
         return undefined;
       });
@@ -264,7 +264,7 @@ export class TieredBackend implements Backend {
     });
   }
 
-  /** Takes the places of what may be copied: a change from here on wins over the copy. */
+  /** Takes the places of entries that may be copied: a change from here on wins over the copy. */
   #enter(lookups: readonly Lookup[]): void {
     for (const lookup of lookups) {
       if (lookup.place !== undefined) continue;
@@ -275,7 +275,7 @@ export class TieredBackend implements Backend {
     }
   }
 
-  /** Copies a fresh entry to the tiers before it, unless it was changed since it was looked for. */
+  /** Copies a fresh entry to the tiers before it, unless it was changed since its lookup. */
   #promote(lookup: Lookup): void {
     const { id, key, place, born, best } = lookup;
     const lacking = lookup.lacking();
@@ -284,7 +284,7 @@ export class TieredBackend implements Backend {
       this.#closing !== undefined || this.#link?.isReadOnly?.() === true ||
       this.#prunes > 0 || born <= this.#prunedAt || this.#copies.size >= MAX_COPIES
     ) return;
-    // The bytes are the caller's.
+    // The caller may change the bytes that it gets.
     const entry = ownBytes(best);
     const work = () => Promise.all(lacking.map((tier) => this.#write(tier, id, key, entry)));
     const copy: Promise<void> = this.#order.repair(place, born, work)
@@ -311,9 +311,9 @@ export class TieredBackend implements Backend {
   }
 
   /**
-   * Stores an entry in every tier at once: it takes as long as the slowest tier, and whichever is
-   * done keeps the entry if the process ends meanwhile. A tier that fails is reported and gets the
-   * entry later.
+   * Stores an entry in every tier at once, which takes as long as the slowest tier. If the process
+   * ends meanwhile, the tiers that are done keep the entry. A tier that fails is reported and gets
+   * the entry later.
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
@@ -332,7 +332,7 @@ export class TieredBackend implements Backend {
     entry: StoredEntry,
     note: string | undefined,
   ): Promise<boolean> {
-    // In its own order it may have to wait, when the caller may have changed the bytes.
+    // In its own order the write may wait, and the caller may change the bytes meanwhile.
     const own = this.#link === undefined ? ownBytes(entry) : entry;
     return this.#change(id, key, async () => {
       const tiers = this.#tiers;
@@ -345,11 +345,11 @@ export class TieredBackend implements Backend {
         tiers.map((tier) => (tier.isInner ? undefined : last) ?? this.#write(tier, id, key, own)),
       );
       const errors = results.filter((result) => result instanceof Error);
-      // No tier is behind another: what was stored counts as before.
+      // Then no tier is behind another: what was stored counts as before.
       if (errors.length === tiers.length) throw this.#failure("write", errors);
       for (const [index, tier] of tiers.entries()) {
         if (results[index] === undefined) continue;
-        // It may hold an older entry, which would hide the new one.
+        // The tier may hold an older entry, which would hide the new one.
         tier.marks.missedWrite(id, key, own);
         if (tier.takesWrites) void this.#bring(tier);
       }
@@ -408,7 +408,7 @@ export class TieredBackend implements Backend {
     await this.#order.sweep(scope, sweep);
   }
 
-  /** Changes one entry; where a cache is connected, it has its place in the order already. */
+  /** Changes one entry; a change of a connected cache has its place in the order already. */
   async #change<Result>(
     id: string,
     key: string,
@@ -429,7 +429,7 @@ export class TieredBackend implements Backend {
   ): Promise<void> {
     const results = await Promise.all(this.#tiers.map(async (tier) => {
       const error = await tier.delete(work);
-      // What it was to delete must not come back, in this process, once it answers again.
+      // What a tier failed to delete must not come back, in this process, once it answers again.
       (error === undefined ? succeed : fail)(tier);
       return error;
     }));
@@ -440,8 +440,8 @@ export class TieredBackend implements Backend {
   /**
    * Lists the entries of all tiers, each once, as the nearest tier that holds it reports it.
    *
-   * Ids and keys of the inner tiers, all but the last, are kept in memory while it is read: some
-   * 150 bytes for each entry.
+   * Ids and keys of the inner tiers, all but the last, are kept in memory while the list is read:
+   * some 150 bytes for each entry.
    *
    * @param id The id whose entries to list; all when it is left out.
    * @returns The stored entries, in no particular order.
@@ -534,8 +534,8 @@ export class TieredBackend implements Backend {
   }
 
   /**
-   * Brings a tier one entry that it missed, as another tier has it now. It is a copy like any other:
-   * a change wins over it, and nothing is deleted. Resolves to whether the tier answers.
+   * Brings a tier one entry that it missed, as another tier has it now. This is a copy like any
+   * other: a change wins over it, and nothing is deleted. Resolves to whether the tier answers.
    */
   async #bringOne(tier: Tier, { id, key, storedAt, expiresAt }: MissedWrite): Promise<boolean> {
     const order = this.#order;
@@ -546,7 +546,7 @@ export class TieredBackend implements Backend {
       const others = this.#tiers.filter((each) => each !== tier);
       await this.#ask({ id, lookups: [lookup], isMany: false }, others, 0);
       if (lookup.best === undefined) return;
-      // An inner copy expires earlier than what was to be stored.
+      // An inner copy expires earlier than the missed write.
       const entry = lookup.best.storedAt === storedAt
         ? seal(id, key, lookup.best, { ...lookup.best, expiresAt })
         : lookup.best;
@@ -564,7 +564,7 @@ export class TieredBackend implements Backend {
     if (this.#closing !== undefined) throw new CacheClosedError();
   }
 
-  /** Does something in every tier, also where another one fails. */
+  /** Does work in every tier, even where another tier fails. */
   async #forAll<Result>(
     operation: string,
     work: (tier: Tier) => Promise<Result>,
@@ -594,10 +594,10 @@ export class TieredBackend implements Backend {
   }
 }
 
-/** Whether a tier keeps its entry: what another machine stored meanwhile, or must not be replaced. */
+/** Whether a tier keeps its entry: a newer one of another machine, or one that must stay. */
 function outlasts(held: StoredEntry, entry: StoredEntry): boolean {
   if (mustStay(held, entry)) return true;
-  // A time to come shows that a clock was set back: then ours is the newer one.
+  // A time in the future shows that a clock was set back: then ours is the newer entry.
   return held.storedAt > entry.storedAt && held.storedAt <= Date.now();
 }
 

@@ -1,5 +1,5 @@
 /**
- * The lookup of one entry, tier by tier, and which of the tiers' answers counts.
+ * The lookup of one entry, tier by tier, and the choice among the tiers' answers.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Place } from "../backend/order.ts";
 import { isForeign, isIntact, type StoredEntry } from "../encoding/entry.ts";
 import { type Answer, isDamage, type Tier } from "./tier.ts";
 
-/** One entry that is looked for. */
+/** The lookup of one entry. */
 export class Lookup {
   readonly id: string;
   readonly key: string;
@@ -19,12 +19,12 @@ export class Lookup {
   isFresh = false;
   /** Its place in the order, once a tier is asked from which it can be copied. */
   place: Place | undefined;
-  /** When that was, by the order's clock; 0 while it was being changed. */
+  /** The number of the order's clock when the place was taken; 0 during a change. */
   born = 0;
   readonly errors: Error[] = [];
   /** Damaged entries, as they are or as their tier reported them. */
   readonly #damaged: (StoredEntry | Error)[] = [];
-  /** The tiers that hold nothing that counts, and what they hold instead. */
+  /** The tiers without an entry that counts, and what they hold instead. */
   readonly #lacking: [tier: Tier, held: StoredEntry | undefined][] = [];
   #isAnswered = false;
 
@@ -43,7 +43,7 @@ export class Lookup {
   /**
    * Takes a tier's answer.
    *
-   * @param decides Whether an expired entry of the tiers before does not count beside it.
+   * @param decides Whether the answer overrules an expired entry of the tiers before.
    */
   accept(tier: Tier, answer: Answer, decides: boolean): void {
     if (answer instanceof Error && !isDamage(answer)) {
@@ -78,7 +78,7 @@ export class Lookup {
     return !this.#isAnswered && this.errors.length > 0;
   }
 
-  /** The nearest damaged entry, for whoever asked, where there is no other. */
+  /** The nearest damaged entry, for a caller that gets no other. */
   get damaged(): StoredEntry | Error | undefined {
     return this.#damaged[0];
   }
@@ -96,7 +96,7 @@ export class Lookup {
   }
 }
 
-/** Whether a tier's entry is of a kind that the other one cannot replace, such as an encrypted one. */
+/** Whether a tier's entry is of a kind that the other cannot replace, such as an encrypted one. */
 export function mustStay(held: StoredEntry | undefined, other: StoredEntry): boolean {
   return held !== undefined && isForeign(held) && held.format !== other.format;
 }

@@ -1,24 +1,24 @@
 /**
- * Which entries of a tier count: those that it missed a change of do not.
+ * Marks of the entries of a tier that do not count, because the tier missed a change of them.
  *
  * @module
  */
 
 import type { StoredEntry } from "../encoding/entry.ts";
 
-/** How many entries are remembered for each tier, some 200 bytes each. */
+/** The number of marks that are kept for each tier, at some 200 bytes each. */
 export const MAX_MARKS = 100_000;
 
 /** A write that a tier missed. */
 export interface MissedWrite {
   readonly id: string;
   readonly key: string;
-  /** The entry's times: what a nearer tier keeps of it may expire earlier. */
+  /** The entry's own times: the copy in a nearer tier may expire earlier. */
   readonly storedAt: number;
   readonly expiresAt: number | null;
 }
 
-/** What is known of one entry. */
+/** The mark of one entry. */
 interface Mark {
   readonly id: string;
   /** Whether it counts although its id does not. */
@@ -26,16 +26,16 @@ interface Mark {
   readonly missed?: MissedWrite;
 }
 
-/** What a tier missed in this process, and what it was given since. */
+/** The changes that a tier missed in this process, and those that it got since. */
 export class Marks {
   readonly #marks = new Map<string, Mark>();
-  /** Ids of which only what was stored since counts: deleting them failed. */
+  /** Ids whose deletion failed: only entries that were stored since count. */
   readonly #oldIds = new Set<string>();
   /** Whether that holds for all ids. */
   #isAllOld = false;
   readonly #overflow: () => void;
 
-  /** @param overflow Is called when too much was missed to be remembered. */
+  /** @param overflow Called when the tier missed more than `MAX_MARKS` changes. */
   constructor(overflow: () => void) {
     this.#overflow = overflow;
   }
@@ -46,13 +46,13 @@ export class Marks {
     return this.#marks.get(nameOf(id, key))?.counts ?? !this.#isOld(id);
   }
 
-  /** Writes down that the tier has stored or deleted an entry. */
+  /** Records that the tier has stored or deleted an entry. */
   changed(id: string, key: string): void {
     if (this.#isOld(id)) this.#set(id, key, { id, counts: true });
     else this.#marks.delete(nameOf(id, key));
   }
 
-  /** Writes down that the tier has deleted an id, or everything. */
+  /** Records that the tier has deleted an id, or everything. */
   swept(id: string | undefined): void {
     this.#forget(id);
     if (id === undefined) {
@@ -61,24 +61,24 @@ export class Marks {
     } else this.#oldIds.delete(id);
   }
 
-  /** Writes down that the tier missed a write. */
+  /** Records that the tier missed a write. */
   missedWrite(id: string, key: string, { storedAt, expiresAt }: StoredEntry): void {
     this.#set(id, key, { id, counts: false, missed: { id, key, storedAt, expiresAt } });
   }
 
-  /** Writes down that the tier missed the deletion of an entry. */
+  /** Records that the tier missed the deletion of an entry. */
   missedDelete(id: string, key: string): void {
     this.#set(id, key, { id, counts: false });
   }
 
-  /** Writes down that the tier missed the deletion of an id, or of everything. */
+  /** Records that the tier missed the deletion of an id, or of everything. */
   missedSweep(id: string | undefined): void {
     this.#forget(id);
     if (id === undefined) this.#isAllOld = true;
     else this.#oldIds.add(id);
   }
 
-  /** The writes that were missed and not made up for. */
+  /** The missed writes that were not made up for. */
   missedWrites(): MissedWrite[] {
     return [...this.#marks.values()].flatMap(({ missed }) => missed ?? []);
   }
@@ -101,7 +101,7 @@ export class Marks {
   }
 }
 
-/** Id and key as one text; the length keeps them apart. */
+/** Id and key as one text; the length of the id keeps different pairs apart. */
 export function nameOf(id: string, key: string): string {
   return `${id.length} ${id}${key}`;
 }

@@ -1,5 +1,5 @@
 /**
- * One of several tiers: whether it can be asked at present, and which of its entries count.
+ * One of several tiers, with its outages and the marks of its entries.
  *
  * @module
  */
@@ -11,34 +11,34 @@ import type { Backend, Maybe } from "../backend/contract.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 import { Marks, MAX_MARKS } from "./marks.ts";
 
-/** What a tier says of one entry: an error when it failed, or knows the entry to be damaged. */
+/** A tier's answer for one entry: an error when it failed, or reports the entry as damaged. */
 export type Answer = StoredEntry | Error | undefined;
 
-/** What the tiers do when one of them reports something. */
+/** The listener for a tier's errors and its recovery. */
 export interface TierListener {
   readonly report: (error: Error) => void;
-  /** The tier answers again. */
+  /** Called when the tier answers again. */
   readonly recovered: (tier: Tier) => void;
 }
 
-/** A time in which a tier fails to read, or to write. */
+/** A period in which a tier fails to read, or to write. */
 class Outage {
   /** The first error; `undefined` when there is no outage. */
   error: Error | undefined;
   readonly pause = new Pause();
-  /** Whether an operation is finding out if it is over. */
+  /** Whether an operation is testing if the outage is over. */
   isProbed = false;
 }
 
-/** How to ask a tier. */
+/** Options of one operation on a tier. */
 interface Asking {
-  /** Whether to ask also when it failed a moment ago. */
+  /** Whether to ask a tier that failed a moment ago. */
   readonly isForced?: boolean;
-  /** When it aborts, the tier has not failed. */
+  /** A signal whose abort does not count as a failure of the tier. */
   readonly signal?: AbortSignal | undefined;
   /** The note that must be there for a write. */
   readonly note?: string | undefined;
-  /** How long it may make no progress, in milliseconds; 10 s when unset. */
+  /** The longest time without progress, in milliseconds; 10 s when unset. */
   readonly limitMs?: number;
 }
 
@@ -49,7 +49,7 @@ export class Tier implements Progress {
   readonly isInner: boolean;
   readonly marks: Marks;
   progressAt = 0;
-  /** Settles when it has been brought what it missed. */
+  /** Settles when the tier has been brought the writes that it missed. */
   bringing: Promise<void> | undefined;
   readonly #listener: TierListener;
   readonly #outages = { read: new Outage(), write: new Outage() };
@@ -71,7 +71,7 @@ export class Tier implements Progress {
     return this.#outages.write.error === undefined;
   }
 
-  /** Whether it failed to write long enough ago to be brought what it missed. */
+  /** Whether it failed to write, and long enough ago for another attempt. */
   get #mayTakeWrites(): boolean {
     const { error, pause } = this.#outages.write;
     return error !== undefined && !pause.isOn;
@@ -96,14 +96,14 @@ export class Tier implements Progress {
     const finish = (answers: readonly Answer[] | Error): Maybe<readonly Answer[]> => {
       if (!(answers instanceof Error)) return answers;
       if (!isMany || !isDamage(answers)) return keys.map(() => answers);
-      // Damage is one entry's, and the others count.
+      // Damage concerns one entry, and the others count.
       const each = keys.map(async (key) => await this.read(id, [key], false, asking));
       return Promise.all(each).then((answers) => answers.flat());
     };
     return after(this.#ask("read", "read", work, asking), finish);
   }
 
-  /** Stores an entry; returns why it failed, `false` if its note is another one. */
+  /** Stores an entry; returns the error of a failure, `false` if the note is another one. */
   async write(
     id: string,
     key: string,
@@ -122,13 +122,13 @@ export class Tier implements Progress {
     const error = result instanceof Error ? result : undefined;
     if (error === undefined) this.marks.changed(id, key);
     else if (error.cause instanceof NoProgressError) {
-      // It may still arrive, on top of what was changed meanwhile.
+      // The write may still arrive, on top of a later change.
       storing?.then(() => this.marks.missedWrite(id, key, entry), () => {});
     }
     return error;
   }
 
-  /** Deletes something, also when it failed a moment ago; returns why it failed. */
+  /** Deletes entries, even a moment after a failure; returns the error of a failure. */
   async delete(work: (backend: Backend) => Promise<void>): Promise<Error | undefined> {
     const asking = { isForced: true, limitMs: PATIENCE.changeMs };
     return await this.#ask("write", "delete", () => work(this.backend), asking) ?? undefined;
@@ -141,7 +141,7 @@ export class Tier implements Progress {
       : new BackendError(this.backend.description, operation, cause);
   }
 
-  /** A backend that gives anything but an entry or `undefined` is reported once: it has nothing. */
+  /** Takes an answer that is neither an entry nor `undefined` for a miss; the first is reported. */
   #checked(answer: StoredEntry | undefined): StoredEntry | undefined {
     if (answer === undefined || (typeof answer === "object" && answer !== null)) return answer;
     if (!this.#hasReportedKind) {
@@ -152,7 +152,7 @@ export class Tier implements Progress {
     return undefined;
   }
 
-  /** Asks the backend, unless it failed a moment ago; returns why it failed. */
+  /** Asks the backend, unless it failed a moment ago; returns the error of a failure. */
   #ask<Value>(
     direction: "read" | "write",
     operation: string,
@@ -162,7 +162,7 @@ export class Tier implements Progress {
     const outage = this.#outages[direction];
     const during = outage.error;
     if (during !== undefined && !isForced) {
-      // One operation finds out whether it is over; the others are spared the wait.
+      // One operation tests whether the outage is over; the others are spared the wait.
       if (outage.pause.isOn || outage.isProbed) return during;
       outage.isProbed = true;
     }
@@ -205,7 +205,7 @@ export class Tier implements Progress {
   }
 }
 
-/** Goes on at once with what is there at once. */
+/** Goes on with a value at once, and with a promise when it resolves. */
 export function after<Value, Result>(
   value: Maybe<Value>,
   goOn: (value: Value) => Maybe<Result>,
@@ -213,7 +213,7 @@ export function after<Value, Result>(
   return value instanceof Promise ? value.then(goOn) : goOn(value);
 }
 
-/** Whether a backend, perhaps of another copy of the library, knows an entry to be damaged. */
+/** Whether an error, perhaps from another copy of the library, reports a damaged entry. */
 export function isDamage(error: unknown): error is DamagedEntryError {
   return error instanceof Error && error.name === "DamagedEntryError";
 }
