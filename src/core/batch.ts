@@ -1,5 +1,5 @@
 /**
- * A function over many inputs: lookups in bulk for what is certainly there, ordinary calls with
+ * A function over many inputs: bulk lookups for results that are certain, ordinary calls with
  * bounded concurrency for the rest.
  *
  * @module
@@ -17,8 +17,8 @@ import { checkInputs } from "./source.ts";
  * A batch that runs while it is iterated: an async iterable of results, in the order in which they
  * are ready. It can be consumed once.
  *
- * @typeParam Input What the function takes first.
- * @typeParam Value What it returns.
+ * @typeParam Input The first argument of the function.
+ * @typeParam Value The result of the function.
  *
  * @category Batches
  * @example Hits come out at once, and a failure stops nothing
@@ -47,9 +47,9 @@ export class Batch<Input, Value> implements AsyncIterable<MapResult<Input, Value
    * Checks the options and starts nothing; `fn.map` makes batches.
    *
    * @param calls The calls of the function.
-   * @param self What `this` is in them.
+   * @param self The value of `this` in the calls.
    * @param inputs The inputs, taken one by one as they are needed.
-   * @param options How to run.
+   * @param options The options of the batch.
    */
   constructor(
     calls: Calls,
@@ -64,7 +64,7 @@ export class Batch<Input, Value> implements AsyncIterable<MapResult<Input, Value
     this.#countUnused(1);
   }
 
-  /** How far the batch is; its last state is the summary. */
+  /** The progress of the batch; the summary once the batch has ended. */
   get summary(): BatchProgress {
     return this.#run.summary;
   }
@@ -72,10 +72,10 @@ export class Batch<Input, Value> implements AsyncIterable<MapResult<Input, Value
   /**
    * Runs the batch and gives its results one by one.
    *
-   * Leaving the loop early takes no further input, waits for what runs, and stores it.
+   * Leaving the loop early takes no further input, waits for running calls and stores the results.
    *
    * @returns The results.
-   * @throws {unknown} The reason of `signal`, or what the inputs threw, after the last result.
+   * @throws {unknown} The reason of `signal`, or the error of the inputs, after the last result.
    * @throws {CacheClosedError} If the cache is closed before all inputs were taken.
    */
   [Symbol.asyncIterator](): AsyncIterator<MapResult<Input, Value>> {
@@ -118,7 +118,7 @@ export class Batch<Input, Value> implements AsyncIterable<MapResult<Input, Value
     throw new BatchError(failures.sort((a, b) => a.index - b.index), this.summary.done);
   }
 
-  /** Batches that are never run are named when the cache closes. */
+  /** Counts batches that have not been run: the cache reports them when it closes. */
   #countUnused(step: number): void {
     const { state, own } = this.#calls;
     const count = (state.unusedBatches.get(own.id) ?? 0) + step;

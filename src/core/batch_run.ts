@@ -18,15 +18,15 @@ import { sizeOf, Source } from "./source.ts";
 import { countCall, toThousandths } from "./stats.ts";
 
 /**
- * Inputs that are looked up at a time: enough that a lookup costs little per key, few enough that
- * the first results come at once.
+ * The number of inputs per bulk lookup: enough that it costs little per key, few enough that the
+ * first results come at once.
  */
 const CHUNK = 128;
 
-/** How many inputs may be between the reader and the consumer, running ones not counted. */
+/** The most inputs between the reader and the consumer, running ones not counted. */
 const WINDOW = 8 * CHUNK;
 
-/** How many inputs may be under way in all: those that run, and those that wait for an equal one. */
+/** The most inputs under way in all, running ones and those that wait for an equal one included. */
 const MAX_HELD = 16_384;
 
 /** One input whose key is known. */
@@ -36,14 +36,14 @@ interface Task<Input> {
   readonly call: KeyedCall;
 }
 
-/** An input that was taken, and the call that it is, or why it is none. */
+/** A taken input with its call, or with the error of an input without a key. */
 interface Taken<Input> {
   readonly index: number;
   readonly input: Input;
   readonly asked: Maybe<KeyedCall> | { readonly error: unknown };
 }
 
-/** A result, and how its call got it. */
+/** A result with the detail of its call. */
 interface Finished<Input, Value> {
   readonly result: MapResult<Input, Value>;
   readonly detail?: CallDetail<unknown>;
@@ -61,29 +61,29 @@ export class BatchRun<Input, Value> {
   readonly #pacer = new Pacer();
   /** Results that wait to be given out. */
   #ready: Finished<Input, Value>[] = [];
-  /** Results that are being given out, and have not been taken yet. */
+  /** The number of results that are being given out and have not been taken yet. */
   #untaken = 0;
-  /** Results that wait for an earlier one, by index: only in order. */
+  /** Results that wait for an earlier one, by index; only with `ordered`. */
   readonly #early = new Map<number, Finished<Input, Value>>();
   /** Work that waits for a place. */
   #waiting: (() => Promise<void>)[] = [];
-  /** The inputs that wait for a place, by key: when one gets it, those equal to it join its run. */
+  /** The inputs that wait for a place, by key: when one gets it, the equal ones join its run. */
   readonly #queued = new Map<string, Task<Input>[]>();
   /** The keys that have a place. */
   readonly #active = new Set<string>();
-  /** The keys whose stale results wait to be refreshed, or are. */
+  /** The keys with a waiting or running refresh. */
   readonly #refreshing = new Set<string>();
-  /** Places that are taken. */
+  /** The number of taken places. */
   #places = 0;
-  /** Calls that wait for their next attempt and have given their place back. */
+  /** The number of calls that wait for their next attempt and have given their place back. */
   #aside = 0;
-  /** Inputs that wait for an equal one. */
+  /** The number of inputs that wait for an equal one. */
   #followers = 0;
   /** Inputs that another process computes. */
   readonly #elsewhere = new Set<LeaseWait>();
   #nextIndex = 0;
   #nextOut = 0;
-  /** What the reader waits for. */
+  /** The current wait of the reader. */
   #reading: "nothing" | "source" | "store" = "nothing";
   /** Set once nothing more is read: the inputs ended, threw, or nobody wants them. */
   #hasEnded = false;
@@ -121,7 +121,7 @@ export class BatchRun<Input, Value> {
     };
   }
 
-  /** How far the batch is. */
+  /** The progress so far. */
   get summary(): BatchProgress {
     this.#time();
     const { counted } = this.#progress;
@@ -139,7 +139,7 @@ export class BatchRun<Input, Value> {
     signal?.addEventListener("abort", abort);
     closing.add(close);
     try {
-      // Before the first result, which may take minutes: so that a bar is drawn.
+      // Draws a bar before the first result, which may take minutes.
       if (!this.#hasEnded) this.#notify(false);
       while (true) {
         this.#advance();
@@ -149,7 +149,7 @@ export class BatchRun<Input, Value> {
           this.#untaken = ready.length;
           for (const { result, detail } of ready) {
             this.#untaken--;
-            // Counted when it comes out, so that what a consumer sees and counts agree.
+            // Counted as it is handed out, so that the counts agree with what the consumer sees.
             this.#count(result, detail);
             this.#moment("beforeResult");
             yield result;
@@ -165,7 +165,7 @@ export class BatchRun<Input, Value> {
       this.#stop(this.#failure);
       signal?.removeEventListener("abort", abort);
       closing.delete(close);
-      // Nothing runs on unseen: also when the consumer has left.
+      // No call runs on unseen, even after the consumer has left.
       while (this.#isBusy) await this.#change();
       await this.#source.leave();
       this.#notify(true);
@@ -200,7 +200,7 @@ export class BatchRun<Input, Value> {
     this.#wake?.();
   }
 
-  /** Does whatever can be done now: starts calls, reads on. */
+  /** Starts calls and reads on, as far as the bounds allow. */
   #advance(): void {
     const free = this.#options.concurrency - this.#places;
     if (free > 0 && this.#waiting.length > 0) {
@@ -230,13 +230,13 @@ export class BatchRun<Input, Value> {
   async #read(): Promise<void> {
     try {
       this.#reading = "source";
-      // A store that answers at once would keep timers, signals and the terminal waiting.
+      // A store that answers synchronously would starve timers, signals and the terminal.
       await this.#pacer.pace();
       const chunk: Taken<Input>[] = [];
-      // Key and copy are made as an input is taken: the source may use its object again.
+      // The key and the copy are made as an input is taken: the source may reuse its object.
       const visit = (input: Input): void => void chunk.push(this.#take(input));
       if (!this.#hasEnded) await this.#source.take(CHUNK, visit);
-      // Stopped in the meantime: what comes now is not wanted any more.
+      // Stopped in the meantime: nobody wants these inputs any more.
       if (this.#isStopped) return;
       this.#reading = "store";
       if (chunk.length === 0) {
@@ -252,7 +252,7 @@ export class BatchRun<Input, Value> {
     this.#wake?.();
   }
 
-  /** Takes an input: finds out which call it is, and copies its arguments. */
+  /** Takes an input: identifies its call and copies its arguments. */
   #take(input: Input): Taken<Input> {
     const index = this.#nextIndex++;
     const { keys } = this.#calls;
@@ -265,7 +265,7 @@ export class BatchRun<Input, Value> {
     }
   }
 
-  /** Looks a chunk up, gives out what is stored and queues the rest. */
+  /** Looks up a chunk, gives out the stored results and queues the rest. */
   async #lookUp(chunk: readonly Taken<Input>[]): Promise<void> {
     const { reader, state, own } = this.#calls;
     const { order } = state;
@@ -280,7 +280,7 @@ export class BatchRun<Input, Value> {
       }
       call.mayLeave = true;
       tasks.push({ index, input, call });
-      // With a key that somebody works on, nothing is certain: an ordinary call looks.
+      // A key with work under way is left to an ordinary call: its entry may be changing.
       if (order.isQuiet(own.scope, call.key)) sought.push(call.key);
     }
     const born = order.now();
@@ -342,7 +342,7 @@ export class BatchRun<Input, Value> {
   async #compute(task: Task<Input>): Promise<void> {
     const { call } = task;
     let isAside = false;
-    // One that waits for its next attempt gives its place back, as long as few do.
+    // A call between attempts gives its place back, as long as fewer than `concurrency` do.
     call.watch = (isBetweenAttempts) => {
       if (isAside === isBetweenAttempts) return;
       if (isBetweenAttempts && this.#aside >= this.#options.concurrency) return;
@@ -359,7 +359,7 @@ export class BatchRun<Input, Value> {
     call.watch(false);
   }
 
-  /** Waits for the run of an equal input, without a place; where there is none left, it queues. */
+  /** Waits for the run of an equal input, without a place; if none is left, queues the input. */
   async #join(task: Task<Input>): Promise<void> {
     this.#followers++;
     let isLeft = false;
@@ -371,7 +371,7 @@ export class BatchRun<Input, Value> {
       this.#fail(task, error);
     }
     this.#followers--;
-    // What cannot be copied cannot be shared: each input gets a run of its own.
+    // A result that cannot be copied cannot be shared: each input gets a run of its own.
     if (isLeft && !this.#isStopped) this.#waiting.push(() => this.#compute(task));
     this.#advance();
     this.#wake?.();
@@ -388,7 +388,7 @@ export class BatchRun<Input, Value> {
   }
 
   #give({ index, input }: Task<Input>, detail: CallDetail<unknown>): void {
-    // What the calls give is what the function returned, or what it had stored.
+    // The value is a result of the function, new or stored.
     const value = detail.value as Value;
     this.#finish({ index, input, ok: true, value, status: detail.status }, detail);
   }
@@ -396,7 +396,7 @@ export class BatchRun<Input, Value> {
   #fail(task: Task<Input>, error: unknown): void {
     if (error instanceof ElsewhereError) return this.#setAside(task, error);
     const { index, input } = task;
-    // A call that the batch's own signal has ended: the batch ends with its reason.
+    // The batch's own signal has ended this call: the batch throws its reason.
     const { signal } = this.#options;
     if (signal?.aborted === true && error === signal.reason) return;
     this.#finish({ index, input, ok: false, error, status: "failed" });
@@ -417,7 +417,7 @@ export class BatchRun<Input, Value> {
     });
   }
 
-  /** Puts a result where the consumer finds it. */
+  /** Makes a result ready for the consumer, after the earlier ones with `ordered`. */
   #finish(result: MapResult<Input, Value>, detail?: CallDetail<unknown>): void {
     const finished = detail === undefined ? { result } : { result, detail };
     if (this.#options.ordered !== true) {
@@ -459,7 +459,7 @@ export class BatchRun<Input, Value> {
     });
   }
 
-  /** Not at every result, where nobody looks: asking the clock costs as much as a step of a hit. */
+  /** Not per result without a listener: reading the clock costs as much as a step of a hit. */
   #time(): void {
     if (this.#start === undefined || this.#progress.finished) return;
     this.#progress.durationMs = toThousandths(performance.now() - this.#start);

@@ -61,30 +61,30 @@ import {
 import { type CacheDecorator, type CachedOrMismatch, withMethods } from "./wrapped.ts";
 import { readSwitches } from "./switches.ts";
 
-/** How flows go, for who builds on them inside this library. */
+/** The settings of flows, for the parts of this library that build on them. */
 export interface FlowSettings {
-  /** Whether they are read by themselves, as fast as their source gives. Unset, they are not. */
+  /** Whether flows are read at the speed of their source, even without readers; unset is false. */
   readonly isEager?: boolean;
   /** The most bytes of encoded items that are kept; 64 MiB unless set. */
   readonly maxBytes?: number;
-  /** Names the bounds, and the option that raises them. */
+  /** The bounds in messages, with the option that raises them. */
   readonly bound?: string;
-  /** Whether one whose last reader leaves has said all that matters, by its items so far. */
+  /** Whether the items so far hold all that matters when the last reader leaves. */
   readonly finishes?: (items: unknown[]) => boolean;
-  /** Whether a call is to run whatever is stored, and to replace it. */
+  /** Whether a call runs even if a result is stored, and replaces it. */
   readonly renews?: (args: readonly unknown[]) => boolean;
 }
 
 /** The most bytes of encoded items that are kept of a stream. */
 const MAX_STREAM_BYTES = 64 * 2 ** 20;
 
-// With every cache, and with none: who limits without a cache carries no store.
+// Brought here and not by the limits: code that limits without a cache loads no store.
 bringSharedLimits({
   concurrency: (n, options) => sharedConcurrency(n, options, isReadOnly),
   rate: (count, options) => sharedRate(count, options, isReadOnly),
 });
 
-/** Nothing is written to the store under CACHE_ONLY: what a shared limit would start must not. */
+/** Whether nothing may be written to the store, by shared limits either: CACHE_ONLY is set. */
 function isReadOnly(): boolean {
   return (isCacheOnly ??= readSwitches().cacheOnly);
 }
@@ -103,12 +103,12 @@ const DIRECT = "";
 
 /**
  * A cache over any backend; `SQLiteCache`, `MemoryCache` and the others are this class with a
- * backend chosen.
+ * chosen backend.
  *
  * Invariants:
- * - What a function returns or throws is what its callers get, whatever the store does.
+ * - Callers get what the function returns or throws, whatever the store does.
  * - Equal calls that overlap run once; each caller owns its copy of the result.
- * - Explicit deletes reject when anything was left.
+ * - Explicit deletes reject if anything was left.
  *
  * @category Caches
  * @example Direct keys beside functions
@@ -122,19 +122,19 @@ const DIRECT = "";
  * ```
  */
 export class Cache implements AsyncDisposable {
-  /** Where the entries are kept; with `encrypt`, what encrypts them on their way there. */
+  /** The store of the entries; with `encrypt`, the wrapper that encrypts them on their way. */
   readonly backend: Backend;
   readonly #state: CacheState;
   readonly #direct: FunctionState;
   readonly #claims: Claims | undefined;
-  /** Which concurrent equal calls share one run, for functions that do not say. */
+  /** The concurrent equal calls that share one run, for functions that do not set it. */
   readonly singleFlight: SingleFlight;
 
   /**
    * Opens nothing yet: the backend does, on first use.
    *
-   * @param backend Where the entries are kept.
-   * @param options What every cache takes.
+   * @param backend The store of the entries.
+   * @param options The options of every cache.
    * @throws {TypeError} If an option is unknown or of the wrong shape.
    */
   constructor(backend: Backend, options: CacheOptions = {}) {
@@ -150,7 +150,7 @@ export class Cache implements AsyncDisposable {
       ? new EncryptedBackend(backend, checkKeys(action, options.encrypt))
       : backend;
     this.#state = new CacheState(this.backend, backend, options);
-    // A store that tells of its sessions is one that processes share.
+    // A store with sessions is one that processes share.
     this.singleFlight = options.singleFlight ??
       (this.backend.openSession === undefined ? "process" : "store");
     const { leases } = this.#state;
@@ -162,7 +162,7 @@ export class Cache implements AsyncDisposable {
   /**
    * Makes a wrapper that keeps the results of an async function; also a method decorator.
    *
-   * @param options What identifies a call, how long a result lives, what is worth keeping.
+   * @param options The identity of a call, the lifetime of a result, and which results to keep.
    * @returns A function that takes the function, or decorates the method.
    * @throws {TypeError} If an option is unknown or of the wrong shape; when wrapping, if there is
    * neither a name nor an id, or an instance method has no `this` option.
@@ -198,9 +198,9 @@ export class Cache implements AsyncDisposable {
     options?: FunctionOptions<Args, Value, Self, never, Decoded> & { readonly schema?: undefined },
   ): CacheDecorator<Args, Value, never, Decoded>;
   /**
-   * The same with a `schema`: callers get what it makes of a result.
+   * The same with a `schema`: callers get its output.
    *
-   * @param options With a Standard Schema.
+   * @param options The options, with a Standard Schema.
    * @returns A function that takes the function, or decorates the method.
    */
   cache<
@@ -245,16 +245,16 @@ export class Cache implements AsyncDisposable {
    * gives an async iterable, a `ReadableStream` or a promise of one. Also a method decorator, for
    * methods that return an `AsyncIterableIterator`.
    *
-   * A call gives an iterator at once and begins with its first `next()`. A stream that is stored is
-   * replayed. Any other is read as fast as its fastest reader asks, and recorded: equal calls
-   * meanwhile read it from its first item on, live. It is stored once it is whole, and the end is
-   * told after that. A reader that leaves is a caller that aborts: the last one closes the source,
-   * and nothing is kept. An error comes after the items before it, and is not kept either.
+   * A call gives an iterator at once and begins with its first `next()`. A stored stream is
+   * replayed. Any other is recorded as it is read, as fast as its fastest reader asks; equal calls
+   * meanwhile read it live from its first item. It is stored once complete, and then ends for its
+   * readers. A reader that leaves counts as a caller that aborts: the last one closes the source,
+   * and nothing is stored. An error comes after the items before it, and is not stored.
    *
-   * The result of a call is the array of its items: for `readCache`, `detail`, `map`, `shouldCache`,
-   * `schema` and `codec`. What a generator returns at its end is dropped.
+   * The result of a call is the array of its items: for `readCache`, `detail`, `map`,
+   * `shouldCache`, `schema` and `codec`. The return value of a generator is dropped.
    *
-   * @param options What identifies a call, how long a stream lives, what is worth keeping.
+   * @param options The identity of a call, the lifetime of a stream, and which streams to keep.
    * @returns A function that takes the function, or decorates the method.
    * @throws {TypeError} If an option is unknown or of the wrong shape; when wrapping, if there is
    * neither a name nor an id, or an instance method has no `this` option.
@@ -311,7 +311,7 @@ export class Cache implements AsyncDisposable {
     streamOf = (cache, options, settings) => cache.#stream(options, settings);
   }
 
-  /** Takes a function in under its id. */
+  /** Registers a function under its id. */
   #adopt(
     action: string,
     fn: AnyFunction,
@@ -341,7 +341,7 @@ export class Cache implements AsyncDisposable {
     return { own, isShared, needsInstance };
   }
 
-  /** What the runs of a function share work by, where they do. */
+  /** The leases by which processes share the runs of a function, if they do. */
   #claimsOf(action: string, singleFlight: SingleFlight): Claims | undefined {
     if (singleFlight !== "store") return undefined;
     if (this.#claims !== undefined) return this.#claims;
@@ -361,7 +361,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * The value that is stored under a direct key.
+   * Reads the value that is stored under a direct key.
    *
    * @param key Any string.
    * @returns The value, owned by the caller.
@@ -375,8 +375,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Looks for a direct key, or for the result of a call by its key, without an error when it is
-   * absent. A result comes as it is stored, without the function's `codec` and `schema`.
+   * Looks up a direct key, or the result of a call by its key; a miss is not an error. A result
+   * comes as it is stored, without the function's `codec` and `schema`.
    *
    * @param key Any string; with an id, the key of a call as `entries` lists it.
    * @param options `{ id }` reads a result of that function.
@@ -399,8 +399,8 @@ export class Cache implements AsyncDisposable {
       if (before !== undefined) await patiently(before, PATIENCE.callMs, place);
       const entry = await this.#state.entry(own, name, place);
       if (entry === undefined) return { hit: false };
-      // Before its times are believed: they may be what is damaged.
-      // The caller says what was stored; nothing can check it.
+      // Opened before its times are used, which may be damaged too. The caller declares the type;
+      // nothing can check it.
       const value = open(own.name, name, entry) as Value;
       const { storedAt, expiresAt } = entry;
       const isOver = expiresAt !== null && Date.now() >= expiresAt && !switches.cacheOnly;
@@ -420,7 +420,7 @@ export class Cache implements AsyncDisposable {
    *
    * @param key Any string.
    * @param value Anything that structured clone keeps.
-   * @param options How long it lives: `{ ttl }`, for ever when unset.
+   * @param options `{ ttl }` is the lifetime of the value: for ever when unset.
    * @throws {UncacheableValueError} If the value cannot be stored.
    * @throws {PanzaError} If the store failed, or the cache is closed.
    */
@@ -437,7 +437,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Forgets a direct key; what is absent already is no error.
+   * Deletes a direct key; an absent key is not an error.
    *
    * @param key Any string.
    * @throws {PanzaError} If the store, or any tier of it, failed.
@@ -449,7 +449,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Forgets everything of one function.
+   * Deletes every result of one function.
    *
    * @param id The id of the function, wrapped in this process or not.
    * @throws {TypeError} If the id is empty.
@@ -462,7 +462,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Forgets every function and every direct key of this cache, and nothing else.
+   * Deletes the results of every function and every direct key of this cache, and nothing else.
    *
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
    */
@@ -495,13 +495,13 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Deletes what is old, expired or too much, direct keys included, in steps that keep the event
-   * loop free. An entry that is stored again while it runs may go too.
+   * Deletes entries that are old, expired or in excess, direct keys included, in steps that keep
+   * the event loop free. An entry that is stored again meanwhile may be deleted too.
    *
-   * @param options Which entries go; at least one rule.
-   * @returns How many entries and bytes were deleted, or with `dryRun` would be.
+   * @param options The rules for the entries to delete; at least one.
+   * @returns The number of entries and bytes that were deleted, or with `dryRun` would be.
    * @throws {TypeError} If there is no rule, or an option is unknown or of the wrong shape.
-   * @throws {RangeError} If a duration is not above 0, or a bound is no positive integer.
+   * @throws {RangeError} If a duration is not above 0, or a bound is not a positive integer.
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
    *
    * @example Keep the newest thousand
@@ -529,14 +529,14 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * What the calls came to since this cache was opened, in this process.
+   * Counts the calls since this cache was opened, in this process.
    *
    * @param options `{ id }` counts one function only.
-   * @returns Hits, misses, shared and stale calls, failed runs, errors by kind, bytes and time saved.
+   * @returns Hits, misses, shared and stale calls, failed runs, errors by kind, bytes, time saved.
    */
   stats(options: { readonly id: string }): CacheStats;
   /**
-   * The same for all functions, and for each.
+   * Counts the calls of all functions, and of each.
    *
    * @returns Sums, and the counts of each function by its id.
    */
@@ -565,7 +565,7 @@ function directName(action: string, key: unknown): string {
   return backendKey(checkValue(`${action} a direct key`, "key", key, string));
 }
 
-/** Refuses a function that gives its values one by one where a result is needed, and the reverse. */
+/** Refuses generator functions: sync ones always, async ones except under `cache.stream`. */
 function refuseGenerator(action: string, fn: AnyFunction): void {
   const isAsync = isStreamFunction(fn);
   const isSync = Object.prototype.toString.call(fn) === "[object GeneratorFunction]";

@@ -1,5 +1,5 @@
 /**
- * The way of one call: look, then join a run or begin one, in one turn.
+ * One call: look up, then join a run or begin one, in one turn.
  *
  * @module
  */
@@ -36,35 +36,35 @@ export interface CallDetail<Value> {
   readonly status: CallStatus;
   /** The hex key of the call. */
   readonly key: string;
-  /** When the value was stored, in milliseconds since the Unix epoch; `null` if it was not. */
+  /** The time of storage, in milliseconds since the Unix epoch; `null` if not stored. */
   readonly storedAt: number | null;
-  /** The work of the run that made the value, without its waits, in milliseconds. */
+  /** The working time of the run that made the value, without its waits, in milliseconds. */
   readonly durationMs: number;
-  /** Why the value was not stored; absent when it was. */
+  /** The reason the value was not stored; absent when it was. */
   readonly unstored?: Unstored;
 }
 
-/** The answer of a lookup that never runs the function. */
+/** The result of a lookup that never runs the function. */
 export type CacheRead<Value> =
   | {
-    /** Something is stored. */
+    /** A usable value is stored. */
     readonly hit: true;
     /** The value, owned by the caller. */
     readonly value: Value;
-    /** When it was stored, in milliseconds since the Unix epoch. */
+    /** The time of storage, in milliseconds since the Unix epoch. */
     readonly storedAt: number;
-    /** When it stops being fresh, in milliseconds since the Unix epoch; `null` is never. */
+    /** The end of its freshness, in milliseconds since the Unix epoch; `null` is never. */
     readonly expiresAt: number | null;
   }
   | {
-    /** Nothing is stored, or nothing that still counts. */
+    /** No usable value is stored. */
     readonly hit: false;
   };
 
-/** When a result was stored, what it had cost, and its encoded value where there is one. */
+/** The storage time of a result, its cost, and its encoded value where there is one. */
 type Cost = Pick<Outcome, "storedAt" | "durationMs" | "data">;
 
-/** A debug line stays a line: longer arguments are cut. */
+/** The most characters of arguments in a debug line, which stays one line. */
 const MAX_SHOWN = 500;
 
 /** The calls of one wrapped function. */
@@ -101,8 +101,8 @@ export class Calls {
   /**
    * Makes a call as its caller sees it.
    *
-   * @param give Picks what the caller gets; here, because one more async function would cost as much
-   * as the rest of a hit.
+   * @param give Picks what the caller gets. Passed in, because one more async function would cost
+   * as much as the rest of a hit.
    */
   async call<Given>(
     self: unknown,
@@ -119,7 +119,7 @@ export class Calls {
       const found = this.reader.find(call.key, born);
       if (!(found instanceof Promise) && found && this.reader.statusOf(found) === "hit") {
         const detail = this.detail(call, "hit", found.entry, found.owned.take());
-        // A loop of such hits would keep the store from its changes.
+        // A loop of synchronous hits would starve the store's changes.
         if (order.isChanging) await this.state.pacer.pace();
         return give(detail);
       }
@@ -129,7 +129,7 @@ export class Calls {
     return give(await this.#settle(call, looked, true));
   }
 
-  /** Looks without running. */
+  /** Looks up a result without running the function. */
   async read(self: unknown, args: readonly unknown[]): Promise<CacheRead<unknown>> {
     this.state.assertOpen();
     const call = await this.keys.ask(self, args);
@@ -147,7 +147,7 @@ export class Calls {
     }
   }
 
-  /** Deletes the result of one call, or all of them. */
+  /** Deletes the result of one call; without arguments, all results. */
   async bust(self: unknown, args: readonly unknown[]): Promise<void> {
     const { backend } = this.state;
     const { own } = this;
@@ -155,22 +155,22 @@ export class Calls {
       await this.state.change({ state: own }, "delete", () => backend.deleteId(own.name));
       return;
     }
-    // At once where it can be: a call right after this one must find the bust under way.
+    // Synchronous where possible: a call right after this one must see the bust under way.
     const asked = this.keys.ask(self, args);
     const { key } = asked instanceof Promise ? await asked : asked;
     await this.state.change({ state: own, key }, "delete", () => backend.delete(own.name, key));
   }
 
-  /** Brings a call to its value. */
+  /** Gets the value of a call, running the function if needed. */
   fly(call: KeyedCall): Promise<CallDetail<unknown>> {
     this.keys.own(call);
     return this.#settle(call, undefined, true);
   }
 
   /**
-   * Brings a call to its value without running the function.
+   * Gets the value of a call without beginning a run.
    *
-   * @returns `undefined` when only a run of its own is left.
+   * @returns `undefined` if the call needs a run of its own.
    */
   join(call: KeyedCall): Promise<CallDetail<unknown> | undefined> {
     return this.#settle(call, undefined, false);
@@ -183,12 +183,12 @@ export class Calls {
   }
 
   /**
-   * The way of a call to its value, in one async function: each further one costs as much as a
-   * lookup in memory.
+   * Gets the value of a call in one async function: each further one costs as much as a lookup in
+   * memory.
    *
    * @param looked A lookup that began in this turn.
    * @param mayRun Whether the call may begin a run.
-   * @returns `undefined` if only a run of its own is left and it may not begin one.
+   * @returns `undefined` if the call needs a run of its own and may not begin one.
    */
   #settle(
     call: KeyedCall,
@@ -213,8 +213,8 @@ export class Calls {
     let flow: Flow | undefined;
     try {
       let found: Found | undefined;
-      // Twice at most: a miss counts only if nothing changed since the lookup began, and a key that
-      // changes all the time must not keep a call for ever.
+      // A miss counts only if nothing changed since the lookup began. Two rounds at most: a key
+      // that changes all the time must not hold a call for ever.
       for (let round = 0; round < 2 && !call.renews; round++) {
         run = this.#joinable(flight, isShared);
         if (run !== undefined && !run.isRefresh) break;
@@ -253,7 +253,7 @@ export class Calls {
         // A reader of the flow has its items already.
         const isRead = call.reader !== undefined && outcome.status === "miss";
         if (isRead) return this.detail(call, how, outcome, undefined, outcome.unstored);
-        // What cannot be copied, and somebody else has, is run again.
+        // A value that cannot be copied, and that another caller has taken, is computed again.
         if (!outcome.owned.isLeft) continue;
         const status = outcome.status === "miss" ? how : outcome.status;
         return await this.#take(call, status, outcome, outcome.owned, outcome.unstored);
@@ -282,13 +282,13 @@ export class Calls {
     return own;
   }
 
-  /** Ends a lookup. Returns whether what it found counts: no bust has reached it since. */
+  /** Ends a lookup; true if its result counts: no bust has reached the key since. */
   #end(flight: Flight, lookup: Lookup): boolean {
     if (flight.lookup === lookup) flight.lookup = undefined;
     return this.state.order.isCurrent(flight.place, lookup.born);
   }
 
-  /** Looks once the changes that were asked for before are done. */
+  /** Looks up once all earlier changes are done. */
   async #lookAfterChanges({ place }: Flight): Promise<Found | undefined> {
     const { order } = this.state;
     const born = order.now();
@@ -297,7 +297,7 @@ export class Calls {
       try {
         await patiently(before, PATIENCE.callMs, place);
       } catch {
-        // A change that takes this long is not waited for; what it replaces does not count.
+        // No call waits longer for a change; the entry that it replaces does not count.
         return undefined;
       }
     }
@@ -344,11 +344,11 @@ export class Calls {
   #begin(call: KeyedCall, flight: Flight, isRefresh: boolean, fallback: Found | undefined): Run {
     const { runs, order } = this.state;
     const run = new Run(this.own.id, order.now(), isRefresh, call.controller, runs);
-    // One run, one signal: whoever leads another one with this call gives it its own.
+    // One signal per run: if this call leads another run, that run gets a signal of its own.
     call.controller = undefined;
     run.flow = this.flow(isRefresh);
     flight.place.users++;
-    // A run that others may still join keeps its place.
+    // A run that others can still join stays in the flight.
     if (this.#joinable(flight) === undefined) flight.run = run;
     run.begin(() => this.#run(call, run, flight, fallback));
     return run;
@@ -359,7 +359,6 @@ export class Calls {
     return undefined;
   }
 
-  /** Calls the function. */
   protected invoke({ self, args }: KeyedCall, run: Run): unknown {
     return run.passage.enter(() => Reflect.apply(this.fn, self, args));
   }
@@ -369,7 +368,7 @@ export class Calls {
     return this.#writer.keep(call, run, place, result);
   }
 
-  /** Calls the function and keeps its result. Never rejects: a refresh has no callers to hear of it. */
+  /** Calls the function and stores its result. Never rejects: a refresh may have no caller. */
   async #run(
     call: KeyedCall,
     run: Run,
@@ -408,7 +407,7 @@ export class Calls {
     }
   }
 
-  /** Takes hold of a key; `#leave` gives it back. */
+  /** Acquires the flight of a key; `#leave` releases it. */
   #enter(key: string): Flight {
     const place = this.state.order.enter(this.own.scope, key);
     const flight = Flight.of(place) ?? new Flight(place);
@@ -420,7 +419,7 @@ export class Calls {
     this.state.order.leave(flight.place);
   }
 
-  /** Takes the value of a call, which a schema may have to make first. */
+  /** Takes the value of a call, asynchronously where a schema has to make it. */
   #take(
     call: KeyedCall,
     status: CallStatus,
@@ -434,7 +433,7 @@ export class Calls {
       : this.detail(call, status, cost, taken, unstored);
   }
 
-  /** Counts how a call got its value, prints it if asked to, and puts it together. */
+  /** Counts a call, reports it to `onCall`, prints it under `debug`, and builds its detail. */
   detail(
     call: KeyedCall,
     status: CallStatus,

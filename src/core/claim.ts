@@ -1,5 +1,5 @@
 /**
- * The right to run, where processes share work: taken inside a run, right before its function is
+ * The leases of runs, where processes share work: taken inside a run, right before its function is
  * called.
  *
  * @module
@@ -19,7 +19,7 @@ import type { CacheState, FunctionState } from "./state.ts";
 export class ElsewhereError extends Error {
   /**
    * @param note The note of the lease.
-   * @param before What was stored before, where that does not count.
+   * @param before The stored entry, if there is one that does not count.
    */
   constructor(readonly note: string, readonly before: StoredEntry | undefined) {
     super("another process computes it");
@@ -30,7 +30,7 @@ export class ElsewhereError extends Error {
 export class Claims {
   readonly #state: CacheState;
   readonly #leases: Leases;
-  /** No lease is taken in it: the store failed to give one. */
+  /** While it is on, no lease is taken: the store failed to give one. */
   readonly #pause = new Pause();
 
   constructor(state: CacheState, leases: Leases) {
@@ -39,11 +39,11 @@ export class Claims {
   }
 
   /**
-   * Takes the lease of a run, or waits for what the run of another process stores.
+   * Takes the lease of a run, or waits for the result that another process stores.
    *
-   * @returns The outcome that makes the run unnecessary; `undefined` when it is to go on, with its
+   * @returns The outcome that makes the run unnecessary; `undefined` if the run goes on, with its
    * lease where there is one.
-   * @throws {ElsewhereError} If another process computes it and nobody wants to wait for it here.
+   * @throws {ElsewhereError} If another process computes the result and no caller here waits.
    */
   async take(
     own: FunctionState,
@@ -53,14 +53,14 @@ export class Claims {
     place: Place,
   ): Promise<Outcome | undefined> {
     const { order } = this.#state;
-    // Where no caller can abort, only `close` does, which may wait for the store.
+    // If no caller can abort, only `close` does, which may wait for the store.
     const signals = call.signals.length > 0 ? [run.signal] : [];
-    // The wait is not the work of the function, and may be ended by `close`.
+    // This wait is not work of the function, and `close` may end it.
     const end = run.passage.wait("turn");
     try {
       let hasWaited = false;
       while (!this.#pause.isOn) {
-        // A deletion on its way would take the lease along, though it is to be stored behind it.
+        // A deletion under way would delete the lease too, though the result is to follow it.
         if (!order.isFree(place)) break;
         const before = own.trusts(place.key) ? undefined : await this.#entry(own, place.key);
         if (hasWaited) {
@@ -76,7 +76,7 @@ export class Claims {
         if (taken instanceof Lease) {
           run.lease = taken;
           await this.#trustNew(own, place.key, before);
-          // Somebody may have stored it between the miss and the lease.
+          // Another process may have stored the result between the miss and the lease.
           const outcome = await this.#look(own, reader, place, hasWaited ? "shared" : "hit");
           if (outcome !== undefined) return outcome;
           break;
@@ -88,7 +88,7 @@ export class Claims {
       }
     } catch (error) {
       if (error instanceof ElsewhereError || run.isAborted) throw error;
-      // A store that fails changes no outcome: the function runs as it does without leases.
+      // A failing store changes no outcome: the function runs as it does without leases.
       this.#pause.begin();
       this.#state.report(this.#state.wrap("lease", error), "lease", own, place.key);
     } finally {
@@ -108,7 +108,7 @@ export class Claims {
     return { leave, free: free.then(() => this.#trustNew(own, key, before)).catch(() => {}) };
   }
 
-  /** What is stored by now, if it counts. */
+  /** The result that is stored by now, if it counts. */
   async #look(
     own: FunctionState,
     reader: Reader,
@@ -118,7 +118,7 @@ export class Claims {
     const { order } = this.#state;
     const born = order.now();
     if (!order.isFree(place)) return undefined;
-    // Whoever asked first has reported what is wrong with it.
+    // The first lookup has reported any damage.
     const found = await this.#entry(own, place.key)
       .then((entry) => reader.accept(place.key, entry, born, true)).catch(() => undefined);
     if (found === undefined || reader.statusOf(found) !== "hit") return undefined;
@@ -127,13 +127,13 @@ export class Claims {
     return { owned: found.owned, status, storedAt, durationMs };
   }
 
-  /** The entry as it is stored, whether it counts or not. */
+  /** The stored entry, whether it counts or not. */
   async #entry(own: FunctionState, key: string): Promise<StoredEntry | undefined> {
     if (this.#state.readPause.isOn) return undefined;
     return await this.#state.entry(own, key, own.scope.places.get(key));
   }
 
-  /** Under BUST_CACHE an entry counts that was stored while this process was after it. */
+  /** Trusts an entry, even under BUST_CACHE, if it was stored while this process was after it. */
   async #trustNew(
     own: FunctionState,
     key: string,

@@ -14,50 +14,49 @@ import { bytesOf } from "../encoding/size.ts";
 import type { ValueCodec } from "./options.ts";
 import type { CallStatus } from "./events.ts";
 
-/** How the flows of a function go. */
+/** The settings of a function's flows. */
 export interface FlowOptions {
   /** The most items that are kept. */
   readonly maxItems: number;
   /** The most bytes of encoded items that are kept. */
   readonly maxBytes: number;
-  /** Whether a flow is pulled as fast as its source gives, whether anybody reads or not. */
+  /** Whether a flow is pulled at the speed of its source, with or without readers. */
   readonly isEager: boolean;
   /**
-   * Whether a flow whose last reader leaves has said all that matters, by its items so far: it is
-   * read to its end all the same.
+   * Whether the items so far hold all that matters when the last reader leaves: the flow is then
+   * read to its end.
    */
   readonly finishes?: ((items: unknown[]) => boolean) | undefined;
-  /** Names the bounds, and the option that raises them. */
+  /** The bounds in messages, with the option that raises them. */
   readonly bound: string;
-  /** Whether a call is to run whatever is stored, and to replace it. */
+  /** Whether a call runs even if a result is stored, and replaces it. */
   readonly renews?: ((args: readonly unknown[]) => boolean) | undefined;
 }
 
-/** Who reads a flow item by item. */
+/** A reader of a flow, item by item. */
 export interface FlowReader {
-  /** The number of the item that it reads next. */
+  /** The number of the next item to read. */
   position: number;
-  /** Is called once it has a flow to read, or another one. */
+  /** Called when there is a flow to read, or another one. */
   joined(flow: Flow, status: CallStatus): void;
-  /** Is called when there is something to read; the end it learns from its call. */
+  /** Called when there is an item to read; the reader's call reports the end. */
   wake(): void;
 }
 
-/** How a flow has ended. */
+/** The end of a flow. */
 export interface FlowEnd {
-  /** Whether it ended before its source did. */
+  /** Whether the flow ended before its source did. */
   readonly hasFailed: boolean;
-  /** Why. */
+  /** The reason. */
   readonly error?: unknown;
 }
 
-/** One item. */
 class Item {
-  /** How many readers have not taken it. */
+  /** The number of readers that have not taken it. */
   left: number;
-  /** What copies are made of; `undefined` if it cannot be copied. */
+  /** The source of copies; `undefined` if the item cannot be copied. */
   readonly #encoded: Encoded | undefined;
-  /** Whether only the codec knows its type. */
+  /** Whether only the codec can encode it. */
   readonly #isOwnType: boolean = false;
   readonly #codec: ValueCodec | undefined;
   #original: unknown;
@@ -71,11 +70,11 @@ class Item {
       this.#encoded = encode(item);
     } catch {
       try {
-        // The codec is for the array of all items.
+        // The codec takes the array of all items.
         this.#encoded = codec && encode(codec.encode([item]));
         this.#isOwnType = true;
       } catch {
-        // Reported at the end, when it is known where it stands.
+        // Reported at the end, when its position is known.
       }
     }
   }
@@ -84,7 +83,7 @@ class Item {
     return this.#encoded === undefined ? 0 : bytesOf(this.#encoded.data);
   }
 
-  /** The item itself for the first who takes it, and copies for the others. */
+  /** The item itself for the first taker, a copy for every other. */
   take(): unknown {
     if (this.#isTaken || this.#encoded === undefined) return this.copy();
     this.#isTaken = true;
@@ -107,12 +106,12 @@ class Item {
 export class Flow {
   readonly #options: FlowOptions;
   readonly #codec: ValueCodec | undefined;
-  /** Items by number: all of them, or past a bound those that somebody has still to read. */
+  /** Items by number: all of them; past a bound, those that a reader has still to read. */
   readonly #items = new Map<number, Item>();
   readonly #readers = new Set<FlowReader>();
   /** The readers that have read all there is. */
   #waiting = new Set<FlowReader>();
-  /** How many callers want all items at once. */
+  /** The number of callers that want all items at once. */
   #wholes = 0;
   #count = 0;
   #bytes = 0;
@@ -125,7 +124,7 @@ export class Flow {
   #passage: Passage | undefined;
   #iterator: AsyncIterator<unknown> | undefined;
   #pending: Promise<unknown> | undefined;
-  /** Ends the time in which nothing is wanted. */
+  /** Ends the current rest, in which nobody wants an item. */
   #resting: (() => void) | undefined;
   #end: FlowEnd | undefined;
   #abort: { readonly reason: unknown } | undefined;
@@ -134,9 +133,8 @@ export class Flow {
   /**
    * Begins nothing.
    *
-   * @param options How it goes.
-   * @param codec Makes items of one's own types storable, as an array.
-   * @param isRefresh Whether it goes on without readers.
+   * @param codec Makes items of the user's own types storable, as an array.
+   * @param isRefresh Whether the flow goes on without readers.
    */
   constructor(options: FlowOptions, codec: ValueCodec | undefined, isRefresh: boolean) {
     this.#options = options;
@@ -144,7 +142,7 @@ export class Flow {
     this.#isPushed = options.isEager || isRefresh;
   }
 
-  /** Whether it has passed a bound: it is not kept, and nobody can join it. */
+  /** Whether the flow has passed a bound: it is not stored, and nobody can join it. */
   get isOverlong(): boolean {
     return this.#isOverlong;
   }
@@ -154,18 +152,17 @@ export class Flow {
     return this.#end !== undefined;
   }
 
-  /** How it ended; `undefined` while it goes on. */
+  /** The end; `undefined` while the flow goes on. */
   get end(): FlowEnd | undefined {
     return this.#end;
   }
 
   /**
-   * Calls the function and reads what it gives.
+   * Calls the function and reads its stream.
    *
-   * @param passage The passage of its run.
    * @param begin Calls the function.
    * @returns All items, as they were when they passed; of an overlong flow those that are left.
-   * @throws {unknown} What the source throws, or the reason of an abort once nobody reads any more.
+   * @throws {unknown} The error of the source, or the reason of an abort once nobody reads on.
    */
   async collect(passage: Passage, begin: () => unknown): Promise<unknown[]> {
     this.#passage = passage;
@@ -199,7 +196,7 @@ export class Flow {
     }
   }
 
-  /** Takes a caller in: a reader, or one that wants all items at once. */
+  /** Adds a caller: a reader, or (`undefined`) one that wants all items at once. */
   enter(reader: FlowReader | undefined, status: CallStatus): void {
     if (reader === undefined) this.#wholes++;
     else {
@@ -211,7 +208,7 @@ export class Flow {
     this.#pull();
   }
 
-  /** Lets a caller go. */
+  /** Removes a caller. */
   exit(reader: FlowReader | undefined): void {
     if (this.isOver) return;
     if (reader === undefined) this.#wholes--;
@@ -227,7 +224,7 @@ export class Flow {
     else this.#letGo();
   }
 
-  /** Whether it goes on to its end without its last reader. */
+  /** Lets the last reader go and goes on to the end, if `finishes` allows it; true if so. */
   goesOnWithout(reader: FlowReader): boolean {
     const { finishes } = this.#options;
     if (this.isOver || finishes === undefined || this.#isOverlong) return false;
@@ -263,7 +260,7 @@ export class Flow {
     this.#pull();
   }
 
-  /** The cache closes: it is read to its end, up to its bound. */
+  /** Called when the cache closes: reads the flow to its end, up to its bound. */
   close(): void {
     this.#isClosing = true;
     this.#isPushed = true;
@@ -281,7 +278,7 @@ export class Flow {
   }
 
   #mayPull(): boolean {
-    // Past the bound, who reads on waits for the slowest.
+    // Past the bound, all readers wait for the slowest.
     if (this.#isOverlong && this.#wholes === 0 && this.#isFull) return false;
     return this.#isPushed || this.#wholes > 0 || this.#waiting.size > 0;
   }
@@ -322,14 +319,14 @@ export class Flow {
     if (!this.#isOverlong && this.#isFull) {
       this.#isOverlong = true;
       if (this.#isClosing) return this.#stop(new CacheClosedError());
-      // A refresh, or one that went on without readers: there is nothing to read it for.
+      // A refresh, or a flow that went on without readers: nobody wants the rest.
       if (!this.#isWanted) return this.#stop(new RangeError("the stream is longer than its bound"));
     }
     this.#wake();
     this.#letGo();
   }
 
-  /** Past a bound, items that everybody has read are let go of. */
+  /** Past a bound, drops the items that every reader has taken. */
   #letGo(): void {
     if (this.#isOverlong && this.#wholes === 0) {
       for (let item = this.#items.get(this.#first); item?.left === 0;) {
@@ -360,11 +357,11 @@ export class Flow {
     else this.#ended.resolve(this.#copies());
   }
 
-  /** The run was told to abort. */
+  /** Called when the run is aborted. */
   #aborted(reason: unknown): void {
     this.#abort = { reason };
     if (!this.#isWanted) return this.#stop(reason);
-    // It may wait for a reader that does not come back: one step shows what it makes of the abort.
+    // One step lets the source react to the abort: its readers might never ask for another item.
     if (this.#iterator !== undefined && !this.#isPulling && !this.isOver) {
       this.#step(this.#iterator);
     }
@@ -378,7 +375,7 @@ export class Flow {
     void this.#leave().then(() => this.#ended.reject(reason));
   }
 
-  /** Waits for the end of the source, unless it hangs in a step. */
+  /** Ends the source, and waits for its end unless it hangs in a step. */
   async #leave(): Promise<void> {
     const iterator = this.#iterator;
     if (iterator === undefined) return;
@@ -387,12 +384,12 @@ export class Flow {
       left.catch(() => {});
       if (this.#isPulling) {
         const step = this.#pending?.then(() => true);
-        // A generator answers only after its step, which may never come.
+        // A generator answers `return()` only after its step, which may never end.
         if (await Promise.race([step, nextTurn()]) !== true) return;
       }
       await left;
     } catch {
-      // An error of a source that is left concerns nobody.
+      // Nobody needs the error of a source that was left.
     }
   }
 }

@@ -9,17 +9,17 @@ import { quote } from "../base/errors.ts";
 /** The names that are taken over one store, each with its function. */
 type Names = Map<string, object>;
 
-/** Stores by their location; those without one by their backend. */
+/** The names of a store by its location; without a location, by its backend. */
 const byLocation = new Map<string, Names>();
 const byBackend = new WeakMap<object, Names>();
 
-/** The source of a function whose source cannot be seen: a bound one, or one of the runtime. */
+/** The source text of functions that hide theirs: bound and native ones. */
 const NATIVE = /\{\s*\[native code\]\s*\}\s*$/;
 
 const WAY_OUT = "pass { id: … }; if it is the same function, edited, give it an id and, when its " +
   "results change, a new version";
 
-/** The names that one cache has taken; they are free again when it is closed. */
+/** The names that one cache has taken; closing the cache frees them. */
 export class IdRegistry {
   readonly #names: Names;
   readonly #taken: string[] = [];
@@ -64,7 +64,7 @@ export class IdRegistry {
     return name;
   }
 
-  /** Whether an id was given to a function with another source before. */
+  /** Whether the first function with this id had another source. */
   isOfAnother(id: string, fn: object): boolean {
     const source = fn.toString();
     const first = this.#sources.get(id);
@@ -82,7 +82,6 @@ export class IdRegistry {
     return this.#sources.size > 0;
   }
 
-  /** Frees the names. */
   release(): void {
     for (const name of this.#taken.splice(0)) this.#names.delete(name);
   }

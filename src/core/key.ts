@@ -1,5 +1,5 @@
 /**
- * Which call it is: the arguments or what `hashFunc` makes of them, the instance, the version; and
+ * The identity of a call: the arguments or their `hashFunc` result, the instance, the version. Also
  * the arguments as they were at the call.
  *
  * @module
@@ -25,21 +25,21 @@ export class KeyedCall {
   readonly given: readonly unknown[];
   /** Every signal that ends the call for its caller. */
   readonly signals: readonly AbortSignal[];
-  /** What the function is called with, from `own` on. */
+  /** The arguments for the function, once `own` has taken them. */
   args: readonly unknown[];
-  /** The arguments as they were, for `shouldCache` and to make the key again; untouched by anyone. */
+  /** The arguments as they were, for `shouldCache` and for making the key again. */
   untouched: readonly unknown[] | undefined;
-  /** The signal in the arguments, for the run that this call leads. */
+  /** The controller of the signal in the arguments, for the run that this call leads. */
   controller: AbortController | undefined;
-  /** Whether it leaves a run that another process computes: a batch comes back to it. */
+  /** Whether the call leaves a run that another process computes: a batch comes back to it. */
   mayLeave = false;
-  /** Whether it has left one: what it finds then, it has waited for. */
+  /** Whether the call has left such a run: it has waited, so a later hit counts as shared. */
   hasLeft = false;
-  /** Is told when a run that it waits for begins or ends to wait for its next attempt. */
+  /** The watch on the run that the call waits for. */
   watch: Watch | undefined;
-  /** Reads the flow of a run that it waits for, and needs no value then. */
+  /** Reads the flow of the run that the call waits for; the call then needs no value. */
   reader: FlowReader | undefined;
-  /** Whether it runs whatever is stored, which its result replaces. */
+  /** Whether the function runs even if a result is stored, which the new one replaces. */
   renews = false;
 
   constructor(
@@ -56,7 +56,7 @@ export class KeyedCall {
   }
 }
 
-/** How the text begins of what `hashFunc` made and is not hashed as it is. */
+/** The prefix of the text of `hashFunc` results that are not hashed as they are. */
 const HASHED = '{"hash":';
 
 /** Makes the keys of one function. */
@@ -78,7 +78,7 @@ export class Keys {
   }
 
   /**
-   * Finds out which call it is.
+   * Identifies a call.
    *
    * @param self The instance, for a method.
    * @param args The caller's own arguments.
@@ -99,7 +99,7 @@ export class Keys {
     if (further !== undefined) signals = [...signals, further];
     const key = this.#digest(self, text);
     if (typeof key === "string") return new KeyedCall(key, self, args, signals);
-    // Before the wait: the caller may change its arguments in it.
+    // Before the wait, in which the caller may change its arguments.
     const owned = new KeyedCall("", self, args, signals);
     this.own(owned);
     return key.then((key) =>
@@ -113,7 +113,7 @@ export class Keys {
 
   /**
    * Takes the arguments as they are now, so that neither a queue nor a retry nor a refresh sees
-   * later changes. To be called in the turn of the call.
+   * later changes. Call it in the turn of the call.
    */
   own(call: KeyedCall): void {
     const { given, signals } = call;
@@ -121,7 +121,7 @@ export class Keys {
     if (signals.length > 0) call.controller = new AbortController();
     const signal = call.controller?.signal;
     if (this.#hashFunc !== undefined) {
-      // Identified by the caller's own rule, they may be clients and contexts: they stay its own.
+      // With `hashFunc`, arguments may be clients and contexts, which are not copied.
       call.args = signal === undefined ? given : replaceSignals(given, signal);
       call.untouched = given;
       return;
@@ -133,7 +133,7 @@ export class Keys {
     }
   }
 
-  /** Whether something identifies a call that others can change while its function runs. */
+  /** Whether others can change the identity of a call while its function runs. */
   mayChange(call: KeyedCall): boolean {
     return call.untouched !== undefined || this.#identify !== undefined;
   }
@@ -162,7 +162,7 @@ export class Keys {
     );
   }
 
-  /** The text of what `hashFunc` makes: a string is hashed as it is, all else so that it is none. */
+  /** The text of a `hashFunc` result: a string as it is, all else in a form no such string has. */
   #customText(self: unknown, args: readonly unknown[]): string {
     const identity: unknown = Reflect.apply(this.#hashFunc!, self, args);
     const isBare = this.#version === undefined && this.#identify === undefined;

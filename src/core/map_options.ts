@@ -1,5 +1,5 @@
 /**
- * What a batch takes and gives: types only.
+ * The options and results of a batch: types only.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { CallStatus } from "./events.ts";
 
 /** Options of `fn.map(inputs, options)`. */
 export interface MapOptions<Rest extends readonly unknown[] = readonly unknown[]> {
-  /** How many calls run at once: a positive integer, or `Infinity`. */
+  /** The number of calls that run at once: a positive integer, or `Infinity`. */
   readonly concurrency: number;
   /**
    * Whether results come out in the order of the inputs, instead of as they are ready.
@@ -18,18 +18,18 @@ export interface MapOptions<Rest extends readonly unknown[] = readonly unknown[]
    */
   readonly ordered?: boolean;
   /**
-   * When it aborts, no new input is taken, and it counts as a signal of each call: calls that wait
-   * leave, and functions see it where their arguments hold a signal.
+   * Ends the batch: after an abort, no new input is taken. It also counts as a signal of each call:
+   * waiting calls leave, and functions see the abort where their arguments hold a signal.
    */
   readonly signal?: AbortSignal;
   /**
-   * Is told at the start, after every result and at the end how far the batch is; what it throws is
-   * reported to `onError`. `progressBar()` makes one.
+   * Receives the progress at the start, after every result and at the end. Its errors are reported
+   * to `onError`. `progressBar()` makes one.
    */
   readonly onProgress?: (progress: BatchProgress) => void;
   /** Arguments that follow the input in every call. */
   readonly args?: Rest;
-  /** A number for each value, such as tokens or cents: the summary holds their sums. */
+  /** Returns a number for each value, such as tokens or cents; the summary holds their sums. */
   readonly count?: (value: never) => number;
 }
 
@@ -45,15 +45,15 @@ export type MapResult<Input, Value> =
     | {
       /** The call returned. */
       readonly ok: true;
-      /** What it returned, owned by the caller. */
+      /** The value, owned by the caller. */
       readonly value: Value;
-      /** How the value came about. */
+      /** The way the call got its value. */
       readonly status: CallStatus;
     }
     | {
       /** The call failed. */
       readonly ok: false;
-      /** What it threw. */
+      /** The error that it threw. */
       readonly error: unknown;
       /** Always `"failed"`. */
       readonly status: "failed";

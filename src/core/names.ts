@@ -1,5 +1,5 @@
 /**
- * Ids and keys as backends take them: well-formed text without NUL, one for one.
+ * Ids and keys as backends take them: well-formed text without NUL, mapped one to one.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 const ESCAPED = /\\(\\|0|u[0-9a-f]{4})/g;
 
 /**
- * Writes any string so that every store can keep it: a backslash doubled, NUL as `\0`, a lone
+ * Escapes any string so that every store can keep it: a backslash doubled, NUL as `\0`, a lone
  * surrogate as `\ud800`. Two different strings stay different, and ordinary ones stay as they are.
  */
 export function escapeName(name: string): string {
@@ -22,7 +22,7 @@ export function escapeName(name: string): string {
   return text;
 }
 
-/** Backends take no empty key; a single backslash is what no other key is escaped to. */
+/** Backends take no empty key; no other key is escaped to a single backslash. */
 const EMPTY_KEY = "\\";
 
 /** A key as backends take it, which is never empty. */
@@ -30,12 +30,12 @@ export function backendKey(key: string): string {
   return key === "" ? EMPTY_KEY : escapeName(key);
 }
 
-/** The key that `backendKey` wrote. */
+/** The inverse of `backendKey`. */
 export function userKey(text: string): string {
   return text === EMPTY_KEY ? "" : unescapeName(text);
 }
 
-/** The string that `escapeName` wrote. */
+/** The inverse of `escapeName`. */
 export function unescapeName(text: string): string {
   return text.replace(
     ESCAPED,

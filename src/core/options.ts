@@ -1,5 +1,5 @@
 /**
- * The options of a cached function and of a cache: their types, and what is refused.
+ * The options of a cached function and of a cache: their types and their checks.
  *
  * @module
  */
@@ -22,13 +22,13 @@ import { schemaRule, type StandardSchema } from "../base/schema.ts";
 import type { CallEvent } from "./events.ts";
 
 /**
- * Turns results of one's own types into values that can be stored, and back; both at once, not as
- * promises. A `z.codec` of zod is one.
+ * Converts results of your own types to storable values and back, both synchronously. A `z.codec`
+ * of zod is one.
  */
 export interface ValueCodec<Value = unknown, Stored = unknown> {
-  /** Makes something that can be stored of a result. */
+  /** Converts a result to a storable value. */
   readonly encode: (value: Value) => Stored;
-  /** Makes a result of what was stored. */
+  /** Converts a stored value back to a result. */
   readonly decode: (stored: Stored) => Value;
 }
 
@@ -41,55 +41,55 @@ export interface FunctionOptions<
   Decoded = unknown,
 > {
   /**
-   * Names the function in the store, across runs and machines: any non-empty string. Bundlers
-   * rename functions, so give one to whatever is bundled.
+   * The name of the function in the store, across runs and machines: any non-empty string. Bundlers
+   * rename functions, so set it in bundled code.
    *
    * @default {the name of the function or method}
    */
   readonly id?: string;
   /**
-   * What identifies a call: a string, hashed as it is, or any value that can be hashed.
+   * Returns the identity of a call: a string, hashed as it is, or any value that can be hashed.
    *
    * @default {all arguments}
    */
   readonly hashFunc?: (...args: Args) => unknown;
   /**
-   * What of the instance identifies a call of a method: nothing (`"ignore"`), or what a function
-   * makes of it. Instance methods need it, because an instance has no identity across runs.
+   * The part of the instance that identifies a method call: none (`"ignore"`), or what a function
+   * of it returns. Instance methods need this option: an instance has no identity across runs.
    */
   readonly this?: "ignore" | ((self: Self) => unknown);
   /** Part of the key: another version starts afresh and leaves the old entries readable. */
   readonly version?: string | number;
   /**
-   * How long a result stays fresh: more than 0; `Infinity` is for ever.
+   * The time a result stays fresh: more than 0; `Infinity` is for ever.
    *
    * @default {Infinity}
    */
   readonly ttl?: Duration;
   /**
-   * For how long after that a stale result is served at once while one run refreshes it in the
-   * background. Needs `ttl`.
+   * The time after `ttl` in which a stale result is served at once while one run refreshes it in
+   * the background. Needs `ttl`.
    *
    * @default {never}
    */
   readonly staleWhileRevalidate?: Duration;
   /**
-   * For how long after that a stale result is served when the function throws. Needs `ttl`.
+   * The time after `ttl` in which a stale result is served if the function throws. Needs `ttl`.
    *
    * @default {never}
    */
   readonly staleIfError?: Duration;
   /**
-   * Whether a result is worth keeping: false, or a promise of it, returns the result and stores
-   * nothing. It sees the arguments as they were at the call.
+   * Whether to store a result: after false, or a promise of it, the result is returned and not
+   * stored. The function sees the arguments as they were at the call.
    */
   readonly shouldCache?: (value: Value, ...args: Args) => boolean | Promise<boolean>;
   /**
-   * Guards the result: callers get what the schema makes of it, and a `SchemaError` where it fails.
-   * The result itself is stored, and guarded again when it is read; one that fails is a miss.
+   * Validates the result: callers get the schema's output, or a `SchemaError` if validation fails.
+   * The result itself is stored, and validated again when read; a stored one that fails is a miss.
    */
   readonly schema?: StandardSchema<Output>;
-  /** Makes results of one's own types storable; see {@linkcode ValueCodec}. */
+  /** Makes results of your own types storable; see {@linkcode ValueCodec}. */
   readonly codec?: {
     // deno-lint-ignore no-explicit-any -- what is stored is the codec's own affair
     readonly encode: (value: Value) => any;
@@ -97,7 +97,7 @@ export interface FunctionOptions<
     readonly decode: (stored: any) => Decoded;
   };
   /**
-   * Which concurrent equal calls share one run: those of all processes that share the store
+   * The concurrent equal calls that share one run: those of all processes that share the store
    * (`"store"`), those of this process (`"process"`), or none (`false`).
    *
    * @default {that of the cache}
@@ -118,24 +118,24 @@ export interface StreamOptions<
   Self = unknown,
 > extends FunctionOptions<Args, Value, Self, unknown, unknown> {
   /**
-   * Guards the array of items, once it is whole: where it fails, readers get the items and then a
-   * `SchemaError`, and nothing is stored. What the schema makes of it is not used.
+   * Validates the array of items once it is complete. If it fails, readers get the items and then a
+   * `SchemaError`, and nothing is stored. The schema's output is not used.
    */
   readonly schema?: StandardSchema;
   /**
    * The most items that are kept: a positive integer or `Infinity`. A longer stream, or one of more
-   * than 64 MiB, passes without being kept: nobody can join it any more, and its slowest reader
-   * holds it up.
+   * than 64 MiB, passes without being kept: no call can join it any more, and its slowest reader
+   * sets the pace.
    *
    * @default {100,000}
    */
   readonly maxItems?: number;
 }
 
-/** Which equal calls share one run: those of all processes over the store, of this one, or none. */
+/** The equal calls that share one run: of all processes over the store, of this one, or none. */
 export type SingleFlight = "store" | "process" | false;
 
-/** What failed while the function's caller got its result all the same. */
+/** The kind of a failure that does not keep callers from their results. */
 export type ErrorKind =
   /** The store could not be read; the function ran. */
   | "read"
@@ -155,14 +155,14 @@ export type ErrorKind =
   | "refresh"
   /** `onProgress`, `count` or `onCall` threw, or a batch was never run. */
   | "progress"
-  /** The store could not say whether another process runs; the function ran. */
+  /** The store could not report whether another process runs; the function ran. */
   | "lease"
   /** An error that the backend reports by itself, such as a damaged file. */
   | "backend";
 
-/** Where it went wrong. */
+/** The context of a reported error. */
 export interface ErrorContext {
-  /** What was being done. */
+  /** The kind of the failure. */
   readonly kind: ErrorKind;
   /** The id of the function, `""` for a direct key; `undefined` for the whole store. */
   readonly id: string | undefined;
@@ -171,45 +171,45 @@ export interface ErrorContext {
 }
 
 /**
- * A `CryptoKey` of WebCrypto. Its shape is written down here because projects without the types of
- * a browser have no type of that name.
+ * A `CryptoKey` of WebCrypto, declared by its shape: projects without browser types have no type of
+ * that name.
  */
 export interface EncryptionKey {
-  /** `"secret"`. */
+  /** Always `"secret"`. */
   readonly type: string;
   /** Whether it can be exported. */
   readonly extractable: boolean;
-  /** What it is for: AES-GCM. */
+  /** The algorithm: AES-GCM. */
   readonly algorithm: { readonly name: string };
-  /** What it may do: `"encrypt"`, `"decrypt"`. */
+  /** The permitted uses: `"encrypt"`, `"decrypt"`. */
   readonly usages: readonly string[];
 }
 
 /** Options that every cache takes. */
 export interface CacheOptions {
   /**
-   * Is told whatever the cache keeps from its callers: failed reads and writes, damaged entries.
+   * Receives each error that callers do not see: failed reads and writes, damaged entries.
    *
    * @default {one `console.warn` for each id and kind}
    */
   readonly onError?: (error: PanzaError | Error, context: ErrorContext) => void;
   /**
-   * Is told of each call of a cached function that has ended, right before its caller is, and of each
-   * run that failed: for traces and metrics. Lookups by `readCache` and direct keys are no calls.
+   * Receives each ended call of a cached function, right before its caller does, and each failed
+   * run: for traces and metrics. Lookups by `readCache` and direct keys are not calls.
    *
    * @default {nothing, which costs nothing}
    */
   readonly onCall?: (call: CallEvent) => void;
   /**
-   * Encrypts every value that is stored, with AES-GCM: one key, or several, of which the first
-   * encrypts and all are tried to decrypt. Ids, keys, sizes and times stay readable. What is stored
-   * under another key, or not encrypted, is a reported miss.
+   * The key that encrypts every stored value with AES-GCM. Of several keys, the first encrypts and
+   * all are tried for decryption. Ids, keys, sizes and times stay readable. A value stored under
+   * another key, or unencrypted, is a reported miss.
    *
    * @default {values are stored as they are}
    */
   readonly encrypt?: EncryptionKey | readonly EncryptionKey[];
   /**
-   * Which concurrent equal calls share one run, for functions that do not say: `"store"`,
+   * The concurrent equal calls that share one run, for functions that do not set it: `"store"`,
    * `"process"` or `false`.
    *
    * @default {"store" over a SQLite file, for tiers that of the last one, otherwise "process"}
@@ -226,7 +226,7 @@ const singleFlight: Rule<SingleFlight> = oneOf<"store" | "process" | false>(
 const CACHE_RULES = {
   onError: fn,
   onCall: fn,
-  // Checked by what encrypts, which never prints what is not a key.
+  // Checked by `checkKeys`, which never prints a wrong value: it may be the bytes of a key.
   encrypt: { must: "a CryptoKey", read: (value: unknown): unknown => value } satisfies Rule<
     unknown
   >,
@@ -239,9 +239,9 @@ export function checkCacheOptions(action: string, options: unknown): void {
 }
 
 /**
- * Parts the options of a backend from those that every cache takes.
+ * Separates the options of a backend from those that every cache takes.
  *
- * @param action What cannot be done if one is unknown, as a verb phrase.
+ * @param action The action in messages, as a verb phrase.
  * @param options Both together.
  * @param own The names of the backend's options.
  * @returns The backend's options, and the cache's.
@@ -281,7 +281,7 @@ const thisRule: Rule<"ignore" | ((self: unknown) => unknown)> = {
       : undefined,
 };
 
-/** An object whose member is a function. */
+/** The rule for an object with functions at the given paths. */
 function objectWith<Shape>(must: string, ...path: readonly (readonly string[])[]): Rule<Shape> {
   const follow = (value: unknown, names: readonly string[]): unknown =>
     names.reduce((at: unknown, name) => Object(at)[name], value);
@@ -326,11 +326,11 @@ export interface CheckedOptions extends Freshness {
 
 /** Durations in milliseconds. */
 export interface Freshness {
-  /** How long a result is fresh; `Infinity` is for ever. */
+  /** The time a result is fresh; `Infinity` is for ever. */
   readonly ttl: number;
-  /** How long after that it is served while it is refreshed. */
+  /** The time after `ttl` in which it is served while it is refreshed. */
   readonly staleWhileRevalidate: number;
-  /** How long after that it is served when the function throws. */
+  /** The time after `ttl` in which it is served if the function throws. */
   readonly staleIfError: number;
 }
 
@@ -351,7 +351,7 @@ export function checkFunctionOptions(options: unknown): CheckedOptions {
 }
 
 /**
- * The same for a stream function.
+ * Checks every option of a stream function in the same way.
  *
  * @returns The options, and the most items that are kept.
  */
@@ -368,7 +368,7 @@ export function checkStreamOptions(options: unknown): CheckedOptions & { maxItem
   return { ...withFreshness(action, checked), maxItems };
 }
 
-/** Options with the durations that are in effect. */
+/** Checks the durations and fills in their defaults. */
 function withFreshness(
   action: string,
   checked: Checked<typeof FUNCTION_RULES>,

@@ -8,7 +8,7 @@ import type { Maybe } from "../backend/contract.ts";
 import { encode, type Encoded } from "../encoding/codec.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
 
-/** A value of which the first taker gets the original, and everybody else a copy. */
+/** A value whose first taker gets the original, and every other taker a copy. */
 export class Owned {
   readonly #original: unknown;
   readonly #restore: (encoded: Encoded) => Maybe<unknown>;
@@ -16,8 +16,8 @@ export class Owned {
   #isTaken = false;
 
   /**
-   * @param original What the first taker gets.
-   * @param encoded What copies are made of, where it is encoded already.
+   * @param original The value for the first taker.
+   * @param encoded The source of copies, if the value is encoded already.
    * @param restore Makes a copy.
    */
   constructor(
@@ -30,17 +30,17 @@ export class Owned {
     this.#restore = restore;
   }
 
-  /** Encodes the value while nobody has it: `encodable` is what its copies are made of. */
+  /** Encodes the value for copies while nobody has it; `encodable` gives its storable form. */
   prepareCopies(encodable: () => unknown): void {
     this.#encoded ??= encode(encodable());
   }
 
-  /** Whether there is one more to take. */
+  /** Whether another `take` can succeed. */
   get isLeft(): boolean {
     return !this.#isTaken || this.#encoded !== undefined;
   }
 
-  /** Takes the value, or a copy of it; only while one is left. */
+  /** Takes the value, or a copy of it; call it only while `isLeft`. */
   take(): Maybe<unknown> {
     if (!this.#isTaken) {
       this.#isTaken = true;
@@ -51,10 +51,10 @@ export class Owned {
   }
 }
 
-/** A stored result that counts, or counted until its time was over. */
+/** A stored result that counts, or counted until it expired. */
 export interface Found {
   readonly entry: StoredEntry;
   readonly owned: Owned;
-  /** When the lookup began, by the order's clock. */
+  /** The start of the lookup, on the order's clock. */
   readonly born: number;
 }

@@ -26,7 +26,7 @@ export class Reader {
   readonly #state: CacheState;
   readonly #own: FunctionState;
   readonly #options: CheckedOptions;
-  /** Makes what callers get of an encoded result, each time anew. */
+  /** Makes a new value for a caller from an encoded result. */
   readonly restore: (encoded: Encoded) => Maybe<unknown>;
 
   constructor(state: CacheState, own: FunctionState, options: CheckedOptions) {
@@ -36,7 +36,7 @@ export class Reader {
     this.restore = (encoded) => this.#guard(this.#decode(decode(encoded)));
   }
 
-  /** Looks one key up; errors are reported and are misses. */
+  /** Looks up one key; an error is reported and is a miss. */
   find(key: string, born: number, progress?: Progress): Maybe<Found | undefined> {
     const { backend, readPause } = this.#state;
     if (readPause.isOn) return undefined;
@@ -66,7 +66,7 @@ export class Reader {
     });
   }
 
-  /** Looks many keys up at once; none is found after an error, which is reported. */
+  /** Looks up many keys at once; after an error, all of them are misses. */
   findMany(
     keys: readonly string[],
     born: number,
@@ -75,8 +75,8 @@ export class Reader {
     if (keys.length === 0 || this.#state.readPause.isOn) return [];
     const accept = (entries: readonly (StoredEntry | undefined)[]) =>
       keys.map((key, index) => this.accept(key, entries[index], born, true));
-    // Nobody asks any more after an abort, which is not an error of the store. Damage is one
-    // entry's, and reported by the call that looks again.
+    // Reports errors of the store. An abort is none; damage belongs to one entry, and the call that
+    // looks again reports it.
     const fail = (error: unknown): readonly undefined[] => {
       const isReported = signal?.aborted !== true && !(error instanceof DamagedEntryError);
       if (isReported) this.#missed(undefined, error);
@@ -102,7 +102,7 @@ export class Reader {
   /**
    * Checks and decodes an entry; `undefined` when it does not count.
    *
-   * @param isSilent Whether damage is left to be reported by a call that looks again.
+   * @param isSilent Whether reporting damage is left to a call that looks again.
    */
   accept(
     key: string,
@@ -158,15 +158,15 @@ export class Reader {
     return schema === undefined ? value : guarded(schema, value);
   }
 
-  /** When a result stops being fresh: at its own end or after the function's `ttl` as it is now. */
+  /** The end of freshness: the entry's own, or that by the function's current `ttl` if earlier. */
   freshUntil({ storedAt, expiresAt }: StoredEntry): number {
     return Math.min(expiresAt ?? Infinity, storedAt + this.#options.ttl);
   }
 
-  /** What a found result can be served as; `undefined` when the function has to run. */
+  /** The status to serve a found result with; `undefined` when the function has to run. */
   statusOf(found: Found): "hit" | "stale" | undefined {
     const end = this.freshUntil(found.entry);
-    // Without asking for the time, which costs as much as a step of a hit.
+    // Without reading the clock, which costs as much as a step of a hit.
     if (end === Infinity || this.#state.switches.cacheOnly) return "hit";
     const now = Date.now();
     if (now < end) return "hit";
@@ -179,18 +179,18 @@ export class Reader {
   }
 }
 
-/** What the schema makes of a value that it has accepted before. */
+/** The schema's output for a value that it has accepted before. */
 async function guarded(schema: StandardSchema, value: unknown): Promise<unknown> {
   const result = await schema["~standard"].validate(value);
   return result.issues === undefined ? result.value : value;
 }
 
-/** Whether nothing lesser may replace what a backend has given. */
+/** Whether an entry must not be replaced: a newer format, or encrypted. */
 function mustStay(entry: StoredEntry): boolean {
   try {
     return isForeign(entry);
   } catch {
-    // A backend that answers with something else than an entry.
+    // The backend returned something other than an entry.
     return false;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Reports of what a cache keeps from its callers: to `onError`, or one warning per id and kind.
+ * Reports of errors that callers do not see: to `onError`, or one warning per id and kind.
  *
  * @module
  */
@@ -15,7 +15,7 @@ const OWN_CODE: { readonly [Kind in ErrorKind]?: string } = {
   progress: "onProgress, count or onCall failed",
 };
 
-/** Sends reports where the user wants them; never throws. */
+/** Reports to `onError` or the console; never throws. */
 export class Reporter {
   readonly #onError: CacheOptions["onError"];
   readonly #warned = new Set<string>();
@@ -29,12 +29,12 @@ export class Reporter {
     const known = error instanceof Error ? error : new Error(quote(error), { cause: error });
     const print = (): void => {
       const where = id === undefined || id === "" ? "" : `${id}: `;
-      // Its words are the library's own.
+      // The message of this error is the library's own.
       const own = known instanceof UnstoredResponseError ? undefined : OWN_CODE[kind];
       const what = own === undefined ? known.message : `${own} (${known.name})`;
       this.#warnOnce(`${kind}:${id ?? ""}`, `${where}${what}`);
     };
-    // A failing onError is reported like any other error, and changes no outcome either.
+    // A failing onError is reported like any other error and changes no outcome.
     const fail = (failure: unknown): void => {
       const name = failure instanceof Error ? failure.name : quote(failure);
       this.#warnOnce("onError", `onError failed (${name})`);
@@ -46,7 +46,7 @@ export class Reporter {
     }
     try {
       const done: unknown = this.#onError(known, { kind, id, key });
-      // An async function passes as one that returns nothing.
+      // To TypeScript, an async function passes as one that returns nothing.
       if (done instanceof Promise) done.catch(fail);
     } catch (failure) {
       fail(failure);

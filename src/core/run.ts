@@ -1,5 +1,5 @@
 /**
- * Runs: one call of the function that belongs to nobody. Callers are counted; it has its own
+ * Runs: calls of the function that no single caller owns. A run counts its callers, and has its own
  * arguments and its own signal.
  *
  * @module
@@ -17,16 +17,14 @@ import type { Flow } from "./flow.ts";
 import type { Found, Owned } from "./owned.ts";
 import { toThousandths } from "./stats.ts";
 
-/** The result of a run, or of a lookup, for all who share it. */
+/** The result of a run, or of a lookup, for all callers that share it. */
 export interface Outcome {
   readonly owned: Owned;
-  /** How the run got it. */
   readonly status: "hit" | "miss" | "shared" | "stale";
-  /** When it was stored; `null` if it was not. */
+  /** The time of storage; `null` if not stored. */
   readonly storedAt: number | null;
-  /** Why it was not stored. */
   readonly unstored?: Unstored | undefined;
-  /** The work of the run that made it, in milliseconds. */
+  /** The working time of the run that made it, in milliseconds. */
   readonly durationMs: number;
   /** The encoded value, where it could be encoded. */
   readonly data?: string | Uint8Array | undefined;
@@ -37,9 +35,9 @@ export interface Failure {
   readonly error: unknown;
 }
 
-/** A lookup; equal calls share one that takes time. */
+/** A lookup; equal calls share an asynchronous one. */
 export interface Lookup {
-  /** When it began, by the order's clock. */
+  /** The start, on the order's clock. */
   readonly born: number;
   readonly found: Maybe<Found | undefined>;
 }
@@ -54,28 +52,28 @@ export class Flight {
     this.place = place;
   }
 
-  /** That of a place, where there is one. */
+  /** The flight of a place, if there is one. */
   static of(place: Place | undefined): Flight | undefined {
     return place?.shared instanceof Flight ? place.shared : undefined;
   }
 }
 
-/** Is called when a run begins or ends to wait for its next attempt. */
+/** Called when a run starts or stops waiting for its next attempt. */
 export type Watch = (isBetweenAttempts: boolean) => void;
 
 /** A running call. */
 export class Run extends Link implements PassageOptions {
   readonly id: string;
-  /** When it began, by the order's clock: a bust after that is not for its result. */
+  /** The start, on the order's clock: a later bust voids the result. */
   readonly born: number;
-  /** Whether it refreshes a stale result, which callers need not wait for. */
+  /** Whether it refreshes a stale result: no caller has to wait for it. */
   readonly isRefresh: boolean;
   readonly passage: Passage;
-  /** Its stream, if its function gives one. */
+  /** The stream, if the function gives one. */
   flow: Flow | undefined;
-  /** The right to run, where processes share work; until the result is exchanged for it. */
+  /** The lease, where processes share work, until it is exchanged for the result. */
   lease: Lease | undefined;
-  /** Whether somebody wants to wait for it, even if another process computes the result. */
+  /** Whether a caller waits even if another process computes the result. */
   isAwaited = false;
   readonly #runs: Runs;
   #controller: AbortController | undefined;
@@ -85,7 +83,7 @@ export class Run extends Link implements PassageOptions {
   #ended: Promise<Outcome | Failure> | undefined;
   #begun: ((ended: Promise<Outcome | Failure>) => void) | undefined;
   #wasBetweenAttempts = false;
-  /** Made by the first: most runs have none. */
+  /** Created on first use: most runs have none. */
   #watches: Set<Watch> | undefined;
 
   constructor(
@@ -105,50 +103,48 @@ export class Run extends Link implements PassageOptions {
     this.passage = new Passage(undefined, this);
   }
 
-  /** Aborts with the run. Made when somebody asks for it: most functions do not. */
+  /** The signal that aborts with the run, created on first use: most functions take none. */
   get signal(): AbortSignal {
     return (this.#controller ??= new AbortController()).signal;
   }
 
-  /** Whether it was told to abort: nobody joins it any more. */
+  /** Whether the run was aborted: no further call joins it. */
   get isAborted(): boolean {
     return this.#isAborted;
   }
 
-  /** How many callers want the result. */
+  /** The number of callers that want the result. */
   get callers(): number {
     return this.#callers;
   }
 
-  /** The work of the function, without its waits, in milliseconds. */
+  /** The working time of the function, without its waits, in milliseconds. */
   get durationMs(): number {
     return toThousandths(this.passage.workedMs);
   }
 
-  /** Resolves when it has ended, well or badly. */
+  /** Resolves when the run has ended, with its outcome or its failure. */
   get ended(): Promise<Outcome | Failure> {
     // Calls in the synchronous part of another run may join this one before its work is known.
     return (this.#ended ??= new Promise((resolve) => (this.#begun = resolve)));
   }
 
-  /** Sets the work that ends with the outcome. */
+  /** Starts the work, which resolves to the outcome. */
   begin(work: () => Promise<Outcome | Failure>): void {
     const ended = work();
     if (this.#begun === undefined) this.#ended = ended;
     else this.#begun(ended);
   }
 
-  /** Lets somebody hear of it; `unwatch` ends that. */
   watch(watch: Watch): void {
     (this.#watches ??= new Set()).add(watch);
   }
 
-  /** Ends it. */
   unwatch(watch: Watch): void {
     this.#watches?.delete(watch);
   }
 
-  /** The function has returned: from now on no abort changes anything. */
+  /** Marks the function as returned: from now on no abort changes anything. */
   returned(hasSucceeded: boolean): void {
     this.#hasReturned = true;
     this.passage.end(hasSucceeded);
@@ -157,8 +153,8 @@ export class Run extends Link implements PassageOptions {
   /**
    * Waits for the outcome.
    *
-   * @param signals When one aborts, the caller leaves at once. The abort of the last caller is
-   * passed to the run, and that caller gets what comes of it.
+   * @param signals The caller leaves at once when one aborts. The last caller instead aborts the
+   * run and gets its outcome; a refresh goes on.
    */
   wait(signals: readonly AbortSignal[]): Promise<Outcome | Failure> {
     const { ended } = this;
@@ -178,7 +174,7 @@ export class Run extends Link implements PassageOptions {
     });
   }
 
-  /** Ends it if its function is still held back by a limit, a rate or a retry. */
+  /** Aborts the run if a limit, a rate or a retry still holds its function back. */
   endUnlessStarted(): void {
     if (!this.#hasReturned && !this.passage.hasStarted) this.#abort(new CacheClosedError());
   }
@@ -189,7 +185,7 @@ export class Run extends Link implements PassageOptions {
     (this.#controller ??= new AbortController()).abort(reason);
   }
 
-  /** It may have begun or ended to wait. */
+  /** Called when the run may have started or stopped waiting. */
   onChange(): void {
     if (this.#runs.isClosing) this.endUnlessStarted();
     const { isBetweenAttempts } = this.passage;
@@ -199,16 +195,16 @@ export class Run extends Link implements PassageOptions {
   }
 }
 
-/** The runs of a cache that have not ended; one that ends leaves. */
+/** The runs of a cache that have not ended. */
 export class Runs extends Ring<Run> {
   #isClosing = false;
 
-  /** Whether those that have not started are ended. */
+  /** Whether runs that have not started are aborted. */
   get isClosing(): boolean {
     return this.#isClosing;
   }
 
-  /** Ends those that have not started, now and from now on. */
+  /** Aborts runs that have not started, now and from now on. */
   close(): void {
     this.#isClosing = true;
     for (const run of this) run.endUnlessStarted();

@@ -18,13 +18,13 @@ function take<Input>(taken: Taken<Input>, input: Input): void {
   taken.visit(input);
 }
 
-/** Inputs, in chunks, from whatever they come. */
+/** The inputs of one batch. */
 export class Source<Input> {
   readonly #inputs: Iterable<Input> | AsyncIterable<Input>;
   #iterator: Iterator<Input> | AsyncIterator<Input> | undefined;
-  /** An answer of an async source that has not come yet. */
+  /** The pending `next()` of an async source. */
   #pending: Promise<IteratorResult<Input>> | undefined;
-  /** Set once it is not asked again: it ended, threw, or was left. */
+  /** Set once nothing more is read: the source ended, threw, or was left. */
   #over = false;
   #failure: { readonly error: unknown } | undefined;
   #leaving: Promise<void> | undefined;
@@ -36,10 +36,9 @@ export class Source<Input> {
   /**
    * Takes the next inputs, at most `count`.
    *
-   * @param visit Is called with each as it is taken, before the source goes on.
-   * @returns How many were taken; 0 when they have ended.
-   *
-   * @throws {unknown} What the source threw, after the inputs that came before it.
+   * @param visit Called with each input as it is taken, before the source goes on.
+   * @returns The number of inputs taken; 0 at the end.
+   * @throws {unknown} The error of the source, after the inputs before it.
    */
   async take(count: number, visit: (input: Input) => void): Promise<number> {
     const inputs: Taken<Input> = { count: 0, visit };
@@ -64,14 +63,14 @@ export class Source<Input> {
   #takeSync(iterator: Iterator<Input>, inputs: Taken<Input>, count: number): void {
     while (inputs.count < count && !this.#over) {
       const next = iterator.next();
-      // Left in the middle of its own step, when it could not take notice.
+      // `leave` was called during this step, when the iterator could not take its `return()`.
       if (this.#leaving !== undefined) iterator.return?.();
       else if (next.done === true) this.#over = true;
       else take(inputs, next.value);
     }
   }
 
-  /** Waits for the first input, and goes on with what there is when the next one is not there. */
+  /** Waits for the first input, then takes only those that are ready. */
   async #takeAsync(
     iterator: AsyncIterator<Input>,
     inputs: Taken<Input>,
@@ -101,7 +100,7 @@ export class Source<Input> {
     try {
       const left = Promise.resolve(this.#iterator?.return?.());
       left.catch(() => {});
-      // An async generator answers only after its pending step, which may never come.
+      // An async generator answers `return()` only after its pending step, which may never end.
       if (this.#pending !== undefined) {
         const step = this.#pending.then(
           () => true,
@@ -111,7 +110,7 @@ export class Source<Input> {
       }
       await left;
     } catch {
-      // An error of a source that is left concerns nobody.
+      // Nobody needs the error of a source that was left.
     }
   }
 }
@@ -121,15 +120,15 @@ async function soon(): Promise<undefined> {
 }
 
 /**
- * Checks what is to be mapped.
+ * Checks the inputs of a batch.
  *
- * @throws {TypeError} If it is not iterable, or a string, whose characters are hardly meant.
+ * @throws {TypeError} If they are not iterable, or a string, whose characters are hardly meant.
  */
 export function checkInputs(inputs: unknown): void {
   const isIterable = typeof inputs === "object" && inputs !== null &&
     (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
   if (isIterable) return;
-  // A text is an input, and no message quotes one.
+  // A string may be an input, and no message quotes an input.
   const received = typeof inputs === "string" ? "a string" : quote(inputs);
   throw new TypeError(
     "Cannot map a function over inputs: inputs must be an iterable or async iterable, such as an " +
@@ -137,7 +136,7 @@ export function checkInputs(inputs: unknown): void {
   );
 }
 
-/** How many inputs there are, where that is known beforehand. */
+/** The number of inputs, if known beforehand. */
 export function sizeOf(inputs: object): number | undefined {
   if (Array.isArray(inputs)) return inputs.length;
   return inputs instanceof Set || inputs instanceof Map ? inputs.size : undefined;

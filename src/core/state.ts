@@ -1,6 +1,6 @@
 /**
- * What the functions of one cache share: its store, the order of its changes, its reports and
- * counters, and the end of it all.
+ * The state that the functions of one cache share: its store, the order of its changes, its reports
+ * and counters, and its end.
  *
  * @module
  */
@@ -29,7 +29,7 @@ import { Runs } from "./run.ts";
 import { addCounters, type CacheStats, type Counters, newCounters } from "./stats.ts";
 import { readSwitches, type Switches } from "./switches.ts";
 
-/** What belongs to an id, however many functions were wrapped with it. */
+/** The state of an id, however many functions were wrapped with it. */
 export class FunctionState {
   /** The id as the user knows it. */
   readonly id: string;
@@ -37,13 +37,13 @@ export class FunctionState {
   readonly name: string;
   readonly scope: Scope;
   readonly counters: Counters = newCounters();
-  /** No refresh is tried in it. */
+  /** While it is on, no refresh is tried. */
   readonly pause: Pause = new Pause();
   /** Whether entries count only if this process stored them: BUST_CACHE, or a bust that failed. */
   isDistrusted: boolean;
   /** The keys whose deletion failed: their entries count only if this process stored them. */
   readonly distrusted: Set<string> = new Set();
-  /** The keys that this process stored since, where that matters. */
+  /** The keys whose entries count despite distrust: they have been stored since. */
   readonly trusted: Set<string> = new Set();
   /** The keys whose entry must not be replaced: of a newer format, or encrypted. */
   readonly kept: Set<string> = new Set();
@@ -55,20 +55,20 @@ export class FunctionState {
     this.isDistrusted = isDistrusted;
   }
 
-  /** Whether what is stored under a key counts. */
+  /** Whether the entry under a key counts. */
   trusts(key: string): boolean {
     if (!this.isDistrusted && this.distrusted.size === 0) return true;
     return this.trusted.has(key) || !(this.isDistrusted || this.distrusted.has(key));
   }
 }
 
-/** A key, an id, or (`undefined`) the store: what a change is of. */
+/** The target of a change: a key, an id, or (`undefined`) the store. */
 export interface ChangeTarget {
   readonly state: FunctionState | undefined;
   readonly key?: string | undefined;
 }
 
-/** Why a result was not stored whose lease is another's, or busted. */
+/** The error of storing a result whose lease was taken over or busted. */
 export const LOST: Error = new Error("another process has busted it or taken it over");
 
 /** Stores an entry in exchange for its lease. */
@@ -89,31 +89,30 @@ export class CacheState {
   readonly ids: IdRegistry;
   /** Runs of functions under way. */
   readonly runs: Runs = new Runs();
-  /** Are called when the cache begins to close. */
+  /** Called when the cache begins to close. */
   readonly closing: Set<() => void> = new Set();
-  /** Batches that were made and not run yet, by id. */
+  /** The numbers of batches that were made and not run yet, by id. */
   readonly unusedBatches: Map<string, number> = new Map();
-  /** Lets changes go on beside a loop of hits that are answered at once. */
+  /** Lets changes go on beside a loop of synchronous hits. */
   readonly pacer: Pacer = new Pacer();
-  /** Lookups are left out in it: the store did not answer. */
+  /** While it is on, lookups are left out: the store did not answer. */
   readonly readPause: Pause = new Pause();
-  /** By what processes share work; absent where the store keeps no notes. */
+  /** The leases by which processes share work; absent where the store keeps no notes. */
   readonly leases: Leases | undefined;
   readonly #reporter: Reporter;
   readonly #states = new Map<string, FunctionState>();
-  /** Stores that nobody waits for any more. */
+  /** The number of pending stores that no caller waits for any more. */
   #lateWrites = 0;
   #switches: Switches | undefined;
   #closing: Promise<void> | undefined;
-  /** Is told of each call that ends. */
   readonly onCall: CacheOptions["onCall"];
-  /** Reports that belong to no function. */
+  /** The counts of reports that belong to no function. */
   readonly #counters = newCounters();
 
   /**
-   * @param backend Where the entries are kept.
-   * @param given The backend as the user gave it: which store it is.
-   * @param options What every cache takes.
+   * @param backend The store of the entries.
+   * @param given The backend as the user gave it, which identifies the store.
+   * @param options The options of every cache.
    */
   constructor(backend: Backend, given: Backend, options: CacheOptions) {
     this.backend = backend;
@@ -137,7 +136,7 @@ export class CacheState {
     });
   }
 
-  /** What the environment asks for, read on first use. */
+  /** The switches in the environment, read on first use. */
   get switches(): Switches {
     return (this.#switches ??= readSwitches());
   }
@@ -147,7 +146,7 @@ export class CacheState {
     return this.#closing !== undefined;
   }
 
-  /** Refuses whatever comes after `close`. */
+  /** Throws after `close`. */
   assertOpen(): void {
     if (this.#closing !== undefined) throw new CacheClosedError();
   }
@@ -170,14 +169,14 @@ export class CacheState {
     this.#reporter.report(error, kind, state?.id, key);
   }
 
-  /** An error of a backend as one of the library's. */
+  /** An error of a backend as a `PanzaError`. */
   wrap(operation: string, error: unknown): PanzaError {
     return error instanceof PanzaError
       ? error
       : new BackendError(this.backend.description, operation, error);
   }
 
-  /** Calls the user's code; what it throws is reported, and changes no outcome. */
+  /** Calls the user's code; its error is reported and changes no outcome. */
   guarded(call: () => unknown, own: FunctionState, key?: string): void {
     const report = (error: unknown): void => this.report(error, "progress", own, key);
     try {
@@ -205,9 +204,9 @@ export class CacheState {
   }
 
   /**
-   * What the store has under a key, whether it counts or not.
+   * The entry under a key, whether it counts or not.
    *
-   * @throws {Error} What the store throws, or that it makes no progress.
+   * @throws {Error} The error of the store, or a `NoProgressError`.
    */
   async entry(
     state: FunctionState,
@@ -221,10 +220,10 @@ export class CacheState {
   /**
    * Stores an entry, in its order; the caller waits no longer than for a lookup.
    *
-   * @param lease What it is stored in exchange for, where processes share work.
-   * @param settled Is called once it is known whether the store has it; with `LOST` when the lease
-   * was somebody else's by then, or was busted.
-   * @returns Whether the store has it; `undefined` when nobody waits for that any more.
+   * @param lease The lease to exchange for the entry, where processes share work.
+   * @param settled Called once it is known whether the store has the entry; with `LOST` if the
+   * lease was taken over or busted by then.
+   * @returns Whether the store has the entry; `undefined` when the caller no longer waits.
    */
   store(
     state: FunctionState,
@@ -252,7 +251,7 @@ export class CacheState {
         settled(error === undefined || isLost ? error : this.wrap("write", error));
         resolve(isLost ? "lost" : error === undefined);
       };
-      // While one store is late, later ones are not waited for: the backend is not there.
+      // While one store is late, no caller waits for later ones: the backend does not answer.
       const isFirst = this.#lateWrites === 0;
       const isBehind = !this.order.isFree(place);
       const work = () =>
@@ -266,14 +265,14 @@ export class CacheState {
         );
       const storing = this.order.change(place, work, end);
       if (!isFirst) late();
-      // The time in which it waits for others counts too.
+      // The wait for earlier changes counts too.
       else if (isBehind) patiently(storing, Infinity, place, late).catch(() => {});
     });
   }
 
   /**
-   * Makes an explicit change: it rejects when it failed, and what a failed deletion named counts
-   * only if this process stores it from now on.
+   * Makes an explicit change; rejects if it fails. After a failed deletion, the entries that it
+   * named count only if this process stores them from now on.
    */
   async change(
     target: ChangeTarget,
@@ -302,14 +301,14 @@ export class CacheState {
     }
   }
 
-  /** Waits for a change no longer than it makes progress. */
+  /** Waits for a change as long as it makes progress. */
   #bounded<T>(operation: string, work: Promise<T>, progress: Place | Scope | undefined) {
     return patiently(work, PATIENCE.changeMs, progress).catch((error) => {
       throw this.wrap(operation, error);
     });
   }
 
-  /** What was deleted needs no mark any more. */
+  /** Removes the `kept` marks of deleted entries. */
   #forget({ state, key }: ChangeTarget): void {
     for (const each of state === undefined ? this.#states.values() : [state]) {
       if (key === undefined) each.kept.clear();
@@ -354,7 +353,7 @@ export class CacheState {
     }
   }
 
-  /** Waits for the runs; names those that take long, for one may wait for itself. */
+  /** Waits for the runs, and warns of slow ones: a run that awaits `close` never ends. */
   async #runsEnded(): Promise<void> {
     while (this.runs.first !== undefined) {
       const running = [...this.runs];

@@ -27,7 +27,7 @@ export interface CacheStats {
   readonly bytesRead: number;
   /** Bytes of encoded values that were written. */
   readonly bytesWritten: number;
-  /** Work that was not done again, in milliseconds: what the reused results had cost. */
+  /** Work that was not done again, in milliseconds: the original cost of the reused results. */
   readonly savedMs: number;
 }
 
@@ -37,12 +37,11 @@ export interface AllStats extends CacheStats {
   readonly byId: Readonly<Record<string, CacheStats>>;
 }
 
-/** Counters as they grow. */
+/** Mutable counters. */
 export type Counters = { -readonly [Name in keyof CacheStats]: CacheStats[Name] } & {
   errors: { [Kind in ErrorKind]?: number };
 };
 
-/** Counters at zero. */
 export function newCounters(): Counters {
   return {
     hits: 0,
@@ -58,7 +57,7 @@ export function newCounters(): Counters {
   };
 }
 
-/** Adds counters to others. */
+/** Adds `more` to `sum`. */
 export function addCounters(sum: Counters, more: Counters): void {
   sum.hits += more.hits;
   sum.misses += more.misses;
@@ -75,7 +74,7 @@ export function addCounters(sum: Counters, more: Counters): void {
   }
 }
 
-/** Counts how a call got its value. */
+/** Counts a call by its status. */
 export function countCall(
   counters: Pick<Counters, "hits" | "misses" | "shared" | "stale" | "savedMs">,
   status: CallStatus,
@@ -91,7 +90,7 @@ export function countCall(
   counters.savedMs = toThousandths(counters.savedMs + durationMs);
 }
 
-/** Rounds milliseconds to thousandths: clocks tell no more, and sums print without noise. */
+/** Rounds milliseconds to thousandths: clocks are no finer, and sums print without noise. */
 export function toThousandths(milliseconds: number): number {
   return Math.round(milliseconds * 1000) / 1000;
 }

@@ -27,14 +27,14 @@ export type ItemOf<F extends AnyFunction> = Awaited<ReturnType<F>> extends Async
   : Awaited<ReturnType<F>> extends ReadableLike<infer Item> ? Item
   : never;
 
-/** A cached stream function: each call gives an iterator at once, and begins with its first item. */
+/** A cached stream function: calls give an iterator at once and begin with its first `next()`. */
 export type CachedStream<F extends AnyFunction> =
   & ((this: ThisParameterType<F>, ...args: Parameters<F>) => AsyncIterableIterator<ItemOf<F>>)
   & CachedMethods<F, ItemOf<F>[]>;
 
 /**
- * The cached stream function; nothing that can be called where the options were typed for other
- * arguments or other items.
+ * The cached stream function, or an uncallable type if the options were typed for other arguments
+ * or other items.
  */
 export type StreamOrMismatch<F extends AnyFunction, Args extends readonly unknown[], Value> =
   ((...args: Args) => unknown) extends (...args: Parameters<F>) => unknown
@@ -43,10 +43,10 @@ export type StreamOrMismatch<F extends AnyFunction, Args extends readonly unknow
     : { "hashFunc or shouldCache is for other arguments": never };
 
 /**
- * What `cache.stream(options)` returns: call it with a function, or put it before a method.
+ * The wrapper from `cache.stream(options)`: call it with a function, or put it before a method.
  *
- * @typeParam Args What `hashFunc` and `shouldCache` take.
- * @typeParam Value What `shouldCache` takes: an array of items.
+ * @typeParam Args The arguments that `hashFunc` and `shouldCache` take.
+ * @typeParam Value The value that `shouldCache` takes: an array of items.
  */
 export type StreamDecorator<
   Args extends readonly unknown[] = readonly unknown[],
@@ -71,7 +71,7 @@ export class StreamCalls extends Calls {
     flows: FlowOptions,
   ) {
     const codec = codecOfItems(options.codec);
-    // A stream is read live in one process; no other one can join it there.
+    // A stream is read live in one process; other processes cannot join it.
     const checked = { ...options, schema: guardOnly(options.schema), codec };
     super(state, own, fn, checked, isShared, undefined);
     this.#codec = codec;
@@ -79,7 +79,7 @@ export class StreamCalls extends Calls {
     this.#flows = flows;
   }
 
-  /** Makes a call: it takes its arguments now, and begins with the first `next()`. */
+  /** Makes a call, which takes its arguments now and begins with the first `next()`. */
   open(self: unknown, args: readonly unknown[]): StreamReader {
     const leaving = new AbortController();
     let asked: Maybe<KeyedCall>;
@@ -89,7 +89,7 @@ export class StreamCalls extends Calls {
     } catch (error) {
       asked = Promise.reject(error);
     }
-    // One that is never read concerns nobody.
+    // The error of a stream that is never read must not count as unhandled.
     if (asked instanceof Promise) asked.catch(() => {});
     return new StreamReader((reader) => this.#read(asked, reader), leaving);
   }
@@ -101,7 +101,7 @@ export class StreamCalls extends Calls {
     call.reader = reader;
     call.renews = this.#flows.renews?.(call.given) === true;
     const detail = await this.fly(call);
-    // A loop of hits would keep the store from its changes.
+    // A loop of hits would starve the store's changes.
     if (order.isChanging) await pacer.pace();
     return detail;
   }
@@ -143,14 +143,14 @@ export class StreamCalls extends Calls {
     try {
       if (run.callers > 1) owned.prepareCopies(() => this.#codec.encode(result));
     } catch {
-      // Each caller that wants all items runs the function itself.
+      // Each further caller that wants all items runs the function itself.
     }
     const { durationMs } = run;
     return { owned, status: "miss", storedAt: null, unstored: "length", durationMs };
   }
 }
 
-/** A codec whose results are arrays: an entry that comes to something else does not count. */
+/** A codec whose results are arrays: an entry that decodes to something else does not count. */
 function codecOfItems(codec: ValueCodec | undefined): ValueCodec {
   return {
     encode: codec === undefined ? (items) => items : (items) => codec.encode(items),
@@ -162,7 +162,7 @@ function codecOfItems(codec: ValueCodec | undefined): ValueCodec {
   };
 }
 
-/** A schema that changes nothing: items have gone to their readers before it sees them. */
+/** A schema whose output is not used: readers have the items before it sees them. */
 function guardOnly(schema: CheckedOptions["schema"]): CheckedOptions["schema"] {
   if (schema === undefined) return undefined;
   const { vendor } = schema["~standard"];
@@ -173,19 +173,19 @@ function guardOnly(schema: CheckedOptions["schema"]): CheckedOptions["schema"] {
   return { "~standard": { version: 1, vendor, validate } };
 }
 
-/** How the call of a reader has ended. */
+/** The end of a reader's call. */
 type Settled =
   | { readonly detail: CallDetail<unknown> }
   | { readonly error: unknown };
 
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
-/** Reads the stream of one call, whether it is stored, or flows already, or begins with it. */
+/** Reads the stream of one call: a stored one, one that flows already, or a new one. */
 export class StreamReader implements AsyncIterableIterator<unknown>, FlowReader {
   position = 0;
   readonly #start: (reader: FlowReader) => Promise<CallDetail<unknown>>;
   readonly #leaving: AbortController;
-  /** Settles, well, when the call has. */
+  /** Resolves when the call has settled. */
   #call: Promise<void> | undefined;
   #settled: Settled | undefined;
   #flow: Flow | undefined;
@@ -194,7 +194,7 @@ export class StreamReader implements AsyncIterableIterator<unknown>, FlowReader 
   #status: CallStatus | undefined;
   #storedAt: number | null = null;
   #isDone = false;
-  /** Settles when the step that goes on has ended. */
+  /** Resolves when the current step has ended. */
   #step: Promise<void> | undefined;
   #awake: (() => void) | undefined;
 
@@ -212,17 +212,17 @@ export class StreamReader implements AsyncIterableIterator<unknown>, FlowReader 
     this.#leaving = leaving;
   }
 
-  /** How the call got its items; `undefined` before the first `next()` has resolved. */
+  /** The way the call got its items; `undefined` before the first `next()` has resolved. */
   get status(): CallStatus | undefined {
     return this.#status;
   }
 
-  /** When they were stored; `null` before they are. */
+  /** The time of storage; `null` before the items are stored. */
   get storedAt(): number | null {
     return this.#storedAt;
   }
 
-  /** The next item; the end comes after the store. */
+  /** The next item; the end comes after the items are stored. */
   async next(): Promise<IteratorResult<unknown>> {
     this.#call ??= this.#begin();
     while (this.#step !== undefined) await this.#step;
@@ -239,14 +239,14 @@ export class StreamReader implements AsyncIterableIterator<unknown>, FlowReader 
     }
   }
 
-  /** Leaves: the last one that does closes the source. */
+  /** Leaves the stream; the last reader that leaves closes the source. */
   async return(value?: unknown): Promise<IteratorResult<unknown>> {
     const flow = this.#flow;
     const isFirst = !this.#isDone;
     this.#isDone = true;
     this.#items = undefined;
     this.wake();
-    // Nothing begins any more.
+    // From here on the call cannot begin.
     this.#call ??= Promise.resolve();
     if (this.#settled === undefined && isFirst && !flow?.goesOnWithout(this)) {
       flow?.exit(this);
@@ -288,7 +288,7 @@ export class StreamReader implements AsyncIterableIterator<unknown>, FlowReader 
     while (!this.#isDone) {
       const flow = this.#flow;
       const settled = this.#settled;
-      // An abort is told at once, an error of the source after the items before it.
+      // An abort is reported at once, an error of the source after the items before it.
       const isLive = flow !== undefined && (settled === undefined || flow.isOver);
       if (isLive && flow.has(this)) return { done: false, value: flow.take(this) };
       if (settled !== undefined) return this.#nextOf(settled);
@@ -300,13 +300,13 @@ export class StreamReader implements AsyncIterableIterator<unknown>, FlowReader 
     return DONE;
   }
 
-  /** The next item of a call that has settled, once what it has of a flow is read. */
+  /** The next item of a settled call, once its items of a flow are read. */
   #nextOf(settled: Settled): IteratorResult<unknown> {
     if ("error" in settled) throw settled.error;
     if (this.#items === undefined) {
       const { value, status } = settled.detail;
       if (!Array.isArray(value)) return this.#finish();
-      // Another result stands in for a flow that failed: only for those who have none of its items.
+      // After a failed flow, another result is only for readers that have none of its items.
       const end = this.#flow?.end;
       if (this.position > 0 && end?.hasFailed) throw end.error;
       this.#items = value;

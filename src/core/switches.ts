@@ -1,5 +1,5 @@
 /**
- * What the environment asks for: BUST_CACHE, CACHE_ONLY, PRINT_CACHE_MISSES.
+ * The switches in the environment: BUST_CACHE, CACHE_ONLY, PRINT_CACHE_MISSES.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { variable } from "../base/env.ts";
 import { quote } from "../base/errors.ts";
 
-/** What the environment asks for. */
+/** The state of the switches. */
 export interface Switches {
   /** The ids in BUST_CACHE, without `all`. */
   readonly bustedIds: ReadonlySet<string>;
@@ -35,8 +35,7 @@ function flag(name: string, text: string): boolean {
 /**
  * Reads the switches.
  *
- * @param read Gives the text of a variable, `undefined` when it is unset.
- * @returns What the environment asks for.
+ * @param read Returns the text of a variable, `undefined` when it is unset.
  * @throws {TypeError} If a switch holds an unknown word, or CACHE_ONLY meets BUST_CACHE.
  */
 export function readSwitches(

@@ -1,5 +1,5 @@
 /**
- * Cached functions: their types, and the methods that they have beside being called.
+ * Cached functions: their types and their methods.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { MapOptions } from "./map_options.ts";
 import type { CacheRead, CallDetail, Calls } from "./call.ts";
 import { missingInstance } from "./key.ts";
 
-/** What a cached function gives: what the schema makes of the result, where there is one. */
+/** The result of a cached function: the schema's output where there is a schema. */
 export type ResultOf<F extends AnyFunction, Output = never> = [Output] extends [never]
   ? Awaited<ReturnType<F>>
   : Output;
@@ -20,24 +20,24 @@ export interface CachedMethods<F extends AnyFunction, Output = never> {
   /** The id of the function in the store. */
   readonly id: string;
   /**
-   * Looks into the cache and never runs the function.
+   * Looks up the result of a call and never runs the function.
    *
    * @param args The arguments of the call.
    * @returns `{ hit: true, value, storedAt, expiresAt }`, or `{ hit: false }`.
    */
   readCache(...args: Parameters<F>): Promise<CacheRead<ResultOf<F, Output>>>;
   /**
-   * Forgets the result of one call; without arguments, everything of this function.
+   * Deletes the result of one call; without arguments, every result of this function.
    *
    * @param args The arguments of the call, or none.
    * @throws {PanzaError} If the store, or any tier or page of it, failed.
    */
   bustCache(...args: Parameters<F> | []): Promise<void>;
   /**
-   * Calls the function like a plain call, and says how the value came about.
+   * Calls the function like a plain call, and reports the way the call got its value.
    *
    * @param args The arguments of the call.
-   * @returns The value, its status, key, time and cost, and why it was not stored.
+   * @returns The value, its status, key, time and cost, and the reason if it was not stored.
    */
   detail(...args: Parameters<F>): Promise<CallDetail<ResultOf<F, Output>>>;
   /**
@@ -54,7 +54,7 @@ export interface CachedMethods<F extends AnyFunction, Output = never> {
    * is ready. Nothing starts before the batch is iterated, or its `run()` or `values()` called.
    *
    * @param inputs The first argument of each call: any iterable or async iterable, taken lazily.
-   * @param options `concurrency` is needed, and `args` where the function needs more arguments.
+   * @param options `concurrency` is required, and `args` where the function needs more arguments.
    * @returns An async iterable of results, with `run()`, `values()` and `summary`.
    * @throws {TypeError} If an option is unknown or of the wrong shape.
    * @throws {RangeError} If `concurrency` is not a positive integer or `Infinity`.
@@ -73,20 +73,20 @@ export type RestArguments<Args extends readonly unknown[]> = Args extends
 export type MapOptionsOf<Rest extends readonly unknown[]> = [] extends Rest ? MapOptions<Rest>
   : MapOptions<Rest> & { readonly args: Rest };
 
-/** The function as it can be called: like itself, or with what the schema makes of its result. */
+/** The call signature: that of the function, or with the schema's output as its result. */
 export type CachedCall<F extends AnyFunction, Output = never> = [Output] extends [never]
   ? PlainCall<F>
   : (this: ThisParameterType<F>, ...args: Parameters<F>) => Promise<Output>;
 
-/** A cached function: call it like the function, or use the methods of {@linkcode CachedMethods}. */
+/** A cached function: call it like the function, or use its {@linkcode CachedMethods}. */
 export type CachedFunction<F extends AnyFunction, Output = never> =
   & CachedCall<F, Output>
   & CachedMethods<F, Output>;
 
 /**
- * The cached function; nothing that can be called where the options were typed for other arguments
- * or another result. (A check in the parameter's type would make TypeScript fix the type parameters
- * of a generic function.)
+ * The cached function, or an uncallable type if the options were typed for other arguments or
+ * another result. (A check in the parameter's type would make TypeScript fix the type parameters of
+ * a generic function.)
  */
 export type CachedOrMismatch<
   F extends AnyFunction,
@@ -96,7 +96,7 @@ export type CachedOrMismatch<
   Decoded = unknown,
 > = ((...args: Args) => unknown) extends (...args: Parameters<F>) => unknown
   ? Awaited<ReturnType<F>> extends Value
-    // What decode is not typed to give cannot be checked.
+    // The result of an untyped decode cannot be checked.
     ? unknown extends Decoded ? CachedFunction<F, Output>
     : Decoded extends Awaited<ReturnType<F>> ? CachedFunction<F, Output>
     : { "codec.decode gives another result": never }
@@ -104,12 +104,12 @@ export type CachedOrMismatch<
   : { "hashFunc or shouldCache is for other arguments": never };
 
 /**
- * What `cache.cache(options)` returns: call it with a function, or put it before a method.
+ * The wrapper from `cache.cache(options)`: call it with a function, or put it before a method.
  *
- * @typeParam Args What `hashFunc` and `shouldCache` take.
- * @typeParam Value What `shouldCache` takes.
- * @typeParam Output What `schema` gives.
- * @typeParam Decoded What `codec` decodes to.
+ * @typeParam Args The arguments that `hashFunc` and `shouldCache` take.
+ * @typeParam Value The value that `shouldCache` takes.
+ * @typeParam Output The output of `schema`.
+ * @typeParam Decoded The type that `codec` decodes to.
  */
 export type CacheDecorator<
   Args extends readonly unknown[] = readonly unknown[],
@@ -130,8 +130,8 @@ export type BoundMethods<Method> = Method extends CachedMethods<infer F, infer O
   : never;
 
 /**
- * The methods of a decorated method for one instance: decorators cannot change the type of a method,
- * and its methods need the instance.
+ * The methods of a decorated method for one instance: decorators cannot change the type of a
+ * method, and its methods need the instance.
  *
  * @param instance The instance.
  * @param name The name of its decorated method.
@@ -172,17 +172,15 @@ export function methodsOf<Instance extends object, Name extends keyof Instance>(
     bound[each] = own.bind(instance);
   }
   bound["id"] = Object(method)["id"];
-  // Decorators leave the type of the method as it was, so its methods are known here alone.
+  // Decorators leave the type of the method as it was, so only this type knows its methods.
   return bound as BoundMethods<Instance[Name]>;
 }
 
 const METHODS = ["readCache", "bustCache", "detail", "key", "map"] as const;
 
 /**
- * Builds the cached function: it makes calls, and has the methods.
+ * Builds the cached function, with its methods.
  *
- * @param fn The function it stands for.
- * @param calls The calls of the function.
  * @param needsInstance Whether it is an instance method, whose methods need the instance to run it.
  * @param cached Makes a call.
  */

@@ -1,5 +1,5 @@
 /**
- * What becomes of a result: judged, guarded, encoded, stored. The one place that knows why a result
+ * Storage of results: `shouldCache`, schema, encoding, store. The one place that knows why a result
  * was not stored.
  *
  * @module
@@ -18,7 +18,7 @@ import type { Outcome, Run } from "./run.ts";
 import { type CacheState, type FunctionState, LOST } from "./state.ts";
 import type { Unstored } from "./events.ts";
 
-/** Keeps the results of one function. */
+/** Stores the results of one function. */
 export class Writer {
   readonly #state: CacheState;
   readonly #own: FunctionState;
@@ -44,7 +44,7 @@ export class Writer {
    * Stores a result if it is to be stored and can be.
    *
    * @returns The result for the callers of the run.
-   * @throws {SchemaError} If it fails the schema; whatever the schema throws.
+   * @throws {SchemaError} If the result fails the schema; also whatever the schema throws.
    */
   async keep(call: KeyedCall, run: Run, place: Place, result: unknown): Promise<Outcome> {
     const { shouldCache, schema, codec } = this.#options;
@@ -67,7 +67,7 @@ export class Writer {
     if (unstored === undefined && this.#keys.mayChange(call) && !(await this.#isSameCall(call))) {
       unstored = "arguments";
     }
-    // From here to the place in the order without a wait: no bust can come in between.
+    // No wait from here until the store has its place in the order: no bust can come in between.
     unstored ??= !this.#state.order.isCurrent(place, run.born)
       ? "busted"
       : this.#own.kept.has(call.key)
@@ -87,7 +87,7 @@ export class Writer {
     return { owned, status: "miss", storedAt, unstored, durationMs, data: encoded?.data };
   }
 
-  /** Encodes what several callers wait for and is not stored. */
+  /** Encodes an unstored result for which several callers wait. */
   #prepareCopies(
     call: KeyedCall,
     owned: Owned,
@@ -97,7 +97,7 @@ export class Writer {
     try {
       owned.prepareCopies(storable);
     } catch (error) {
-      // Each caller runs the function itself; one report says so.
+      // Each further caller runs the function itself; one report is enough.
       if (unstored !== "encode") this.#state.report(error, "encode", this.#own, call.key);
     }
   }
@@ -139,7 +139,7 @@ export class Writer {
     });
     const { counters } = this.#own;
     const { lease } = run;
-    // Whether it is stored or not: from here on the lease ends with the entry, however late.
+    // From here on the lease ends with the entry, stored or not, however late.
     run.lease = undefined;
     return this.#state.store(this.#own, place, entry, lease, (error) => {
       if (error === undefined) counters.bytesWritten += bytesOf(encoded.data);

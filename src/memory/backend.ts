@@ -1,5 +1,5 @@
 /**
- * Keeps entries in the memory of this process, bounded by bytes: the least recently used go first.
+ * Keeps entries in the memory of this process, bounded by bytes; evicts the least recently used.
  *
  * @module
  */
@@ -20,8 +20,8 @@ import { sleep } from "../base/turn.ts";
 /** Options of {@linkcode MemoryBackend}. */
 export interface MemoryBackendOptions {
   /**
-   * How many bytes the entries may take, ids, keys and bookkeeping included: a positive integer,
-   * or `Infinity` for no bound. Unset is 268,435,456 (256 MiB).
+   * The most bytes that the entries may take, ids, keys and bookkeeping included: a positive
+   * integer, or `Infinity` for no bound. Unset is 268,435,456 (256 MiB).
    */
   readonly maxBytes?: number;
 }
@@ -30,9 +30,9 @@ const DEFAULT_MAX_BYTES = 256 * 1024 * 1024;
 
 /**
  * The memory of an entry beyond its data, id and key: the stored object with its numbers, the slot,
- * a cell in a hash table, the header of a byte array. Measured as growth of the heap per entry (Deno
- * 2.9, 50,000 to 200,000 entries): 200 to 220 bytes for text, 420 for bytes. The table of an id
- * takes some 200 bytes more, which matter for an id with a single entry.
+ * a cell in a hash table, the header of a byte array. Measured as growth of the heap per entry
+ * (Deno 2.9, 50,000 to 200,000 entries): 200 to 220 bytes for text, 420 for bytes. The table of an
+ * id takes some 200 bytes more, which matter for an id with a single entry.
  */
 const OVERHEAD_BYTES = 512;
 
@@ -45,9 +45,9 @@ const OVERHEAD_BYTES = 512;
 class Slot extends Link {
   readonly id: string;
   readonly key: string;
-  /** `undefined` once the entry is dropped. */
+  /** `undefined` once the entry is deleted or evicted. */
   entry: StoredEntry | undefined;
-  /** The bytes that the entry takes of the bound. */
+  /** The bytes that the entry counts towards the bound. */
   bytes = 0;
 
   constructor(id: string, key: string) {
@@ -79,7 +79,7 @@ export class MemoryBackend implements Backend {
   readonly #used = new Ring<Slot>();
   readonly #slots = new Map<string, Map<string, Slot>>();
   readonly #notes = new Map<string, Map<string, string>>();
-  /** Are called at the next change. */
+  /** Called at the next change. */
   readonly #waiting = new Set<() => void>();
   #bytes = 0;
   #closed = false;
@@ -87,7 +87,7 @@ export class MemoryBackend implements Backend {
   /**
    * Creates an empty backend.
    *
-   * @param options How much to keep.
+   * @param options The bound.
    * @throws {TypeError} If an option is unknown, or `maxBytes` is not a number.
    * @throws {RangeError} If `maxBytes` is neither a positive integer nor `Infinity`.
    */
@@ -129,8 +129,8 @@ export class MemoryBackend implements Backend {
   }
 
   /**
-   * Stores an entry. One that alone is larger than `maxBytes` is not kept, and the older entry of
-   * its key is dropped.
+   * Stores an entry. An entry that alone is larger than `maxBytes` is not kept, and the older entry
+   * of its key is deleted.
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
@@ -152,7 +152,7 @@ export class MemoryBackend implements Backend {
   }
 
   /**
-   * Removes one entry, if it is there.
+   * Deletes one entry, if it is there.
    *
    * @param id The id of the function, `""` for a direct key.
    * @param key The key.
@@ -166,7 +166,7 @@ export class MemoryBackend implements Backend {
   }
 
   /**
-   * Removes every entry of one id.
+   * Deletes every entry of one id.
    *
    * @param id The id of the function, `""` for direct keys.
    * @throws {CacheClosedError} After `close()`.
@@ -179,7 +179,7 @@ export class MemoryBackend implements Backend {
   }
 
   /**
-   * Removes every entry.
+   * Deletes every entry.
    *
    * @throws {CacheClosedError} After `close()`.
    */
@@ -195,8 +195,8 @@ export class MemoryBackend implements Backend {
    *
    * @param id The id that it belongs to.
    * @param key The key.
-   * @param change Makes the new note of the one that is there; left out, it only looks.
-   * @returns The note that is stored then.
+   * @param change Makes the new note from the current one; without it, the note is only read.
+   * @returns The note that is stored afterwards.
    * @throws {CacheClosedError} After `close()`.
    */
   async update(id: string, key: string, change?: NoteChange): Promise<string | undefined> {
@@ -211,9 +211,9 @@ export class MemoryBackend implements Backend {
    *
    * @param id The id that both belong to.
    * @param key The key.
-   * @param note The note that must be there, and is removed.
+   * @param note The note that must be there, and is deleted.
    * @param entry The entry; its bytes are copied.
-   * @returns Whether it was; otherwise nothing is stored.
+   * @returns Whether the note was there; otherwise nothing is stored.
    * @throws {CacheClosedError} After `close()`.
    */
   async exchange(id: string, key: string, note: string, entry: StoredEntry): Promise<boolean> {
@@ -229,7 +229,7 @@ export class MemoryBackend implements Backend {
   /**
    * Waits for the next change.
    *
-   * @param ms For how long at most, in milliseconds.
+   * @param ms The longest wait, in milliseconds.
    * @throws {CacheClosedError} After `close()`.
    */
   async changed(ms: number): Promise<void> {
@@ -265,7 +265,7 @@ export class MemoryBackend implements Backend {
     }
   }
 
-  /** Forgets everything; can be called again. */
+  /** Deletes everything; can be called again. */
   close(): Promise<void> {
     this.#closed = true;
     this.#notes.clear();
@@ -278,7 +278,7 @@ export class MemoryBackend implements Backend {
     if (this.#closed) throw new CacheClosedError();
   }
 
-  /** Makes a change at once; reports it by a promise, as the contract asks. */
+  /** Makes a change at once; returns a promise, as the contract asks. */
   #change<Result>(make: () => Result): Promise<Result> {
     if (this.#closed) return Promise.reject(new CacheClosedError());
     const result = make();

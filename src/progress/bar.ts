@@ -31,7 +31,7 @@ export interface ProgressBarOptions {
    */
   readonly plainInterval?: Duration;
   /**
-   * Where to draw.
+   * The output to draw on.
    *
    * @default {stderr}
    */
@@ -43,7 +43,7 @@ export interface ProgressBar {
   /**
    * Takes a report; the batch calls it.
    *
-   * @param progress How far the batch is.
+   * @param progress The progress of the batch.
    */
   (progress: BatchProgress): void;
   /**
@@ -68,22 +68,22 @@ const TERMINAL: Rule<Terminal> = {
 };
 
 /**
- * Makes an `onProgress` callback that draws how far batches are: counts, time, rate, and what
- * `count` counts. On a terminal it redraws one line ten times a second; elsewhere, and where `TERM`
- * is `dumb`, it writes a plain line every few seconds. A last line stays. There is no colour.
+ * Makes an `onProgress` callback that draws the progress of batches: counts, time, rate, and the
+ * sums of `count`. On a terminal it redraws one line ten times a second; elsewhere, and where
+ * `TERM` is `dumb`, it writes a plain line every few seconds. The last line stays. No colour.
  *
  * The line is cleared before a result is handed out and stays away until the next one is asked for,
- * so that what a loop prints stands alone; a loop that takes long gets plain lines meanwhile. Print
- * with {@linkcode ProgressBar.log} at other times. (A function that only passes reports on to the
- * bar hides these moments from it: give the bar itself as `onProgress`.)
+ * so that the output of a loop stands alone. A slow loop gets plain lines meanwhile. Print with
+ * {@linkcode ProgressBar.log} at other times. (Give the bar itself as `onProgress`: a function that
+ * only forwards reports hides these moments from the bar.)
  *
- * One bar serves batches one after another, and those that run at the same time as their sum.
+ * One bar serves batches one after another; concurrent batches are drawn as their sum.
  *
  * The rate is that of the last 15 seconds, or of the last 10 inputs where that is longer. Hits
- * before the first miss do not count in it: they do not show how long the rest takes.
+ * before the first miss do not count in the rate: they do not show how long the rest takes.
  *
- * @param options The total where the batch does not know it, the interval of plain lines, and where
- * to draw.
+ * @param options The total where the batch does not know it, the interval of plain lines, and the
+ * output.
  * @returns The bar.
  * @throws {TypeError} If an option is unknown or of the wrong kind.
  * @throws {RangeError} If `total` is not a non-negative integer, or `plainInterval` not above 0.
@@ -109,7 +109,7 @@ export function progressBar(options: ProgressBarOptions = {}): ProgressBar {
   return barOf(WORDS, options);
 }
 
-/** A bar that calls hits and misses by other words. */
+/** A bar with other words for hits and misses. */
 export function barOf(words: Words, options: ProgressBarOptions = {}): ProgressBar {
   const { total, plainInterval = 5_000, output = terminal() } = check("draw progress", options, {
     total: count({ min: 0 }),
@@ -117,7 +117,7 @@ export function barOf(words: Words, options: ProgressBarOptions = {}): ProgressB
     output: TERMINAL,
   });
   let round: Round | undefined;
-  /** Stands for the batch where another function passes on its reports, and nothing else. */
+  /** Stands for the batch where another function forwards only its reports. */
   const unnamed = {};
   const bar = (progress: BatchProgress, batch: object = unnamed): void => {
     round ??= new Round(output, plainInterval, total, words);
@@ -209,7 +209,7 @@ class Round {
     return true;
   }
 
-  /** Draws the line where nobody else may print now; else writes a plain line when it is time. */
+  /** Draws the line while no consumer may print; otherwise writes a plain line when one is due. */
   #show(): void {
     const now = performance.now();
     const elapsedMs = now - this.#startedAt;

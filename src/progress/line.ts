@@ -6,7 +6,7 @@
 
 import type { BatchProgress } from "../base/batch_progress.ts";
 
-/** What a line counts: sums over batches. */
+/** The counts of a line: sums over batches. */
 export class Tally {
   done = 0;
   /** `NaN` where a batch does not know its own. */
@@ -21,7 +21,7 @@ export class Tally {
   spent = 0;
   saved = 0;
 
-  /** Adds a batch, with the total that was given where it knows none. */
+  /** Adds a batch, with the given total if the batch knows none. */
   add(batch: BatchProgress, givenTotal: number = NaN): void {
     this.done += batch.done;
     this.total += batch.total ?? givenTotal;
@@ -37,19 +37,16 @@ export class Tally {
   }
 }
 
-/** What hits and misses are called. */
+/** The words for hits and misses. */
 export type Words = readonly [hits: string, misses: string];
 
-/** In a batch. */
 export const WORDS: Words = ["hits", "misses"];
 
 /**
  * The parts of a line, the most important first.
  *
- * @param tally The counts.
  * @param elapsedMs The time since the start, in milliseconds.
  * @param speed The rate while batches run; unset at the end.
- * @param words What hits and misses are called.
  */
 export function describe(
   tally: Tally,
@@ -88,13 +85,13 @@ const BAR_EDGES = 3;
 /** The width from which a bar may take the place of parts. */
 const ROOM_FOR_BAR = 60;
 
-/** A bar, and as many parts as have room beside it; of a very narrow line, the beginning. */
+/** A bar and as many parts as fit beside it; in a very narrow line, the beginning of the first. */
 export function fit(parts: readonly string[], { done, total }: Tally, room: number): string {
   const [first = "", ...rest] = parts;
   const forText = room < ROOM_FOR_BAR ? room : room - LEAST_BAR - BAR_EDGES;
   let text = first.slice(0, room);
   for (const part of rest) {
-    // A number that is cut would be another number.
+    // A cut number would read as another number.
     if (text.length + 2 + part.length > forText) break;
     text += `, ${part}`;
   }

@@ -20,9 +20,9 @@ interface Sample {
 
 const START: Sample = { at: 0, done: 0 };
 
-/** The recent rate, from counts that are added as time goes by. */
+/** The recent rate, from counts that are added over time. */
 export class Speed {
-  /** The first one is where the rate is measured from. */
+  /** The rate is measured from the first sample. */
   #samples = [START];
   #latest = START;
   #now = 0;
@@ -54,7 +54,7 @@ export class Speed {
     const elapsed = this.#latest.at - at;
     const settled = this.#latest.done - done;
     if (elapsed <= 0 || settled <= 0) return undefined;
-    // While calls are long: the next input has not settled yet, which bounds the rate.
+    // During long calls, the next input has not settled yet, which bounds the rate.
     return 1000 * Math.min(settled / elapsed, (settled + 1) / (this.#now - at));
   }
 }
