@@ -21,10 +21,12 @@ import {
 import { ChangeOrder } from "../backend/order.ts";
 import { prune } from "../backend/prune.ts";
 import { handOn } from "../backend/shared.ts";
-import { isIntact, seal, type StoredEntry } from "../encoding/entry.ts";
-import { Lookup, mustStay } from "./lookup.ts";
-import { type MissedWrite, nameOf } from "./marks.ts";
-import { after, Tier } from "./tier.ts";
+import type { StoredEntry } from "../encoding/entry.ts";
+import { Lookup } from "./lookup.ts";
+import { nameOf } from "./marks.ts";
+import { bring } from "./missed.ts";
+import { Searcher, type TieredState } from "./search.ts";
+import { after, ownBytes, Tier } from "./tier.ts";
 
 /** Options of {@linkcode TieredBackend}. */
 export interface TieredOptions {
@@ -36,21 +38,7 @@ export interface TieredOptions {
   readonly innerTtl?: Duration;
 }
 
-/** The limit of copies under way to inner tiers; entries found beyond it are not copied. */
-const MAX_COPIES = 1_000;
-
-/** The number of entries that are brought at once to a tier that missed them. */
-const BRING_AT_ONCE = 16;
-
 const ACTION = "join tiers";
-
-/** The lookups of one read. */
-interface Search {
-  readonly id: string;
-  readonly lookups: readonly Lookup[];
-  readonly isMany: boolean;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /**
  * Keeps entries in several backends, nearest first.
@@ -90,17 +78,9 @@ export class TieredBackend implements Backend {
   readonly isOver?: NonNullable<Backend["isOver"]>;
   /** Ends a session in the last tier; absent where that has none. */
   readonly endSession?: NonNullable<Backend["endSession"]>;
-  readonly #tiers: readonly Tier[];
-  readonly #innerTtl: number;
+  readonly #state: TieredState;
+  readonly #searcher: Searcher;
   readonly #reports: Report[] = [];
-  /** The order of changes: its own until a cache connects, which orders changes from then on. */
-  #order = new ChangeOrder();
-  #link: StoreLink | undefined;
-  /** Copies under way; none rejects. */
-  readonly #copies = new Set<Promise<void>>();
-  #prunes = 0;
-  /** The number of the order's clock when the last prune ended. */
-  #prunedAt = 0;
   #closing: Promise<void> | undefined;
 
   /**
@@ -118,14 +98,19 @@ export class TieredBackend implements Backend {
   ) {
     const { innerTtl = Infinity } = check(ACTION, options, { innerTtl: duration });
     const backends = backendsOf(tiers);
-    this.#innerTtl = innerTtl;
-    const listener = {
-      report: (error: Error) => this.#report(error),
-      recovered: (tier: Tier) => void this.#bring(tier),
+    const report = (error: Error) => this.#report(error);
+    const recovered = (tier: Tier) => void bring(this.#state, this.#searcher, tier);
+    this.#state = {
+      tiers: backends.map((backend, index) =>
+        new Tier(backend, index < backends.length - 1, innerTtl, { report, recovered })
+      ),
+      isBounded: innerTtl !== Infinity,
+      order: new ChangeOrder(),
+      link: undefined,
+      isClosing: false,
+      report,
     };
-    this.#tiers = backends.map((backend, index) =>
-      new Tier(backend, index < backends.length - 1, listener)
-    );
+    this.#searcher = new Searcher(this.#state);
     const last = backends.at(-1);
     handOn(this, last ?? {});
     if (last?.exchange !== undefined) {
@@ -139,7 +124,7 @@ export class TieredBackend implements Backend {
 
   /** The place of the last tier, which the others hold copies of. */
   get location(): string | undefined {
-    return this.#tiers.at(-1)?.backend.location;
+    return this.#state.tiers.at(-1)?.backend.location;
   }
 
   /**
@@ -152,21 +137,21 @@ export class TieredBackend implements Backend {
   connect(report: Report, link?: StoreLink): void {
     this.#reports.push(report);
     if (link !== undefined) {
-      this.#link = link;
-      this.#order = link.order;
+      this.#state.link = link;
+      this.#state.order = link.order;
     }
-    for (const tier of this.#tiers) {
+    for (const tier of this.#state.tiers) {
       const progress = (id: string, key: string) => {
         tier.progressAt = patienceNow();
         link?.progress(id, key);
       };
-      tier.backend.connect(report, { order: this.#order, progress });
+      tier.backend.connect(report, { order: this.#state.order, progress });
     }
   }
 
   #report(error: Error): void {
     // A read that close() overtook is not a failure.
-    if (this.#closing !== undefined && error.cause instanceof CacheClosedError) return;
+    if (this.#state.isClosing && error.cause instanceof CacheClosedError) return;
     for (const report of this.#reports) {
       try {
         report(error);
@@ -192,7 +177,7 @@ export class TieredBackend implements Backend {
     this.#assertOpen();
     const lookup = new Lookup(id, key);
     const search = { id, lookups: [lookup], isMany: false, signal };
-    return after(this.#search(search), () => {
+    return after(this.#searcher.search(search), () => {
       if (lookup.best !== undefined) return lookup.best;
       // The caller checks the entry too, and reports it.
       if (lookup.damaged instanceof Error) throw lookup.damaged;
@@ -218,7 +203,7 @@ export class TieredBackend implements Backend {
   ): Maybe<readonly (StoredEntry | undefined)[]> {
     this.#assertOpen();
     const lookups = keys.map((key) => new Lookup(id, key));
-    return after(this.#search({ id, lookups, isMany: true, signal }), () => {
+    return after(this.#searcher.search({ id, lookups, isMany: true, signal }), () => {
       const [first] = lookups;
       if (first !== undefined && lookups.every(({ hasFailed }) => hasFailed)) {
         throw this.#failure("read", first.errors);
@@ -231,83 +216,6 @@ export class TieredBackend implements Backend {
         return undefined;
       });
     });
-  }
-
-  /** Looks entries up, at once where the tiers answer at once, and copies them inwards. */
-  #search(search: Search): Maybe<void> {
-    const finish = (): void => {
-      for (const lookup of search.lookups) {
-        for (const error of lookup.damages()) this.#report(error);
-        if (lookup.place === undefined) continue;
-        this.#promote(lookup);
-        this.#order.leave(lookup.place);
-      }
-    };
-    const done = this.#ask(search, this.#tiers, 0);
-    return done instanceof Promise ? done.finally(finish) : finish();
-  }
-
-  /** Asks one tier after the other until everything is found. */
-  #ask(search: Search, tiers: readonly Tier[], index: number): Maybe<void> {
-    const { id, isMany, signal } = search;
-    const tier = tiers[index];
-    const open = index === 0 ? search.lookups : search.lookups.filter(({ isFresh }) => !isFresh);
-    if (tier === undefined || open.length === 0) return;
-    if (index > 0 && tiers === this.#tiers) this.#enter(open);
-    const asked = open.filter((lookup) => lookup.asks(tier));
-    if (asked.length === 0) return this.#ask(search, tiers, index + 1);
-    const decides = !tier.isInner && this.#innerTtl !== Infinity;
-    const answers = tier.read(id, asked.map(({ key }) => key), isMany, { signal });
-    return after(answers, (answers) => {
-      for (const [at, lookup] of asked.entries()) lookup.accept(tier, answers[at], decides);
-      return this.#ask(search, tiers, index + 1);
-    });
-  }
-
-  /** Takes the places of entries that may be copied: a change from here on wins over the copy. */
-  #enter(lookups: readonly Lookup[]): void {
-    for (const lookup of lookups) {
-      if (lookup.place !== undefined) continue;
-      const scope = this.#order.scope(lookup.id);
-      lookup.place = this.#order.enter(scope, lookup.key);
-      const isChanging = this.#order.before(scope, lookup.place) !== undefined;
-      if (!isChanging) lookup.born = this.#order.now();
-    }
-  }
-
-  /** Copies a fresh entry to the tiers before it, unless it was changed since its lookup. */
-  #promote(lookup: Lookup): void {
-    const { id, key, place, born, best } = lookup;
-    const lacking = lookup.lacking();
-    if (
-      place === undefined || best === undefined || lacking.length === 0 ||
-      this.#closing !== undefined || this.#link?.isReadOnly?.() === true ||
-      this.#prunes > 0 || born <= this.#prunedAt || this.#copies.size >= MAX_COPIES
-    ) return;
-    // The caller may change the bytes that it gets.
-    const entry = ownBytes(best);
-    const work = () => Promise.all(lacking.map((tier) => this.#write(tier, id, key, entry)));
-    const copy: Promise<void> = this.#order.repair(place, born, work)
-      .catch((error) => this.#report(error))
-      .finally(() => this.#copies.delete(copy));
-    this.#copies.add(copy);
-  }
-
-  /** Writes an entry to a tier; an inner tier's copy expires after `innerTtl`. */
-  #write(
-    tier: Tier,
-    id: string,
-    key: string,
-    entry: StoredEntry,
-    asking: { readonly isForced?: boolean; readonly note?: string | undefined } = {},
-  ): Promise<Error | false | undefined> {
-    const end = tier.isInner ? Date.now() + this.#innerTtl : Infinity;
-    const isLater = end !== Infinity && end < (entry.expiresAt ?? Infinity);
-    // A new checksum would hide damage.
-    const copy = isLater && isIntact(id, key, entry)
-      ? seal(id, key, entry, { ...entry, expiresAt: end })
-      : entry;
-    return tier.write(id, key, copy, asking);
   }
 
   /**
@@ -333,16 +241,16 @@ export class TieredBackend implements Backend {
     note: string | undefined,
   ): Promise<boolean> {
     // In its own order the write may wait, and the caller may change the bytes meanwhile.
-    const own = this.#link === undefined ? ownBytes(entry) : entry;
+    const own = this.#state.link === undefined ? ownBytes(entry) : entry;
     return this.#change(id, key, async () => {
-      const tiers = this.#tiers;
+      const tiers = this.#state.tiers;
       let last: Promise<Error | false | undefined> | undefined;
       if (note !== undefined) {
-        last = this.#write(tiers.at(-1)!, id, key, own, { note });
+        last = tiers.at(-1)!.write(id, key, own, { note });
         if (await last === false) return false;
       }
       const results = await Promise.all(
-        tiers.map((tier) => (tier.isInner ? undefined : last) ?? this.#write(tier, id, key, own)),
+        tiers.map((tier) => (tier.isInner ? undefined : last) ?? tier.write(id, key, own)),
       );
       const errors = results.filter((result) => result instanceof Error);
       // Then no tier is behind another: what was stored counts as before.
@@ -351,7 +259,7 @@ export class TieredBackend implements Backend {
         if (results[index] === undefined) continue;
         // The tier may hold an older entry, which would hide the new one.
         tier.marks.missedWrite(id, key, own);
-        if (tier.takesWrites) void this.#bring(tier);
+        if (tier.takesWrites) void bring(this.#state, this.#searcher, tier);
       }
       return true;
     });
@@ -403,9 +311,9 @@ export class TieredBackend implements Backend {
         ({ marks }) => marks.swept(id),
         ({ marks }) => marks.missedSweep(id),
       );
-    if (this.#link !== undefined) return await sweep();
-    const scope = id === undefined ? undefined : this.#order.scope(id);
-    await this.#order.sweep(scope, sweep);
+    if (this.#state.link !== undefined) return await sweep();
+    const scope = id === undefined ? undefined : this.#state.order.scope(id);
+    await this.#state.order.sweep(scope, sweep);
   }
 
   /** Changes one entry; a change of a connected cache has its place in the order already. */
@@ -415,10 +323,10 @@ export class TieredBackend implements Backend {
     work: () => Promise<Result>,
   ): Promise<Result> {
     this.#assertOpen();
-    if (this.#link !== undefined) return await work();
-    const place = this.#order.enter(this.#order.scope(id), key);
-    const done = this.#order.change(place, work);
-    this.#order.leave(place);
+    if (this.#state.link !== undefined) return await work();
+    const place = this.#state.order.enter(this.#state.order.scope(id), key);
+    const done = this.#state.order.change(place, work);
+    this.#state.order.leave(place);
     return await done;
   }
 
@@ -427,7 +335,7 @@ export class TieredBackend implements Backend {
     succeed: (tier: Tier) => void,
     fail: (tier: Tier) => void,
   ): Promise<void> {
-    const results = await Promise.all(this.#tiers.map(async (tier) => {
+    const results = await Promise.all(this.#state.tiers.map(async (tier) => {
       const error = await tier.delete(work);
       // What a tier failed to delete must not come back, in this process, once it answers again.
       (error === undefined ? succeed : fail)(tier);
@@ -450,7 +358,7 @@ export class TieredBackend implements Backend {
    */
   async *entries(id?: string): AsyncGenerator<EntryInfo, void, void> {
     const seen = new Set<string>();
-    for (const tier of this.#tiers) {
+    for (const tier of this.#state.tiers) {
       this.#assertOpen();
       try {
         for await (const info of tier.backend.entries(id)) {
@@ -476,19 +384,13 @@ export class TieredBackend implements Backend {
    */
   async prune(rule: PruneRule): Promise<Pruned> {
     this.#assertOpen();
-    // A copy on its way inwards would bring back what is deleted further out.
-    this.#prunes++;
-    try {
-      await Promise.all(this.#copies);
+    return await this.#searcher.withoutCopies(async () => {
       const all = await this.#forAll(
         "prune",
         async ({ backend }) => await (backend.prune?.(rule) ?? prune(backend, rule)),
       );
       return all.reduce((most, each) => each.entries > most.entries ? each : most);
-    } finally {
-      this.#prunedAt = this.#order.now();
-      this.#prunes--;
-    }
+    });
   }
 
   /**
@@ -502,10 +404,11 @@ export class TieredBackend implements Backend {
   }
 
   async #close(): Promise<void> {
-    await this.#order.settled();
-    await Promise.all(this.#tiers.map(async (tier) => {
+    this.#state.isClosing = true;
+    await this.#state.order.settled();
+    await Promise.all(this.#state.tiers.map(async (tier) => {
       await tier.bringing;
-      await this.#bring(tier);
+      await bring(this.#state, this.#searcher, tier);
       const { length } = tier.marks.missedWrites();
       if (length === 0) return;
       const cause = new Error(`it failed, and ${length} entries never got there`);
@@ -514,54 +417,8 @@ export class TieredBackend implements Backend {
     await this.#forAll("close", ({ backend }) => backend.close());
   }
 
-  /** Brings a tier the writes that it missed, until it fails again. Never rejects. */
-  #bring(tier: Tier): Promise<void> {
-    return tier.bringing ??= this.#bringAll(tier)
-      .catch((error) => this.#report(error))
-      .finally(() => tier.bringing = undefined);
-  }
-
-  async #bringAll(tier: Tier): Promise<void> {
-    const missed = tier.marks.missedWrites().values();
-    let answers = true;
-    const worker = async (): Promise<void> => {
-      for (const write of missed) {
-        if (answers) answers = await this.#bringOne(tier, write);
-        if (!answers) return;
-      }
-    };
-    await Promise.all(Array.from({ length: BRING_AT_ONCE }, worker));
-  }
-
-  /**
-   * Brings a tier one entry that it missed, as another tier has it now. This is a copy like any
-   * other: a change wins over it, and nothing is deleted. Resolves to whether the tier answers.
-   */
-  async #bringOne(tier: Tier, { id, key, storedAt, expiresAt }: MissedWrite): Promise<boolean> {
-    const order = this.#order;
-    const place = order.enter(order.scope(id), key);
-    let answers = true;
-    const work = async (): Promise<void> => {
-      const lookup = new Lookup(id, key);
-      const others = this.#tiers.filter((each) => each !== tier);
-      await this.#ask({ id, lookups: [lookup], isMany: false }, others, 0);
-      if (lookup.best === undefined) return;
-      // An inner copy expires earlier than the missed write.
-      const entry = lookup.best.storedAt === storedAt
-        ? seal(id, key, lookup.best, { ...lookup.best, expiresAt })
-        : lookup.best;
-      const [held] = await tier.read(id, [key], false, { isForced: true });
-      if (held instanceof Error) answers = false;
-      else if (held !== undefined && isIntact(id, key, held) && outlasts(held, entry)) {
-        tier.marks.changed(id, key);
-      } else answers = await this.#write(tier, id, key, entry, { isForced: true }) === undefined;
-    };
-    await order.repair(place, order.now(), work).finally(() => order.leave(place));
-    return answers;
-  }
-
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw new CacheClosedError();
+    if (this.#state.isClosing) throw new CacheClosedError();
   }
 
   /** Does work in every tier, even where another tier fails. */
@@ -569,7 +426,7 @@ export class TieredBackend implements Backend {
     operation: string,
     work: (tier: Tier) => Promise<Result>,
   ): Promise<Result[]> {
-    const results = await Promise.allSettled(this.#tiers.map(async (tier) => {
+    const results = await Promise.allSettled(this.#state.tiers.map(async (tier) => {
       try {
         return await work(tier);
       } catch (error) {
@@ -584,27 +441,14 @@ export class TieredBackend implements Backend {
   /** One error for those of several tiers, each of which names its tier. */
   #failure(operation: string, errors: readonly Error[]): Error {
     // A read that close() overtook.
-    if (this.#closing !== undefined && operation === "read") return new CacheClosedError();
+    if (this.#state.isClosing && operation === "read") return new CacheClosedError();
     const reasons = errors.map(({ message }) => message).join("; ");
     const cause = new AggregateError(
       errors,
-      `${errors.length} of ${this.#tiers.length} tiers failed: ${reasons}`,
+      `${errors.length} of ${this.#state.tiers.length} tiers failed: ${reasons}`,
     );
     return new BackendError(this.description, operation, cause);
   }
-}
-
-/** Whether a tier keeps its entry: a newer one of another machine, or one that must stay. */
-function outlasts(held: StoredEntry, entry: StoredEntry): boolean {
-  if (mustStay(held, entry)) return true;
-  // A time in the future shows that a clock was set back: then ours is the newer entry.
-  return held.storedAt > entry.storedAt && held.storedAt <= Date.now();
-}
-
-/** An entry whose bytes nobody else changes. */
-function ownBytes(entry: StoredEntry): StoredEntry {
-  const { data } = entry;
-  return typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
 }
 
 /** The backends of the tiers, checked. */

@@ -8,7 +8,7 @@ import { BackendError, type DamagedEntryError } from "../base/errors.ts";
 import { NoProgressError, PATIENCE, patiently, type Progress } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
 import type { Backend, Maybe } from "../backend/contract.ts";
-import type { StoredEntry } from "../encoding/entry.ts";
+import { isIntact, seal, type StoredEntry } from "../encoding/entry.ts";
 import { Marks, MAX_MARKS } from "./marks.ts";
 
 /** A tier's answer for one entry: an error when it failed, or reports the entry as damaged. */
@@ -51,13 +51,21 @@ export class Tier implements Progress {
   progressAt = 0;
   /** Settles when the tier has been brought the writes that it missed. */
   bringing: Promise<void> | undefined;
+  readonly #innerTtl: number;
   readonly #listener: TierListener;
   readonly #outages = { read: new Outage(), write: new Outage() };
   #hasReportedKind = false;
 
-  constructor(backend: Backend, isInner: boolean, listener: TierListener) {
+  /**
+   * @param backend The backend.
+   * @param isInner Whether another tier is behind it.
+   * @param innerTtl The time after which what an inner tier is given expires, in milliseconds.
+   * @param listener Its listener.
+   */
+  constructor(backend: Backend, isInner: boolean, innerTtl: number, listener: TierListener) {
     this.backend = backend;
     this.isInner = isInner;
+    this.#innerTtl = isInner ? innerTtl : Infinity;
     this.#listener = listener;
     this.marks = new Marks(() => {
       const cause = new Error(`it missed more than ${MAX_MARKS} changes`);
@@ -112,11 +120,12 @@ export class Tier implements Progress {
   ): Promise<Error | false | undefined> {
     const { note } = asking;
     const { backend } = this;
+    const copy = this.#copyOf(id, key, entry);
     let storing: Promise<void | boolean> | undefined;
     const work = (): Promise<void | boolean> =>
       storing = note === undefined
-        ? backend.set(id, key, entry)
-        : backend.exchange?.(id, key, note, entry) ?? Promise.resolve(false);
+        ? backend.set(id, key, copy)
+        : backend.exchange?.(id, key, note, copy) ?? Promise.resolve(false);
     const result = await this.#ask("write", "write", work, asking);
     if (result === false) return false;
     const error = result instanceof Error ? result : undefined;
@@ -126,6 +135,15 @@ export class Tier implements Progress {
       storing?.then(() => this.marks.missedWrite(id, key, entry), () => {});
     }
     return error;
+  }
+
+  /** The entry as this tier keeps it: in an inner tier it expires after `innerTtl` at the latest. */
+  #copyOf(id: string, key: string, entry: StoredEntry): StoredEntry {
+    if (this.#innerTtl === Infinity) return entry;
+    const expiresAt = Date.now() + this.#innerTtl;
+    // A new checksum would hide damage.
+    const isEarlier = expiresAt < (entry.expiresAt ?? Infinity) && isIntact(id, key, entry);
+    return isEarlier ? seal(id, key, entry, { ...entry, expiresAt }) : entry;
   }
 
   /** Deletes entries, even a moment after a failure; returns the error of a failure. */
@@ -216,4 +234,10 @@ export function after<Value, Result>(
 /** Whether an error, perhaps from another copy of the library, reports a damaged entry. */
 export function isDamage(error: unknown): error is DamagedEntryError {
   return error instanceof Error && error.name === "DamagedEntryError";
+}
+
+/** An entry whose bytes nobody else changes. */
+export function ownBytes(entry: StoredEntry): StoredEntry {
+  const { data } = entry;
+  return typeof data === "string" ? entry : { ...entry, data: new Uint8Array(data) };
 }
