@@ -115,7 +115,10 @@ function contender(name: string, limiter: Limiter, atOnce: number, tasks: number
  * The limiters that can run tasks of which so many come at once, ours first; the sum of the results
  * is checked in each run.
  */
-export function contenders(atOnce: number, tasks: number = 1_000_000): Contender[] {
+export function contenders(
+  atOnce: number,
+  tasks: number = Math.max(atOnce, 200_000),
+): Contender[] {
   return Object.entries(limiters)
     .filter(([, limiter]) => "make" in limiter || atOnce === tasks)
     .map(([name, limiter]) => contender(name, limiter, atOnce, tasks));

@@ -337,7 +337,7 @@ const rows: Record<string, Row> = {
     run: (rounds) => limits(rounds, 1_000_000),
   },
   "limit-one": {
-    title: "`limitConcurrency`, 1,000,000 tasks one at a time, limit 10, against the fastest peer",
+    title: "`limitConcurrency`, 200,000 tasks one at a time, limit 10, against the fastest peer",
     target: 1,
     run: (rounds) => limits(rounds, 1),
   },
