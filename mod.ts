@@ -56,7 +56,7 @@ export { Batch } from "./src/core/batch.ts";
 export type { MapOptions, MapResult } from "./src/core/map_options.ts";
 export type { BatchProgress } from "./src/base/batch_progress.ts";
 export { Cache } from "./src/core/cache.ts";
-export type { CacheRead, CallDetail } from "./src/core/call.ts";
+export type { CacheRead, CallDetail } from "./src/core/detail.ts";
 export {
   type BoundMethods,
   type CachedCall,

@@ -6,7 +6,7 @@ import type { MapResult } from "../src/core/map_options.ts";
 import type { Cache } from "../src/core/cache.ts";
 import type { CallStatus } from "../src/core/events.ts";
 import { type CachedFunction, methodsOf } from "../src/core/wrapped.ts";
-import type { CacheRead, CallDetail } from "../src/core/call.ts";
+import type { CacheRead, CallDetail } from "../mod.ts";
 import { limitConcurrency } from "../concurrency.ts";
 import { MemoryCache } from "../memory.ts";
 import type { StandardSchema } from "../src/base/schema.ts";

@@ -1,21 +1,25 @@
 /**
  * A batch while it runs: inputs in, results out.
  *
+ * Past 300 lines, because every step changes the same counts: they bound what is read, waits, runs
+ * and is ready, and what any of them may begin next.
+ *
  * @module
  */
 
-import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts";
+import type { BatchProgress } from "../base/batch_progress.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { Pacer } from "../base/turn.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { MapOptions, MapResult } from "./map_options.ts";
 import type { LeaseWait } from "../leases/leases.ts";
-import type { CallDetail, Calls } from "./call.ts";
+import { BatchReport } from "./batch_report.ts";
+import type { Calls } from "./call.ts";
+import type { CallDetail } from "./detail.ts";
 import { ElsewhereError } from "./claim.ts";
 import type { KeyedCall } from "./key.ts";
 import type { Found } from "./owned.ts";
 import { sizeOf, Source } from "./source.ts";
-import { countCall, toThousandths } from "./stats.ts";
 
 /**
  * The number of inputs per bulk lookup: enough that it costs little per key, few enough that the
@@ -51,8 +55,7 @@ interface Finished<Input, Value> {
 
 /** The running part of a batch. */
 export class BatchRun<Input, Value> {
-  readonly #progress: { -readonly [Name in keyof BatchProgress]: BatchProgress[Name] };
-  readonly #counted = { spent: 0, saved: 0 };
+  readonly #report: BatchReport;
   readonly #calls: Calls;
   readonly #self: unknown;
   readonly #options: MapOptions;
@@ -91,7 +94,6 @@ export class BatchRun<Input, Value> {
   #isStopped = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
-  #start: number | undefined;
 
   constructor(
     calls: Calls,
@@ -104,28 +106,13 @@ export class BatchRun<Input, Value> {
     this.#options = options;
     this.#args = [...options.args ?? []];
     this.#source = new Source(inputs);
-    this.#progress = {
-      done: 0,
-      total: sizeOf(inputs),
-      hits: 0,
-      misses: 0,
-      shared: 0,
-      stale: 0,
-      failed: 0,
-      unstored: 0,
-      running: 0,
-      durationMs: 0,
-      savedMs: 0,
-      ...(options.count !== undefined && { counted: this.#counted }),
-      finished: false,
-    };
+    const { state, own } = calls;
+    this.#report = new BatchReport(sizeOf(inputs), options, (call) => state.guarded(call, own));
   }
 
   /** The progress so far. */
   get summary(): BatchProgress {
-    this.#time();
-    const { counted } = this.#progress;
-    return { ...this.#progress, ...(counted !== undefined && { counted: { ...counted } }) };
+    return this.#report.summary;
   }
 
   async *results(): AsyncGenerator<MapResult<Input, Value>, void, void> {
@@ -133,14 +120,14 @@ export class BatchRun<Input, Value> {
     const { closing, isClosed } = this.#calls.state;
     const abort = (): void => this.#stop({ error: signal?.reason });
     const close = (): void => this.#stop({ error: new CacheClosedError() });
-    this.#start = performance.now();
+    this.#report.begin();
     if (isClosed) close();
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort);
     closing.add(close);
     try {
       // Draws a bar before the first result, which may take minutes.
-      if (!this.#hasEnded) this.#notify(false);
+      if (!this.#hasEnded) this.#report.notify(false);
       while (true) {
         this.#advance();
         if (this.#ready.length > 0) {
@@ -149,15 +136,14 @@ export class BatchRun<Input, Value> {
           this.#untaken = ready.length;
           for (const { result, detail } of ready) {
             this.#untaken--;
-            // Counted as it is handed out, so that the counts agree with what the consumer sees.
-            this.#count(result, detail);
-            this.#moment("beforeResult");
+            this.#report.add(result, detail);
+            this.#report.moment("beforeResult");
             yield result;
           }
         } else if (this.#hasEnded && !this.#isBusy && !this.#hasMore) {
           break;
         } else {
-          this.#moment("beforeWait");
+          this.#report.moment("beforeWait");
           await this.#change();
         }
       }
@@ -168,7 +154,7 @@ export class BatchRun<Input, Value> {
       // No call runs on unseen, even after the consumer has left.
       while (this.#isBusy) await this.#change();
       await this.#source.leave();
-      this.#notify(true);
+      this.#report.notify(true);
     }
     if (this.#failure !== undefined) throw this.#failure.error;
   }
@@ -219,10 +205,10 @@ export class BatchRun<Input, Value> {
   /** Takes a place while some work goes on. */
   async #occupy(work: () => Promise<void>): Promise<void> {
     this.#places++;
-    this.#progress.running++;
+    this.#report.progress.running++;
     await work();
     this.#places--;
-    this.#progress.running--;
+    this.#report.progress.running--;
     this.#advance();
     this.#wake?.();
   }
@@ -241,7 +227,7 @@ export class BatchRun<Input, Value> {
       this.#reading = "store";
       if (chunk.length === 0) {
         this.#hasEnded = true;
-        this.#progress.total = this.#nextIndex;
+        this.#report.progress.total = this.#nextIndex;
       } else await this.#lookUp(chunk);
     } catch (error) {
       this.#failure ??= { error };
@@ -433,52 +419,5 @@ export class BatchRun<Input, Value> {
       this.#early.delete(this.#nextOut++);
       this.#ready.push(next);
     }
-  }
-
-  #count(result: MapResult<Input, Value>, detail: CallDetail<unknown> | undefined): void {
-    const progress = this.#progress;
-    progress.done++;
-    if (detail === undefined || !result.ok) progress.failed++;
-    else {
-      const { status, durationMs, unstored } = detail;
-      countCall(progress, status, durationMs);
-      if (status === "miss" && unstored !== undefined) progress.unstored++;
-      if (this.#options.count !== undefined) this.#countValue(result.value, status === "miss");
-    }
-    this.#notify(false);
-  }
-
-  #countValue(value: unknown, isSpent: boolean): void {
-    this.#guarded(() => {
-      const count: unknown = Reflect.apply(this.#options.count!, undefined, [value]);
-      if (typeof count !== "number" || Number.isNaN(count)) {
-        throw new TypeError("Cannot count a value: count(value) must be a number");
-      }
-      const name = isSpent ? "spent" : "saved";
-      this.#counted[name] += count;
-    });
-  }
-
-  /** Not per result without a listener: reading the clock costs as much as a step of a hit. */
-  #time(): void {
-    if (this.#start === undefined || this.#progress.finished) return;
-    this.#progress.durationMs = toThousandths(performance.now() - this.#start);
-  }
-
-  #notify(isFinished: boolean): void {
-    const listener: ProgressListener | undefined = this.#options.onProgress;
-    if (isFinished || listener !== undefined) this.#time();
-    this.#progress.finished = isFinished;
-    if (listener !== undefined) this.#guarded(() => listener(this.#progress, this));
-  }
-
-  #moment(name: "beforeResult" | "beforeWait"): void {
-    const listener: ProgressListener | undefined = this.#options.onProgress;
-    if (listener?.[name] !== undefined) this.#guarded(() => listener[name]?.(this));
-  }
-
-  /** Calls the user's code; what it throws is reported, and the batch goes on. */
-  #guarded(call: () => unknown): void {
-    this.#calls.state.guarded(call, this.#calls.own);
   }
 }

@@ -1,6 +1,8 @@
 /**
  * The core of the library: a cache for the results of async functions over any backend.
  *
+ * Past 300 lines, because the whole public class stands here, with its overloads.
+ *
  * @example Wrap a function, and pay for each input once
  * ```ts
  * import { MemoryCache } from "@panza/panza";
@@ -37,7 +39,8 @@ import { encode } from "../encoding/codec.ts";
 import { open, seal } from "../encoding/entry.ts";
 import { sharedConcurrency, sharedRate } from "../leases/shared_limits.ts";
 import { bringSharedLimits } from "../limits/shared.ts";
-import { type CacheRead, Calls } from "./call.ts";
+import { Calls } from "./call.ts";
+import type { CacheRead } from "./detail.ts";
 import { Claims } from "./claim.ts";
 import { backendKey, escapeName, unescapeName, userKey } from "./names.ts";
 import {

@@ -1,6 +1,9 @@
 /**
  * One call: look up, then join a run or begin one, in one turn.
  *
+ * Past 300 lines, because a call is one async function: each further one costs as much as a lookup
+ * in memory.
+ *
  * @module
  */
 
@@ -11,10 +14,9 @@ import { PATIENCE, patiently } from "../base/patience.ts";
 import type { AnyFunction } from "../base/wrap.ts";
 import type { Maybe } from "../backend/contract.ts";
 import type { Place } from "../backend/order.ts";
-import { canonicalArguments } from "../encoding/canonical.ts";
-import { bytesOf } from "../encoding/size.ts";
 import { type Claims, ElsewhereError } from "./claim.ts";
-import type { CallEvent, CallStatus, Unstored } from "./events.ts";
+import { type CacheRead, type CallDetail, type Cost, printCall, reportCall } from "./detail.ts";
+import type { CallStatus, Unstored } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import { type KeyedCall, Keys } from "./key.ts";
 import type { CheckedOptions } from "./options.ts";
@@ -24,48 +26,6 @@ import { type Failure, Flight, type Lookup, type Outcome, Run } from "./run.ts";
 import type { CacheState, FunctionState } from "./state.ts";
 import { countCall } from "./stats.ts";
 import { finiteOrNull, Writer } from "./write.ts";
-
-/** A value and how a call got it. */
-export interface CallDetail<Value> {
-  /** The value, owned by the caller. */
-  readonly value: Value;
-  /**
-   * `"hit"`: from the store. `"miss"`: the function ran. `"shared"`: an equal call was running, and
-   * this one waited for it. `"stale"`: from the store, past its `ttl`.
-   */
-  readonly status: CallStatus;
-  /** The hex key of the call. */
-  readonly key: string;
-  /** The time of storage, in milliseconds since the Unix epoch; `null` if not stored. */
-  readonly storedAt: number | null;
-  /** The working time of the run that made the value, without its waits, in milliseconds. */
-  readonly durationMs: number;
-  /** The reason the value was not stored; absent when it was. */
-  readonly unstored?: Unstored;
-}
-
-/** The result of a lookup that never runs the function. */
-export type CacheRead<Value> =
-  | {
-    /** A usable value is stored. */
-    readonly hit: true;
-    /** The value, owned by the caller. */
-    readonly value: Value;
-    /** The time of storage, in milliseconds since the Unix epoch. */
-    readonly storedAt: number;
-    /** The end of its freshness, in milliseconds since the Unix epoch; `null` is never. */
-    readonly expiresAt: number | null;
-  }
-  | {
-    /** No usable value is stored. */
-    readonly hit: false;
-  };
-
-/** The storage time of a result, its cost, and its encoded value where there is one. */
-type Cost = Pick<Outcome, "storedAt" | "durationMs" | "data">;
-
-/** The most characters of arguments in a debug line, which stays one line. */
-const MAX_SHOWN = 500;
 
 /** The calls of one wrapped function. */
 export class Calls {
@@ -389,7 +349,8 @@ export class Calls {
       if (error instanceof ElsewhereError) return { error };
       run.returned(false);
       this.own.counters.failed++;
-      this.#tell(call, "failed", { storedAt: null, durationMs: run.durationMs });
+      const cost = { storedAt: null, durationMs: run.durationMs };
+      reportCall(this.state, this.own, call.key, "failed", cost);
       const isStandIn = fallback !== undefined && !run.isAborted &&
         this.state.order.isCurrent(flight.place, fallback.born) && this.reader.isFallback(fallback);
       if (run.isRefresh || isStandIn) {
@@ -444,36 +405,11 @@ export class Calls {
     if (call.hasLeft && status === "hit") status = "shared";
     const { storedAt, durationMs } = cost;
     countCall(this.own.counters, status, durationMs);
-    if (this.state.onCall !== undefined) this.#tell(call, status, cost, unstored);
-    if (this.#options.debug === true) this.#print(status, call);
     const { key } = call;
+    reportCall(this.state, this.own, key, status, cost, unstored);
+    if (this.#options.debug === true) printCall(this.own.id, status, call);
     const detail = { value, status, key, storedAt, durationMs };
     return unstored === undefined ? detail : { ...detail, unstored };
-  }
-
-  #tell(
-    { key }: KeyedCall,
-    status: CallEvent["status"],
-    { storedAt, durationMs, data }: Cost,
-    unstored?: Unstored,
-  ): void {
-    const { onCall } = this.state;
-    if (onCall === undefined) return;
-    const { id } = this.own;
-    const bytes = data === undefined ? 0 : bytesOf(data);
-    const event = { id, key, status, durationMs, storedAt, bytes, unstored };
-    this.state.guarded(() => onCall(event), this.own, key);
-  }
-
-  #print(status: CallStatus, { key, given }: KeyedCall): void {
-    let text: string;
-    try {
-      text = canonicalArguments(given, []);
-    } catch {
-      text = "arguments that cannot be shown";
-    }
-    const shown = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
-    warn(`panza: ${status} ${this.own.id} ${key} ${shown}`);
   }
 }
 

@@ -7,7 +7,8 @@
 import { type AnyFunction, impersonate, type PlainCall } from "../base/wrap.ts";
 import { Batch } from "./batch.ts";
 import type { MapOptions } from "./map_options.ts";
-import type { CacheRead, CallDetail, Calls } from "./call.ts";
+import type { Calls } from "./call.ts";
+import type { CacheRead, CallDetail } from "./detail.ts";
 import { missingInstance } from "./key.ts";
 
 /** The result of a cached function: the schema's output where there is a schema. */
