@@ -110,7 +110,6 @@ export class Lines {
     this.#deriveKey = deriveKey;
     this.#state = {
       pendingCount: 0,
-      activeCount: 0,
       isPaused: false,
       pauses: new Pauses(),
       lines: new Map(),
@@ -124,7 +123,8 @@ export class Lines {
 
   /** The number of calls that hold a permit, over all keys. */
   get activeCount(): number {
-    return this.#state.activeCount;
+    const lines = this.#shared === undefined ? [...this.#state.lines.values()] : [this.#shared];
+    return lines.reduce((sum, { active }) => sum + active, 0);
   }
 
   /** The line of a key, if there is one: lines of idle keys are forgotten. */

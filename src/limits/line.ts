@@ -17,8 +17,6 @@ import { COME_BACK_MS, type Pauses } from "./pauses.ts";
 export interface LimitState {
   /** The number of waiting calls, over all keys. */
   pendingCount: number;
-  /** The number of calls that hold a permit, over all keys. */
-  activeCount: number;
   /** Whether a pause, or the time in which starts resume after it, may be under way. */
   isPaused: boolean;
   readonly pauses: Pauses;
@@ -78,6 +76,8 @@ const LONGEST_DELAY = 2_147_483_647;
 export abstract class Line {
   /** The number of waiting calls. */
   size = 0;
+  /** The number of calls that hold a permit; 0 in a limit without permits. */
+  active = 0;
   #first: WaitingCall | undefined;
   #last: WaitingCall | undefined;
   #timer: { readonly at: number; readonly id: ReturnType<typeof setTimeout> } | undefined;

@@ -58,9 +58,7 @@ export function withActiveCount(lines: Lines): ConcurrencyLimiter {
 
 /** The calls of one key that share permits. */
 export class PermitLine extends Line {
-  /** The number of calls that hold a permit. */
-  protected active = 0;
-  /** The number of those calls that are in the synchronous part of their function. */
+  /** The number of calls that hold a permit and are in the synchronous part of their function. */
   #entered = 0;
 
   /** @param capacity The number of calls that may run at once. */
@@ -73,7 +71,6 @@ export class PermitLine extends Line {
   protected take(): boolean {
     if (this.active >= this.capacity) return false;
     this.active++;
-    this.state.activeCount++;
     return true;
   }
 
@@ -136,7 +133,6 @@ export class PermitLine extends Line {
   /** Releases a permit. */
   protected release(): void {
     this.active--;
-    this.state.activeCount--;
     if (this.size > 0) this.pump();
     else if (this.active === 0) this.rest();
   }
