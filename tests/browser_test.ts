@@ -12,7 +12,7 @@ import { start } from "./support/child.ts";
 import type { Outcome } from "./fixtures/browser_program.ts";
 import { temporaryFolder } from "./support/temp.ts";
 
-/** How long Chromium may take, start-up on a busy machine included. */
+/** The time limit of a run in Chromium, start-up on a busy machine included. */
 const LONGEST_RUN_MS = 90_000;
 
 const LONG = { timeout: 2 * LONGEST_RUN_MS };
@@ -70,7 +70,7 @@ function findChromium(): string | undefined {
   );
 }
 
-/** Serves the program to a page and a worker, and resolves with what both report. */
+/** Serves the program to a page and a worker, and resolves with their reports. */
 async function runInChromium(chromium: string): Promise<Record<string, Outcome[]>> {
   const folder = temporaryFolder();
   const program = readFileSync(bundle(folder));

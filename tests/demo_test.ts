@@ -56,7 +56,7 @@ async function countStored(cwd: string): Promise<number> {
   return (await Array.fromAsync(cache.entries({ id: "analyse" }))).length;
 }
 
-/** Waits until some results are stored while the demo runs, and returns how many. */
+/** Waits until some results are stored while the demo runs, and returns their number. */
 async function storedWhileChild(cwd: string, running: Child, least: number): Promise<number> {
   let stored = 0;
   await running.until(async () => {

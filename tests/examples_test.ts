@@ -1,4 +1,4 @@
-/** The examples that ask servers, against small ones on this machine. */
+/** The examples that ask servers, against small servers on this machine. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -47,7 +47,7 @@ class ChatServer implements AsyncDisposable {
     return this;
   }
 
-  /** How an example is started that asks this server. */
+  /** The start of an example that asks this server. */
   start(cwd: string, options: Partial<Start> = {}): Start {
     const { port } = this.#server.address() as AddressInfo;
     return {
@@ -205,7 +205,7 @@ test("llm.ts finishes running requests on Ctrl-C, and asks for the rest next tim
   const paid = [...server.asked];
   assertEquals(paid.length, 8, "nothing more was asked");
   for (const prompt of [...paid, "kept"]) assertStringIncludes(stdout, `> ${prompt}\n`);
-  // What is kept waits for nobody, and what was not sent has not failed.
+  // A hit waits for no request, and a prompt that was not sent has not failed.
   assertMatch(stderr, /^9(?:\/21| done) in [^,]+s(?:, stopped)?, hits 1, misses 8$/m);
 
   server.asked.length = 0;
@@ -302,7 +302,7 @@ test("batch_csv.ts goes on after kill -9 with every answer that was stored", asy
   // The first 20 are answered, the others never.
   server.answer = () => (server.asked.length > 20 ? held : undefined);
   const running = start("batch_csv.ts", ["in.csv", "out.csv"], server.start(cwd));
-  // As many are asked as run at once, and are held; then all others are stored.
+  // Another 8, as many as run at once, are asked and held; then the first 20 are stored.
   await running.until(() => server.asked.length === 28);
   await running.until(() => countEntries(join(cwd, ".cache", "batch_csv.db")) === 20);
   await running.kill();

@@ -1,4 +1,4 @@
-/** The shape of the house: doors at the root, rooms under src/, and who may import whom. */
+/** The structure of the package: doors at the root, rooms under src/, and the allowed imports. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
@@ -9,7 +9,7 @@ import plugin from "../scripts/lint.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
-/** A folder imports the folders of earlier lines, never one beside it. */
+/** A folder imports only the folders of earlier lines. */
 const FLOORS: readonly (readonly string[])[] = [
   ["base"],
   ["encoding", "limits"],
@@ -29,7 +29,7 @@ function typescript(folder: string, recursive: boolean): string[] {
     .filter((file) => file.endsWith(".ts")).sort();
 }
 
-/** The specifiers that a published file imports; those that load at once come without types. */
+/** The specifiers that a file imports; `"at once"` leaves out types and dynamic imports. */
 function importsOf(file: string, kind: "all" | "at once" = "all"): string[] {
   const code = readFileSync(join(ROOT, file), "utf8")
     .replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "")
@@ -38,7 +38,7 @@ function importsOf(file: string, kind: "all" | "at once" = "all"): string[] {
     .map(([, specifier]) => specifier ?? "");
 }
 
-/** Why a file may not import a path; `undefined` when it may. */
+/** The reason why a file may not import a path; `undefined` when it may. */
 function objection(file: string, path: string): string | undefined {
   const [, from] = /^src\/(\w+)\//.exec(file) ?? [];
   const [, to] = /^src\/(\w+)\//.exec(path) ?? [];
@@ -50,7 +50,7 @@ function objection(file: string, path: string): string | undefined {
   return above ? `${file} imports ${path}: ${to} is not before ${from}` : undefined;
 }
 
-/** The files that can be reached from a file through imports, without itself unless in a circle. */
+/** The files that a file reaches through imports, itself only if it is in a cycle. */
 function reachable(
   file: string,
   graph: ReadonlyMap<string, readonly string[]>,

@@ -1,4 +1,4 @@
-/** The recipes of docs/observe.md that need other packages: OpenTelemetry. The others run as blocks. */
+/** The recipe of docs/observe.md that needs OpenTelemetry; the others run as doc blocks. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -29,7 +29,7 @@ function read(path: string): string {
   return readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
 }
 
-/** Keeps the active span where calls are awaited, as the SDK for Node does. */
+/** Keeps the active span across awaits, as the SDK for Node does. */
 function keepContext(): void {
   const storage = new AsyncLocalStorage<Context>();
   context.setGlobalContextManager({

@@ -1,4 +1,4 @@
-/** Every door refuses wrong options by name, with one formula, before anything runs. */
+/** Every door refuses wrong options by name, with one wording, before anything runs. */
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -36,7 +36,7 @@ function call(target: unknown, ...args: unknown[]): unknown {
   return Reflect.apply(target, cache, args);
 }
 
-/** Each door that takes options: how it is used, its options, and others that must be there. */
+/** Each door that takes options: its use, its wrong values, and the options it requires. */
 const DOORS: readonly [
   door: string,
   use: (options: unknown) => unknown,
@@ -171,7 +171,7 @@ const DOORS: readonly [
   }],
 ];
 
-/** The names that a message refuses; empty where nothing is refused in this way. */
+/** The names that a message refuses, or the whole message if it has another wording. */
 async function refusal(use: () => unknown, type: ErrorConstructor, formula: RegExp) {
   const error = await reasonOf((async () => await use())());
   assert(error instanceof Error);
@@ -194,7 +194,7 @@ for (const [door, use, wrong, valid] of DOORS) {
   });
 }
 
-/** Parameters that are wrong, by their names. */
+/** Wrong parameters, by name. */
 const PARAMETERS: readonly [use: () => unknown, name: string, type?: ErrorConstructor][] = [
   [() => Reflect.construct(Cache, [undefined]), "backend"],
   [() => Reflect.construct(Cache, [{ get: () => {} }]), "backend"],

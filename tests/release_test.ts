@@ -1,4 +1,4 @@
-/** What stands for jsr.io in a checkout reaches nobody else: `links/`, and `deno-std` behind it. */
+/** The substitute for jsr.io, `links/` and the `deno-std` behind it, stays in the checkout. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path/posix";

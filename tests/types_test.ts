@@ -42,9 +42,9 @@ test("A cached function can be called like the function: its type is kept whole"
     cached({ text: "a" }, 1, "x", "y"),
     // @ts-expect-error the first argument is missing
     cached(),
-    // @ts-expect-error a tag is no number
+    // @ts-expect-error a tag is not a number
     cached({ text: "a" }, 1, 2),
-    // @ts-expect-error the value is no number
+    // @ts-expect-error the value is not a number
     cached({ text: "a" }).then((value: number) => value),
   ]);
 });
@@ -78,7 +78,7 @@ test("The methods of a cached function take its arguments and give its value", (
     cached.readCache({ text: "a" }, "c"),
     // @ts-expect-error the argument is missing
     cached.readCache(),
-    // @ts-expect-error no document
+    // @ts-expect-error not a document
     cached.bustCache("a"),
     // @ts-expect-error the argument is missing
     cached.detail(),
@@ -121,9 +121,9 @@ test("A batch takes the first argument as its inputs and the others as args", ()
   compiled(() => [
     // @ts-expect-error inputs are documents
     cached.map(["a"], { concurrency: 1, args: ["m"] }),
-    // @ts-expect-error a model is no number
+    // @ts-expect-error a model is not a number
     cached.map([{ text: "a" }], { concurrency: 1, args: [1] }),
-    // @ts-expect-error how many at once must be said
+    // @ts-expect-error concurrency is required
     cached.map([{ text: "a" }], {}),
   ]);
 });
@@ -171,7 +171,7 @@ test("Overloads survive on the function itself; the methods know the last one", 
     same<typeof read, CacheRead<number>>();
   });
   compiled(() => [
-    // @ts-expect-error no overload takes a text and a flag
+    // @ts-expect-error no overload takes a string and a boolean
     cached("a", true),
     // @ts-expect-error the methods know the last overload only
     cached.readCache("a"),
@@ -192,7 +192,7 @@ test("The type of this survives", () => {
     cached.call({ step: 1 }, 1),
     // @ts-expect-error not called on a counter
     cached(1),
-    // @ts-expect-error no counter
+    // @ts-expect-error not a counter
     cached.call({}, 1),
   ]);
 });
@@ -212,7 +212,7 @@ test("Properties of the function survive, through a limit and back", () => {
     same<typeof read, CacheRead<number>>();
     await outside.bustCache();
     same<Awaited<ReturnType<typeof inside>>, number>();
-    // @ts-expect-error no text
+    // @ts-expect-error not a number
     await outside.readCache("a");
   });
 });
@@ -222,7 +222,7 @@ test("A helper around the cache may be generic over arguments and value", async 
     id: string,
     fn: (...args: Args) => Promise<Value>,
   ): CachedFunction<(...args: Args) => Promise<Value>> {
-    // What options are typed for cannot be compared with arguments that are still unknown.
+    // The types of options cannot be compared with arguments that are still generic.
     const cached: unknown = cache.cache({ id })(fn);
     return cached as CachedFunction<(...args: Args) => Promise<Value>>;
   }
@@ -233,7 +233,7 @@ test("A helper around the cache may be generic over arguments and value", async 
   const value = await kept(1);
   same<typeof value, string>();
   compiled(() => [
-    // @ts-expect-error no number
+    // @ts-expect-error not a number
     kept("a"),
   ]);
 });
@@ -252,25 +252,25 @@ test("Options that are typed for other arguments, values or instances are refuse
       shouldCache: (value: string, text: string) => value !== text,
     })(fn)("a"),
     cache.cache({ shouldCache: (value: unknown) => value !== "" })(fn)("a"),
-    // @ts-expect-error the function takes a text
+    // @ts-expect-error the function takes a string
     cache.cache({ hashFunc: (n: number) => n })(fn)("a"),
     // @ts-expect-error the function takes one argument
     cache.cache({ hashFunc: (a: string, b: string) => a + b })(fn)("a"),
-    // @ts-expect-error the function gives a text
+    // @ts-expect-error the function returns a string
     cache.cache({ shouldCache: (value: number) => value > 0 })(fn)("a"),
-    // @ts-expect-error the function takes a text
+    // @ts-expect-error the function takes a string
     cache.cache({ shouldCache: (_: string, text: number) => text > 0 })(fn)("a"),
     cache.cache({ schema: schema(1) })(fn)("a").then((value: number) => value),
-    // @ts-expect-error what the schema gives is no text
+    // @ts-expect-error the output of the schema is not a string
     cache.cache({ schema: schema(1) })(fn)("a").then((value: string) => value),
   ]);
   compiled(() => [
     // @ts-expect-error no such option
     cache.cache({ ttll: 1 }),
-    // @ts-expect-error no duration
+    // @ts-expect-error not a duration
     cache.cache({ ttl: "ten minutes" }),
     cache.cache({ ttl: "10m", staleIfError: 5 }),
-    // @ts-expect-error an id is a text
+    // @ts-expect-error an id is a string
     cache.cache({ id: 1 }),
     cache.cache({ shouldCache: async () => await Promise.resolve(false) }),
     // @ts-expect-error neither "ignore" nor a function
@@ -297,11 +297,11 @@ test("A codec has to fit the function, both ways", () => {
     cache.cache({ id: "price", codec: { encode, decode }, shouldCache: (_: Money) => true })(price)(
       "a",
     ),
-    // @ts-expect-error the function gives money, no text
+    // @ts-expect-error the function returns money, not a string
     cache.cache({ codec: { encode: (text: string) => text, decode: (text: string) => text } })(
       price,
     )("a"),
-    // @ts-expect-error what is decoded is no money
+    // @ts-expect-error the decoded value is not money
     cache.cache({ codec: { encode, decode: (cents: number) => cents } })(price)("a"),
   ]);
 });
@@ -314,7 +314,7 @@ test("Direct keys carry the type that is asked for", () => {
     same<typeof doc, Doc>();
     const read = await cache.read<Doc>("k");
     same<typeof read, CacheRead<Doc>>();
-    // @ts-expect-error a key is a text
+    // @ts-expect-error a key is a string
     await cache.get(1);
   });
 });
@@ -360,10 +360,10 @@ test("Decorators type-check on instance, static and private methods, and on meth
   });
   compiled(() => {
     class Misused {
-      // @ts-expect-error a field is no method
+      // @ts-expect-error a field is not a method
       @cache.cache({ id: "field" })
       field = 1;
-      // @ts-expect-error a getter is no method
+      // @ts-expect-error a getter is not a method
       @cache.cache({ id: "getter" })
       get getter(): Promise<number> {
         return Promise.resolve(1);
@@ -412,7 +412,7 @@ test("A cached stream function takes its arguments and gives its items, from wha
   compiled(() => [
     // @ts-expect-error the argument is missing
     generator(),
-    // @ts-expect-error an array is no stream
+    // @ts-expect-error an array is not a stream
     cache.stream({ id: "array" })(() => [1]),
     // @ts-expect-error a schema guards all items
     cache.stream({ id: "schema", schema: true }),
@@ -440,7 +440,7 @@ test("A limit around an async generator function keeps its very type", () => {
     same<ReturnType<typeof cached>, AsyncIterableIterator<number>>();
     // @ts-expect-error a generator is not awaited
     limited(1).then;
-    // @ts-expect-error a function that merely returns an iterable cannot be told from others
+    // @ts-expect-error a function that merely returns an iterable looks like any other
     limitConcurrency(1)((): Iterable<number> => [1]);
   });
 });

@@ -29,7 +29,7 @@ import { temporaryFolder } from "../support/temp.ts";
 
 const ALGORITHM = { name: "AES-GCM", length: 256 };
 
-/** A key; of every length that there is, in turn. */
+/** A key for AES-GCM; `length` is in bits. */
 async function newKey(
   usages: KeyUsage[] = ["encrypt", "decrypt"],
   length = 256,
@@ -37,16 +37,16 @@ async function newKey(
   return await crypto.subtle.generateKey({ ...ALGORITHM, length }, false, usages);
 }
 
-/** What was reported: kinds, ids and messages. */
+/** A report, with the kind and the id in its context. */
 interface Reported {
   readonly error: Error;
   readonly context: ErrorContext;
 }
 
-/** A place that can be opened again and again. */
+/** A place that can be opened repeatedly. */
 interface Place {
   readonly name: string;
-  /** Calls back with what opens the place, as a cache and as its bare backend. */
+  /** Calls back with functions that open the place, as a cache and as its bare backend. */
   run(
     work: (open: (options?: CacheOptions) => Cache, bare: () => Backend) => Promise<void>,
   ): Promise<void>;
@@ -58,7 +58,7 @@ const PLACES: readonly Place[] = [
   {
     name: "MemoryCache",
     async run(work) {
-      // Memory is gone with its cache, so that all of them share one that is never closed.
+      // Memory is lost when its cache closes, so all caches share one that is never closed.
       const memory = new MemoryBackend();
       const open = (): Backend => ({
         description: memory.description,
@@ -228,7 +228,7 @@ for (const { name, run } of PLACES) {
       assert(entry !== undefined);
       const { format, data, storedAt, expiresAt, staleUntil, durationMs } = entry;
       const times = { storedAt, expiresAt, staleUntil, durationMs };
-      // With a checksum that fits: it is no secret how to make one.
+      // With a valid checksum, which anyone can compute.
       const forged = (key: string, more: Partial<StoredEntry>): StoredEntry =>
         seal("", key, { format, data }, { ...times, ...more });
       await backend.set("", "b", forged("b", {}));
@@ -265,10 +265,10 @@ for (const { name, run } of PLACES) {
     }));
 }
 
-/** What encryption adds to each value: 32 bytes of its own, the nonce and the tag. */
+/** The bytes that encryption adds to each value: 32 of its own, the nonce and the tag. */
 const OVERHEAD_BYTES = 32 + 12 + 16;
 
-/** Tells the sizes of the values, as the kit expects it of a backend, and prunes by them. */
+/** Reports the sizes of the values, as the kit expects of a backend, and prunes by them. */
 class Sized extends EncryptedBackend {
   override readonly prune = (rule: PruneRule): Promise<Pruned> => prune(this, rule);
   override async *entries(id?: string): AsyncIterable<EntryInfo> {
@@ -360,7 +360,7 @@ test("EncryptedBackend.get() finds every flipped bit, whatever the checksum says
   }
 });
 
-// Tries to store an old value over a new one, by a large one that takes longer to encrypt.
+// Tries to store an old value over a new one: the old one is large and takes longer to encrypt.
 test("An encrypted cache makes changes in the order in which they came, however long each takes to encrypt", async () => {
   await using cache = new MemoryCache({ encrypt: await newKey() });
   const bytes = new Uint8Array([1, 2, 3]);
@@ -440,7 +440,7 @@ test("EncryptedBackend.close() waits for what was accepted and refuses what come
   assert(!readFileSync(path).includes("xxxxxxxx"));
 });
 
-// Tries to let a call wait longer, or a write fail, for a bust while values are encrypted.
+// Tries to make a bust delay a call, or fail a write, while values are encrypted.
 test("A bust of an encrypted cache wins over a write that is under way", async () => {
   await using cache = new MemoryCache({ encrypt: await newKey() });
   const fn = cache.cache({ id: "work" })((n: number) => Promise.resolve("x".repeat(1_000_000) + n));
@@ -484,14 +484,14 @@ test("new MemoryCache() refuses keys that cannot encrypt, and never shows one", 
         (options: CacheOptions) => new S3Cache("bucket", options),
       ]
     ) {
-      // Not what the types allow: what plain JavaScript may pass.
+      // The types forbid these, but plain JavaScript may pass them.
       const options = { encrypt } as unknown as CacheOptions;
       const { message } = assertThrows(() => open(options), TypeError);
       assertStringIncludes(message, words);
       assert(!/77|secret/.test(message), message);
     }
   }
-  // What only reads needs no more than that.
+  // A key that only decrypts is enough for reading.
   await using cache = new MemoryCache({ encrypt: [key, reader] });
   await cache.set("a", 1);
   assertEquals(await cache.get("a"), 1);

@@ -1,4 +1,4 @@
-/** `cache.prune`: what goes, what stays, what it tells, and that it holds nothing up. */
+/** `cache.prune`: the entries that go and stay, its report, and an event loop that stays free. */
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
@@ -37,7 +37,7 @@ async function namesOf(backend: Backend): Promise<string[]> {
   return names.sort();
 }
 
-/** What a prune is to leave, said as plainly as it can be. */
+/** The entries that a prune leaves, in the plainest form. */
 function left(items: readonly Item[], options: PruneOptions, now: number) {
   const { olderThan, expired, maxBytes = Infinity, maxEntries = Infinity } = options;
   const young = items.filter(
@@ -84,7 +84,7 @@ for (const [name, open] of Object.entries(BACKENDS)) {
         staleFor: fc.option(fc.integer({ min: -20, max: 20 }), { freq: 1 }),
         size: fc.integer({ min: 1, max: 30 }),
       }),
-      // Different ages: what has the same one may go in any order.
+      // Different ages, because entries of one age may go in any order.
       { selector: ({ age }) => age, maxLength: 100 },
     );
     const rule = fc
@@ -140,7 +140,7 @@ for (const [name, open] of Object.entries(BACKENDS)) {
   });
 }
 
-test("Cache.prune() counts direct keys like any other, and says what it freed", async () => {
+test("Cache.prune() counts direct keys like any other, and reports what it freed", async () => {
   using time = new FakeTime();
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(async (n: number) => await Promise.resolve(n));
@@ -283,8 +283,8 @@ test("Cache.prune() refuses bad options by name and deletes nothing", async () =
 
 test("Cache.prune() of 50,000 entries never holds the event loop up for long", async () => {
   for (const options of [{ olderThan: 1 }, { maxEntries: 20_000 }]) {
-    // A step is of 8 ms. A collection of garbage, which works on this thread too, takes up to 40 ms
-    // with this many objects on some runtimes; without turns it would be all of 300.
+    // A step takes 8 ms. A garbage collection on this thread takes up to 40 ms with this many
+    // objects on some runtimes; without turns the prune would hold the loop for all of 300.
     const held = await leastHeldUp(
       75,
       async () => {

@@ -3,7 +3,7 @@ import { assertEquals, assertInstanceOf, assertLess, assertStrictEquals } from "
 import { unlessAborted, whenAborted } from "../../src/base/abort.ts";
 import { countListeners, quiet, reasonOf } from "../support/by_hand.ts";
 
-/** A signal of another library, which has only what every polyfill has. */
+/** A signal of another library, with only the members that every polyfill has. */
 class Polyfill {
   aborted = false;
   reason: unknown = undefined;

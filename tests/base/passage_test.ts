@@ -4,7 +4,7 @@ import { currentPassage, Passage } from "../../src/base/passage.ts";
 import { reasonOf } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
 
-/** What is to be seen of a passage. */
+/** The visible state of a passage. */
 function stateOf({ isWorking, hasStarted, isBetweenAttempts, workedMs }: Passage): unknown[] {
   return [isWorking, hasStarted, isBetweenAttempts, workedMs];
 }
@@ -28,7 +28,7 @@ test("currentPassage() is the passage of the call that is being made, in its syn
       throw new Error("own");
     });
   } catch {
-    // What counts is what is left.
+    // Only the state afterwards counts.
   }
   assertEquals(currentPassage(), undefined);
 });
@@ -57,7 +57,7 @@ test("Passage.isWorking holds while one of several functions in it works", async
   assertEquals(stateOf(run), [true, true, false, 1]);
   first.end(false);
   await time.tick(10);
-  // It has failed: what waits may still be the first that runs.
+  // The first function has failed: the one that waits may still be the first to run.
   assertEquals(stateOf(run), [false, false, false, 1]);
   ended();
   const second = new Passage(run);
@@ -127,7 +127,7 @@ test("Passage.signals are those around it and its own", () => {
   assertEquals(inner.signals, [run.signal, attempt.signal]);
 });
 
-test("Passage.pass() is told to every passage around", () => {
+test("Passage.pass() is reported to every passage around", () => {
   const passed: unknown[] = [];
   const limit = { pause() {} };
   const outer = new Passage(undefined, { onPass: (...args) => passed.push(["outer", ...args]) });

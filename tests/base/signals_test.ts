@@ -2,7 +2,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { findSignals, isAbortSignal, replaceSignals } from "../../src/base/signals.ts";
 
-/** What the package `abort-controller` gives: neither `reason` nor `throwIfAborted`. */
+/** A signal like those of the package `abort-controller`: no `reason`, no `throwIfAborted`. */
 class PolyfilledSignal extends EventTarget {
   readonly aborted = false;
 }

@@ -1,4 +1,4 @@
-/** The common part of wrappers: how they are applied, and how the wrapped function shows through. */
+/** The common part of wrappers: their application, and the function that shows through. */
 import { test } from "node:test";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { limitConcurrency } from "../../concurrency.ts";

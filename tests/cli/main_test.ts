@@ -36,13 +36,13 @@ function withStore(
     });
 }
 
-/** What it printed, where it succeeded. */
+/** The output of a command that succeeded. */
 function printed({ code, stdout, stderr }: Ended): string {
   assertEquals([code, stderr], [0, ""]);
   return stdout;
 }
 
-/** The objects that it printed, one a line. */
+/** The objects that a command printed, one per line. */
 function objects(ended: Ended): Record<string, unknown>[] {
   return printed(ended).trimEnd().split("\n").map((line) => JSON.parse(line));
 }
@@ -142,7 +142,7 @@ test("panza get shows what JSON does not keep, and not what is encrypted", () =>
     assertMatch(printed(await panza(["check", path])), /^checked 2 results, 0 damaged\n$/);
   }));
 
-/** So many results of a function. */
+/** A number of results of one function. */
 function many(count: number, id = "f"): Result[] {
   return Array.from({ length: count }, (_, n) => ({ id, key: `${n}`, value: n, age: HOUR + n }));
 }
@@ -492,7 +492,7 @@ test(
   }),
 );
 
-/** A result whose names and value hold what a terminal obeys. */
+/** A result whose names and value hold sequences that a terminal obeys. */
 const HOSTILE: Result = { id: "\x1b[2J\u202eid", key: "k\x07", value: "\x1b[31mred\x9b1m" };
 
 test(

@@ -1,4 +1,4 @@
-/** A batch that is killed in the middle: the next run pays for what was not acknowledged alone. */
+/** A batch that is killed in the middle: the next run computes only what was not stored. */
 import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
@@ -42,7 +42,7 @@ test("fn.map() that is killed in the middle computes on the next run exactly wha
     }
   }
   assert(acknowledged.isSubsetOf(stored), "what was acknowledged is stored");
-  // Stored and not yet said: at most what ran at each kill.
+  // Stored and not yet acknowledged: at most the calls that ran at each kill.
   assert(stored.size - acknowledged.size <= 3 * CONCURRENCY);
 
   const lines = await run().ended();

@@ -13,14 +13,14 @@ const unhandled: unknown[] = [];
 process.on("unhandledRejection", (reason) => unhandled.push(reason));
 after(() => assertEquals(unhandled, [], "a rejection was left unhandled"));
 
-/** Below it inputs return, from it on they throw. */
+/** Inputs below it return, all others throw. */
 const BAD = 60;
 
 async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await settle();
 }
 
-/** A function over numbers that takes some turns of the event loop, and what it did. */
+/** A function over numbers that takes some turns of the event loop, and a record of its runs. */
 function slowFunction(paces: readonly number[]) {
   const state = { active: 0, most: 0, runs: [] as number[] };
   const fn = async (n: number): Promise<string> => {
@@ -37,7 +37,7 @@ function slowFunction(paces: readonly number[]) {
   return { state, fn };
 }
 
-/** How the inputs come. */
+/** The inputs as a source of each kind. */
 function sourceOf(
   kind: "array" | "generator" | "async",
   inputs: readonly number[],
@@ -77,7 +77,7 @@ const scenario = fc.record({
   sourcePaces: paces,
   runPaces: paces,
   consumerPaces: paces,
-  /** After how many results something ends the batch early, and what. */
+  /** The number of results after which something ends the batch early, and the kind of end. */
   end: fc.option(fc.record({ after: fc.nat(40), how: fc.constantFrom("break", "abort") })),
   failsAt: fc.option(fc.nat(200), { freq: 3 }),
   singleFlight: fc.constantFrom("process" as const, false as const),
@@ -140,7 +140,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
         failure = error;
       }
 
-      // Nothing runs on unseen.
+      // Nothing goes on running.
       assertEquals(state.active, 0);
       const ran = [...state.runs];
       await quiet();
@@ -159,7 +159,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
       }
       assert(state.most <= concurrency);
 
-      // What is stored never runs, what returns runs once, what throws at most once per input.
+      // Stored inputs never run, good ones run once, and bad ones at most once per occurrence.
       const counts = Map.groupBy(ran, (n) => n);
       for (const [n, { length }] of counts) {
         assert(!stored.has(n), `${n} was stored`);
@@ -168,7 +168,7 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
         else assert(length <= inputs.filter((input) => input === n).length);
       }
 
-      // What ended it is what the loop learns.
+      // The loop gets the reason of the end.
       const { aborted } = controller.signal;
       if (aborted && failure !== sourceError) {
         assertStrictEquals(failure, reason);
@@ -184,14 +184,14 @@ test("fn.map() comes to what a plain loop comes to, whatever happens", async () 
         }
       }
 
-      // The accounts agree.
+      // The counts agree.
       const { hits, misses, shared, stale, failed, done, finished, running } = batch.summary;
       assertEquals([done, stale, running], [indexes.length, 0, 0]);
       assertEquals(hits + misses + shared + failed, done);
       assertEquals([finished, told.length], [true, done + 2]);
       assertEquals(told.filter((last) => last).length, 1);
 
-      // Running it again computes what is missing and nothing else.
+      // A second batch computes the missing results and nothing else.
       const kept = new Set([...stored, ...ran.filter((n) => n < BAD)]);
       state.runs.length = 0;
       const again = fn.map(inputs, { concurrency: 3 });

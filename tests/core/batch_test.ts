@@ -1,4 +1,4 @@
-/** `fn.map`: what comes out, in which order, how often the function and the store are asked. */
+/** `fn.map`: its results, their order, and its requests to the function and the store. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import process, { memoryUsage } from "node:process";
 import { after, test } from "node:test";
@@ -31,7 +31,7 @@ import { collector } from "../support/collected.ts";
 import { until } from "../support/event_loop.ts";
 import { settle } from "../support/fake_time.ts";
 
-/** Inputs that are looked up at a time; `batch.ts` says why. */
+/** The number of inputs per lookup; `batch.ts` gives the reason. */
 const CHUNK = 128;
 
 const unhandled: unknown[] = [];
@@ -68,7 +68,7 @@ class Runs<Input, Value> {
   }
 }
 
-/** A cache that counts what its backend is asked, and remembers what it reports. */
+/** A cache that counts the requests to its backend, and records its reports. */
 function countingCache() {
   const backend = new FaultyBackend(new MemoryBackend());
   const errors: { error: Error; context: ErrorContext }[] = [];
@@ -91,7 +91,7 @@ async function collect<Input, Value>(
   return { results, failure: undefined };
 }
 
-/** Reads a batch in the background, and shows how far it has come. */
+/** Reads a batch in the background, and shows its progress. */
 function watch<Input, Value>(batch: Batch<Input, Value>) {
   const results: MapResult<Input, Value>[] = [];
   const state = { results, ended: false, failure: undefined as unknown };
@@ -161,7 +161,7 @@ test("fn.map() takes arrays, sets, maps, iterators, generators and async generat
   assertEquals(await fn.map([], { concurrency: 2 }).values(), []);
 });
 
-test("fn.map() tells the total where it is known", async () => {
+test("fn.map() reports the total where it is known", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(double);
   const totalOf = (inputs: Iterable<number>) => fn.map(inputs, { concurrency: 1 }).summary.total;
@@ -528,7 +528,7 @@ test("fn.map() looks inputs of a fast async source up in whole chunks", async ()
     for (const n of range(4 * CHUNK)) yield await Promise.resolve(n);
   };
   await fn.map(inputs(), { concurrency: 2 }).values();
-  // A chunk is cut short where the machine pauses, never one input at a time.
+  // A pause of the machine may cut a chunk short, but inputs are never looked up one by one.
   assert(backend.calls("getMany") <= 8, `${backend.calls("getMany")}`);
 });
 
@@ -601,7 +601,7 @@ test("Batch.summary counts what came out, and what it saved", async () => {
   assert(durationMs > 0);
 });
 
-test("onProgress is told of the start, of each result and of the end", async () => {
+test("onProgress is called at the start, for each result and at the end", async () => {
   await using cache = new MemoryCache();
   const fn = cache.cache({ id: "f" })(double);
   await fn(2);
@@ -831,7 +831,7 @@ test("fn.map() refuses bad options by name before anything runs", () => {
   }
 });
 
-test("fn.map() over a store that cannot be read computes all, and tells once for each chunk", async () => {
+test("fn.map() over a store that cannot be read computes all, and reports once for each chunk", async () => {
   const { backend, cache, errors } = countingCache();
   const fn = cache.cache({ id: "f" })(double);
   backend.fail("getMany");
@@ -1189,7 +1189,7 @@ test("fn.map() gives back the place of a call that waits for its next attempt, a
   assertEquals(runs.mostActive, 1);
 });
 
-test("fn.map() with count tells what was spent and what was saved, and what was not stored", async () => {
+test("fn.map() with count reports what was spent and what was saved, and what was not stored", async () => {
   const errors: unknown[] = [];
   await using cache = new MemoryCache({ onError: (error) => errors.push(error) });
   const fn = cache.cache({ id: "f", shouldCache: (value: number) => value !== 3 })(
@@ -1208,7 +1208,7 @@ test("fn.map() with count tells what was spent and what was saved, and what was 
   assertThrows(() => fn.map("123" as never, { concurrency: 1 }), TypeError, "a string");
 });
 
-test("leaving the loop during a look-up waits for it and tells of no trouble", async () => {
+test("leaving the loop during a lookup waits for it and reports no failure", async () => {
   const { backend, cache, errors } = countingCache();
   const fn = cache.cache({ id: "f" })(double);
   await fn(1);
@@ -1235,7 +1235,7 @@ test("leaving the loop during a look-up waits for it and tells of no trouble", a
   assertEquals(cache.stats().hits, 1, "what nobody gets is not counted");
 });
 
-test("fn.map() that is aborted during a look-up ends at once and tells of no trouble", async () => {
+test("fn.map() that is aborted during a lookup ends at once and reports no failure", async () => {
   const { backend, cache, errors } = countingCache();
   const fn = cache.cache({ id: "f" })(double);
   const controller = new AbortController();

@@ -1,4 +1,4 @@
-/** What a cache does over a store that fails, hangs, lies or is damaged: the function's outcome stays. */
+/** A cache over a store that fails, hangs, lies or is damaged: the function's outcome stays. */
 import { test } from "node:test";
 import { inspect } from "node:util";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
@@ -32,7 +32,7 @@ interface Told extends ErrorContext {
   readonly error: Error;
 }
 
-/** A cache over a store with faults, a function that counts its runs, and what onError was told. */
+/** A cache over a store with faults, a function that counts its runs, and the reports. */
 function faulty(inner: Backend = new MemoryBackend()) {
   const backend = new FaultyBackend(inner);
   const told: Told[] = [];
@@ -75,7 +75,7 @@ test("A cached function computes when the store cannot be read, and reports it",
     ["read", cause, backend.description],
   );
   assertEquals([first.kind, first.id, first.key, told.length], ["read", "f", await fn.key("a"), 1]);
-  // What it computed is stored.
+  // The computed value is stored.
   assertEquals((await fn.detail("a")).status, "hit");
   assertEquals(runs, ["a"]);
 });
@@ -218,7 +218,7 @@ test("An entry of a newer format, or an encrypted one, is a reported miss and ne
     assertEquals((await inner.get("f", key))?.format, format);
     assertEquals([told.length, told[0]?.kind, runs.length], [2, "damaged", 3]);
     assertEquals(cache.stats().unstored, 2);
-    // Whoever wants it gone says so.
+    // Only an explicit bust removes it.
     await fn.bustCache("a");
     await fn("a");
     assertEquals((await fn.detail("a")).status, "hit");
@@ -300,7 +300,7 @@ test("A backend that answers with rubbish gives no value and breaks no call", as
   }
 });
 
-test("A backend that throws at once, or throws what is no error, changes no outcome", async () => {
+test("A backend that throws at once, or throws what is not an error, changes no outcome", async () => {
   const reasons: unknown[] = [
     new Error("at once"),
     undefined,
@@ -423,7 +423,7 @@ test("A signal that cannot be listened to fails its own call and nobody else's",
     removeEventListener: { value: () => {} },
   });
   await assertRejects(async () => await fn(1, deaf), Error, "not listening");
-  // The same key: a flight that was left open would be waited for until the end of time.
+  // The same key: a flight that was left open would keep this call waiting forever.
   assertEquals(await fn(1), 2);
 });
 
@@ -466,7 +466,7 @@ test("An onError that throws or rejects changes no outcome", async () => {
       (): never => {
         throw Object.create(null);
       },
-      // A function that returns a promise passes as one that returns nothing.
+      // The type of onError accepts a function that returns a promise.
       (): Promise<never> => Promise.reject(new Error("onError itself")),
     ]
   ) {
@@ -482,7 +482,7 @@ test("An onError that throws or rejects changes no outcome", async () => {
   }
 });
 
-test("Without onError, trouble is one console.warn for each id and kind", async () => {
+test("Without onError, failures are one console.warn for each id and kind", async () => {
   using warnings = new Warnings();
   const backend = new FaultyBackend(new MemoryBackend());
   const cache = new Cache(backend);
@@ -569,7 +569,7 @@ test("No argument, value or error text of the function is in a warning, unless d
       assert(!line.includes(secret), line);
       assert(line.startsWith("panza: "), line);
     }
-    // Whose error it was is told all the same.
+    // The name of the error is reported all the same.
     assertEquals(warnings.lines.filter((line) => line.includes("Secret")).length, 3);
   }
   using warnings = new Warnings();
@@ -621,7 +621,7 @@ test("A call that begins while a delete hangs waits for it, and others do not", 
   assertEquals(await batch, ["F"]);
 });
 
-test("new Cache() refuses what is no backend, naming what is missing", () => {
+test("new Cache() refuses what is not a backend, naming what is missing", () => {
   for (const backend of [undefined, null, {}, "cache.db", () => {}]) {
     assertThrows(() => new Cache(backend as never), TypeError, "backend");
   }
@@ -706,7 +706,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("quiet" as const) }) },
 );
 
-/** What a run returns: which call it answers and when it began. */
+/** The result of a run: the call that it answers, and the time when it began. */
 interface Answer {
   readonly key: number;
   readonly began: number;
@@ -776,7 +776,7 @@ async function play(steps: readonly Step[], singleFlight: SingleFlight) {
           result: fn(step.key, { signal: controller?.signal }).then(
             (value) => {
               assertEquals(value.items, [value.key]);
-              // Whoever owns its result may do with it what it likes.
+              // A caller may change the result that it owns.
               const copy = { ...value };
               value.items.push(-1);
               return { ok: true, value: copy };
@@ -878,7 +878,7 @@ async function play(steps: readonly Step[], singleFlight: SingleFlight) {
       );
     }
   }
-  // What is stored is what a run returned.
+  // Every stored value was returned by a run.
   for (let key = 0; key < KEYS; key++) {
     const found = await fn.readCache(key, { signal: undefined });
     if (!found.hit) continue;

@@ -27,7 +27,7 @@ import { escapeName, unescapeName } from "../../src/core/names.ts";
 import { FakeTime } from "../support/fake_time.ts";
 import { ByHand, comparable, HandBackend, quiet, stateOf, Warnings } from "../support/by_hand.ts";
 
-/** A cached function that tells what it was called with, and how often it ran. */
+/** A cached function that records the arguments of its runs. */
 function echo(
   cache: Cache = new MemoryCache(),
   options: Parameters<Cache["cache"]>[0] = { id: "echo" },
@@ -259,7 +259,7 @@ test("CachedMethods.key() is the key that any language can compute, and touches 
   assertEquals([runs.length, backend.held.length], [0, 0]);
 });
 
-test("CachedMethods.readCache() never runs the function and tells when it was stored", async () => {
+test("CachedMethods.readCache() never runs the function and reports when it was stored", async () => {
   const { fn, runs } = echo();
   assertEquals(await fn.readCache("a"), { hit: false });
   assertEquals(runs.length, 0);
@@ -273,7 +273,7 @@ test("CachedMethods.readCache() never runs the function and tells when it was st
   assertEquals(runs.length, 1);
 });
 
-test("CachedMethods.detail() tells status, key, time and cost", async () => {
+test("CachedMethods.detail() reports status, key, time and cost", async () => {
   const { fn } = echo();
   const miss = await fn.detail("a");
   assertEquals(Object.keys(miss).sort(), ["durationMs", "key", "status", "storedAt", "value"]);
@@ -444,7 +444,7 @@ test("Cache.read() with an id gives the result of a call by its key, as it is st
   assertEquals(await cache.read(key, { id: "day" }), { hit: false });
 });
 
-test("Cache.entries() tells id, key, size, times and cost, of all or of one function", async () => {
+test("Cache.entries() reports id, key, size, times and cost, of all or of one function", async () => {
   const { fn, cache } = echo();
   const before = Date.now();
   await fn("a");
@@ -527,7 +527,7 @@ test("Cache.close() can be called twice, and every later call rejects with Cache
     await assertRejects(use, CacheClosedError, undefined, name);
   }
   assertEquals(runs.length, 1);
-  // What touches no store goes on: a summary is told at the end.
+  // Methods that touch no store still work, for a summary at the end.
   assertEquals(cache.stats().misses, 1);
   assertEquals(await fn.key("a"), await hashKey(["a"]));
 });
@@ -595,7 +595,7 @@ test("Cache.close() lets a run that fails meanwhile make no further attempt", as
   const closing = cache.close();
   await quiet();
   failing.reject(new Error("busy"));
-  // It has failed by itself; that is what its caller learns.
+  // The run has failed by itself, and its caller gets that error.
   await assertRejects(() => call, Error, "busy");
   await closing;
   assertEquals(attempts, 1);
@@ -697,7 +697,7 @@ test("Cache.cache() lets one function object alone use its name, in all caches o
   const error = assertThrows(() => cache.cache()(make()), TypeError);
   assert(error.message.includes('"twin"') && error.message.includes("id"));
   assertThrows(() => new Cache(backend).cache()(make()), TypeError, '"twin"');
-  // Another store is another matter, and so is an id that is given.
+  // The name is free in another store, and a given id does not use it.
   assertEquals(new MemoryCache().cache()(make()).id, "twin");
   assertEquals(cache.cache({ id: "given" })(make()).id, "given");
   await cache.close();
@@ -728,7 +728,7 @@ test("Cache.cache() refuses bound and native functions without an id: their sour
   assertEquals(cache.cache({ id: "other" })(object.ask.bind({})).id, "other");
 });
 
-test("Cache.cache() tells functions apart that come out of the same wrapper of this library", () => {
+test("Cache.cache() distinguishes functions that come out of the same wrapper of this library", () => {
   const cache = new MemoryCache();
   const wrap = new MemoryCache();
   const one = wrap.cache({ id: "one" })(async function job(): Promise<number> {

@@ -29,7 +29,7 @@ function byHand() {
       for (const resolve of begun.splice(0)) resolve();
       return run.promise;
     },
-    /** Resolves when there are so many runs. */
+    /** Resolves when that many runs have begun. */
     async begun(count: number): Promise<void> {
       while (runs.length < count) await new Promise<void>((resolve) => begun.push(resolve));
     },
@@ -58,7 +58,7 @@ function two(path = join(temporaryFolder(), "cache.db")) {
   return { work, caches, one, other, path, close };
 }
 
-/** What is left beside the entries. */
+/** The notes and files that are left beside the entries. */
 function left(path: string): unknown[] {
   const files = readdirSync(dirname(path)).filter((name) => name.includes("-session-"));
   const plain = new DatabaseSync(path, { readOnly: true });
@@ -116,14 +116,14 @@ test("A bust by another process wins over a run that began before it", async () 
   }
 });
 
-test("A run that is told to abort gives its lease up, and is stored if nobody else began", async () => {
+test("A run that is aborted gives its lease up, and is stored if nobody else began", async () => {
   const { work, one, other, close } = two();
   const abort = new AbortController();
   const first = one.detail(1, { signal: abort.signal });
   await work.begun(1);
   abort.abort();
   await aWhile();
-  // Nobody else wants it.
+  // No other process wants the key.
   work.runs[0]?.resolve("late");
   assertEquals((await first).unstored, undefined);
   assertEquals((await other.readCache(1, {})).hit, true);
@@ -133,7 +133,7 @@ test("A run that is told to abort gives its lease up, and is stored if nobody el
   await work.begun(2);
   const fourth = other(2, {});
   again.abort();
-  // It does not wait for the run that was told to abort.
+  // The call does not wait for the aborted run.
   await work.begun(3);
   work.runs[2]?.resolve("new");
   assertEquals(await fourth, "new");

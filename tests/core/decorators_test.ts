@@ -6,7 +6,7 @@ import { limitConcurrency } from "../../concurrency.ts";
 import { UnhashableArgumentError } from "../../src/base/errors.ts";
 import { MemoryCache } from "../../memory.ts";
 
-/** A decorated method with what the decorator gave it: TypeScript lets no decorator change a type. */
+/** A decorated method with its added methods: TypeScript lets no decorator change a type. */
 function cached<Args extends unknown[], Value>(
   method: (...args: Args) => Promise<Value>,
 ): CachedFunction<(...args: Args) => Promise<Value>> {
@@ -267,7 +267,7 @@ test("@cache.cache() and @limitConcurrency() stack in both orders", async () => 
     const method = cached(client[name]);
     assertEquals(method.id, name);
     assertEquals((await method.readCache.call(client, 1)).hit, true);
-    // Called as a method of the method, `this` is no instance.
+    // Called as a method of the method, `this` is not an instance.
     await assertRejects(async () => await method.readCache(1), TypeError);
   }
 });
@@ -285,7 +285,7 @@ test("A this function whose answer has no stable identity is refused with a path
   assertEquals(error.path, "this(…).agent");
 });
 
-test("What is decorated and is no method is refused, as is a decorator of the old kind", () => {
+test("Decorating what is not a method is refused, as is a decorator of the old kind", () => {
   const cache = new MemoryCache();
   const decorate = cache.cache({ id: "f", this: "ignore" }) as (...args: unknown[]) => unknown;
   const method = (): Promise<number> => Promise.resolve(1);

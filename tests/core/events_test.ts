@@ -1,4 +1,4 @@
-/** `onCall`: what it is told of, and that it changes nothing. */
+/** `onCall`: its events, and that it changes nothing. */
 import { test } from "node:test";
 import { assertEquals, assertRejects } from "@std/assert";
 import type { CallEvent, ErrorContext } from "../../mod.ts";
@@ -6,7 +6,7 @@ import { MemoryCache } from "../../memory.ts";
 import { ByHand, quiet } from "../support/by_hand.ts";
 import { FakeTime } from "../support/fake_time.ts";
 
-/** A cache that collects what it is told, by status. */
+/** A cache that collects its events, by status. */
 function observed(onCall?: (event: CallEvent) => void) {
   const events: CallEvent[] = [];
   const errors: [string, ErrorContext][] = [];
@@ -17,7 +17,7 @@ function observed(onCall?: (event: CallEvent) => void) {
   return { cache, events, errors };
 }
 
-test("onCall is told of misses, hits, shared and stale calls, with cost and size", async () => {
+test("onCall receives misses, hits, shared and stale calls, with cost and size", async () => {
   using time = new FakeTime();
   const { cache, events } = observed();
   const hand = new ByHand<[string], string>();
@@ -42,7 +42,7 @@ test("onCall is told of misses, hits, shared and stale calls, with cost and size
   await cache.close();
 });
 
-test("onCall is told of each input of a batch, as stats() counts them", async () => {
+test("onCall receives each input of a batch, as stats() counts them", async () => {
   const { cache, events } = observed();
   const half = cache.cache({ id: "half" })(async (n: number): Promise<number> => {
     if (n % 2 === 1) throw new RangeError("odd");
@@ -60,7 +60,7 @@ test("onCall is told of each input of a batch, as stats() counts them", async ()
   assertEquals([hits, misses, shared, failed], [4, 3, 1, 2]);
 });
 
-test("onCall is told why a result was not stored, and of a failed run once", async () => {
+test("onCall receives why a result was not stored, and a failed run once", async () => {
   const { cache, events } = observed();
   const hand = new ByHand<[string], unknown>();
   const options = { id: "f", shouldCache: (value: unknown) => value !== "no" };
@@ -111,7 +111,7 @@ test("onCall that fails, at once or later, is reported and changes no outcome", 
   }
 });
 
-test("onCall is told of a stream when it has ended, as stats() counts it", async () => {
+test("onCall receives a stream when it has ended, as stats() counts it", async () => {
   const { cache, events } = observed();
   const count = cache.stream({ id: "count" })(async function* (to: number) {
     for (let n = 0; n < to; n++) yield await Promise.resolve(n);
@@ -134,7 +134,7 @@ test("onCall is told of a stream when it has ended, as stats() counts it", async
   assertEquals([hits, misses, failed], [1, 1, 1]);
 });
 
-test("onCall is told nothing of readCache(), busts and direct keys", async () => {
+test("onCall receives nothing of readCache(), busts and direct keys", async () => {
   const { cache, events } = observed();
   const one = cache.cache({ id: "one" })(async (n: number): Promise<number> =>
     await Promise.resolve(n)

@@ -17,7 +17,7 @@ type Step =
   | { readonly do: "join" | "read" | "leave" | "abort" | "throw"; readonly who: number }
   | { readonly do: "give" | "want" | "bust" };
 
-/** What the sources of a schedule give, and how each ends. */
+/** The items of the sources of a schedule, and the way each source ends. */
 interface Plan {
   readonly length: number;
   readonly fails: boolean;
@@ -52,7 +52,7 @@ const plan: fc.Arbitrary<Plan> = fc.record({
 const failure = new Error("the source failed");
 const enough = new Error("enough");
 
-/** One reader, and what became of it. */
+/** One reader, and its outcome. */
 class Reader {
   readonly items: Item[] = [];
   readonly controller = new AbortController();
@@ -76,7 +76,7 @@ class Reader {
       if (done) this.end ??= "done";
       else {
         this.items.push({ ...value });
-        // What it does to its item is its own affair.
+        // A reader may change its item.
         value.n = -1;
       }
     } catch (error) {
@@ -146,7 +146,7 @@ async function check(backend: MemoryBackend | SQLiteBackend, plan: Plan): Promis
   }
   await quiet();
 
-  // Whoever is left reads to the end.
+  // The remaining readers read to the end.
   for (let isBusy = true; isBusy;) {
     const reading = readers.filter(({ end, hasLeft }) => end === undefined && !hasLeft);
     for (const reader of reading) reader.read();

@@ -13,7 +13,7 @@ type Step =
   | { readonly do: "call" | "read" | "map" | "bust" | "break" | "mend" }
   | { readonly do: "only" | "reopen" };
 
-/** What the cache has to do, in the fewest words: one key, runs that take no time. */
+/** The expected behaviour in the fewest words: one key, and runs that take no time. */
 class Model {
   now = 0;
   runs = 0;
@@ -37,7 +37,7 @@ class Model {
     return this.runs;
   }
 
-  /** How far the entry is past its expiry: below 0 is fresh. */
+  /** The time past the expiry of the entry, in milliseconds; below 0 is fresh. */
   #past(): number {
     return this.#entry === undefined ? Infinity : this.now - this.#entry.expiresAt;
   }
@@ -176,7 +176,7 @@ test("calls over random schedules come to what RFC 5861 says", async () => {
             actual = await (next.do === "map" ? map() : call());
             expected = model.call(false);
           }
-          // Renewals end before anything else happens.
+          // Refreshes end before anything else happens.
           await quiet();
           assertEquals([actual, runs], [expected, model.runs], `step ${index}`);
         }

@@ -1,4 +1,4 @@
-/** `ttl`, `staleWhileRevalidate`, `staleIfError`: what is fresh, what is served, what is renewed. */
+/** `ttl`, `staleWhileRevalidate`, `staleIfError`: the results that are fresh, served, refreshed. */
 import process from "node:process";
 import { after, test } from "node:test";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
@@ -16,7 +16,7 @@ const unhandled: unknown[] = [];
 process.on("unhandledRejection", (reason) => unhandled.push(reason));
 after(() => assertEquals(unhandled, [], "a rejection was left unhandled"));
 
-/** A function that counts its runs, can be told to fail, and its cache. */
+/** A function that counts its runs and can be made to fail, and its cache. */
 function counted(options: FunctionOptions, backend = new MemoryBackend()) {
   const errors: { error: Error; context: ErrorContext }[] = [];
   const cache = new Cache(backend, {
@@ -28,7 +28,7 @@ function counted(options: FunctionOptions, backend = new MemoryBackend()) {
     if (state.failure !== undefined) throw state.failure;
     return await Promise.resolve(state.runs);
   });
-  /** What a call comes to. */
+  /** The status and the value of a call. */
   const call = async (): Promise<[string, number]> => {
     const { status, value } = await fn.detail();
     return [status, value];
@@ -112,7 +112,7 @@ test("An entry is fresh until the earlier of its own end and the ttl of the func
   assertEquals(await longer.call(), ["miss", 1], "stored long ago, by a function without a ttl");
 });
 
-test("entries tell until when they may be served stale", async () => {
+test("entries report until when they may be served stale", async () => {
   using _time = new FakeTime();
   const infoOf = async (options: FunctionOptions) => {
     const { cache, call } = counted(options);
@@ -516,7 +516,7 @@ test("a renewal that cannot be stored is reported, and the stale result stays", 
   assertEquals(await fn(), 3);
 });
 
-test("freshness options that are no durations are refused by name", () => {
+test("freshness options that are not durations are refused by name", () => {
   const cache = new MemoryCache();
   const refused: [Record<string, unknown>, typeof TypeError, string][] = [];
   for (const name of ["ttl", "staleWhileRevalidate", "staleIfError"]) {
@@ -629,7 +629,7 @@ test("fn.map() falls back on a stale result when the run fails", async () => {
   assertEquals([backend.calls("get"), backend.calls("getMany")], [4, 2]);
 });
 
-test("stats() counts how calls came to their values, for all and for one id", async () => {
+test("stats() counts calls by how they got their values, for all and for one id", async () => {
   using time = new FakeTime();
   const { call, cache, state, errors } = counted({
     ttl: 100,

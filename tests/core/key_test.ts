@@ -22,7 +22,7 @@ test("A function runs with the arguments as they were at the call, and its resul
   query.tags.push("y");
   await quiet();
   assertEquals(hand.run(0).args, [{ text: "a", tags: ["x"] }]);
-  // What the function does to its own changes neither the caller's nor what is stored.
+  // The function may change its own copy: neither the caller's nor the key changes.
   hand.run(0).args[0].text = "mine";
   hand.run(0).resolve("A");
   assertEquals([await call, query.text], ["A", "changed"]);

@@ -1,4 +1,4 @@
-/** How long calls, stores, busts and close() wait for a store that makes no progress. */
+/** The waits of calls, stores, busts and close() for a store that makes no progress. */
 import { after, before, test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { PATIENCE } from "../../src/base/patience.ts";
@@ -13,7 +13,7 @@ const usual = { ...PATIENCE };
 before(() => void Object.assign(PATIENCE, { callMs: 80, changeMs: 400 }));
 after(() => void Object.assign(PATIENCE, usual));
 
-/** A cache over a store that can be held up, and a function whose result tells the run. */
+/** A cache over a store that can be held up, and a function whose result names the run. */
 function slow() {
   const backend = new FaultyBackend(new MemoryBackend());
   const told: ErrorKind[] = [];
@@ -49,7 +49,7 @@ test("A store that takes long is not waited for, and happens all the same", asyn
   backend.hold("set");
   const detail = await fn.detail("a");
   assertEquals([detail.value, detail.storedAt, detail.unstored], ["a1", null, undefined]);
-  // Nobody waits behind it: the store is not there.
+  // No other call waits behind the store.
   const start = performance.now();
   assertEquals(await fn("b"), "b2");
   assert(performance.now() - start < PATIENCE.callMs);
@@ -92,7 +92,7 @@ for (const what of ["key", "id", "store"] as const) {
       store: () => cache.bustAll(),
     };
     const bust = busting[what]();
-    // What was stored before is not served.
+    // The entry that was stored before is not served.
     const detail = await fn.detail("a");
     assertEquals([detail.value, detail.storedAt], ["a2", null]);
     assertEquals(backend.calls("set"), 1);

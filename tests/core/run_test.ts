@@ -247,7 +247,7 @@ test("A result that cannot be encoded is not shared: each waiter runs by itself"
   const { hand, fn, errors, backend } = handCache();
   const calls = [fn.detail("a"), fn.detail("a"), fn.detail("a")];
   await quiet();
-  // What was not stored is not looked for again.
+  // An unstored result is not looked up again.
   backend.holding.add("get");
   assertEquals(hand.runs.length, 1);
   const values = [{ f: () => 0 }, { f: () => 1 }, { f: () => 2 }];
@@ -335,7 +335,7 @@ for (
     hand.run(1).resolve("new");
     assertEquals(await later, "new");
     look.go();
-    // What it finds now is newer still.
+    // The late lookup now finds the newer result.
     assertEquals(await early, "new");
     assertEquals(await fn("a"), "new");
   });
@@ -491,7 +491,7 @@ test("A call waits until no bust of its function is under way, also when one fol
   const [oneHeld, twoHeld] = [backend.next(), backend.next()];
   oneHeld.go();
   await one;
-  // The second one is to delete what this call could find now.
+  // The second bust has yet to delete the entry that this call could find now.
   assertEquals(await stateOf(call), "pending");
   twoHeld.go();
   await two;
@@ -573,7 +573,7 @@ test("When the signal of the call that began a run aborts, the others get the re
   assertEquals([hand.runs.length, await fn("a", {})], [1, "A"]);
 });
 
-test("A run that was told to abort and never settles keeps nobody waiting", async () => {
+test("A run that was aborted and never settles keeps nobody waiting", async () => {
   const { hand, fn } = handCache();
   const controller = new AbortController();
   const alone = fn("a", { signal: controller.signal });
@@ -586,7 +586,7 @@ test("A run that was told to abort and never settles keeps nobody waiting", asyn
   assertEquals([await later, await fn("a", {})], ["A", "A"]);
 });
 
-test("A run that was told to abort returns to its caller alone, and takes nobody else's run away", async () => {
+test("A run that was aborted returns to its caller alone, and takes nobody else's run away", async () => {
   const { hand, fn } = handCache();
   const controller = new AbortController();
   const first = fn("a", { signal: controller.signal });
@@ -734,7 +734,7 @@ test("A call in the synchronous part of its own run is refused, and no other", a
   await using cache = new MemoryCache();
   const direct = cache.cache({ id: "direct" })((n: number): Promise<number> => direct(n));
   await assertRejects(() => direct(1), ReentrantCallError, "direct");
-  // Pages that link to each other, prefetched: nobody waits for them.
+  // Pages that link to each other, prefetched: no run waits for another.
   const failed: unknown[] = [];
   const page = cache.cache({ id: "page" })(async (name: string): Promise<string> => {
     page(name === "a" ? "b" : "a").catch((error: unknown) => failed.push(error));
@@ -743,7 +743,7 @@ test("A call in the synchronous part of its own run is refused, and no other", a
   assertEquals([await page("a"), await page("b"), failed], ["a", "b", []]);
   const prefetch = cache.cache({ id: "prefetch" })(async (n: number): Promise<number> => {
     await Promise.resolve();
-    // Nobody waits for it here, so it waits for a run that ends.
+    // Not awaited here, so `later` waits for a run that ends.
     void later(n);
     return n;
   });
@@ -771,7 +771,7 @@ test("Calls that do not wait for themselves are not refused", async () => {
   );
   const results = await Promise.all([tree(), branch(), leaf()]);
   assertEquals(results, ["leaf,branch leaf,leaf,branch leaf", "branch leaf", "leaf"]);
-  // Looking does not run, so it never waits.
+  // readCache() does not run the function, so it never waits.
   const looker: () => Promise<boolean> = cache.cache({ id: "looker" })(
     async (): Promise<boolean> => (await lookerRead()).hit,
   );
@@ -859,7 +859,7 @@ test("The caller's async context is kept in the run, in waiters and in callbacks
       "hashFunc: waiter",
       "run after: leader",
       "shouldCache: leader",
-      // The key is made again: what identifies the call may have changed.
+      // The key is computed again, because the identity of the call may have changed.
       "hashFunc: leader",
       "onError: leader",
       "leader: leader",
@@ -923,7 +923,7 @@ test("A hundred calls with one signal make no runtime warn of too many listeners
   assertEquals([...told, ...warnings.lines], []);
 });
 
-test("A flight ends though nobody can be told: no rejection is left unhandled", async () => {
+test("A flight that fails after its last waiter left leaves no rejection unhandled", async () => {
   const cache = new Cache(new MemoryBackend());
   const hand = new ByHand<[Options?], string>();
   const fn = cache.cache({ id: "f" })(hand.fn);

@@ -1,4 +1,4 @@
-/** `schema` and `shouldCache`: what is worth storing, and what a stored value must still be. */
+/** `schema` and `shouldCache`: the conditions for storing a value, and for serving a stored one. */
 import { test } from "node:test";
 import {
   assertEquals,
@@ -16,11 +16,11 @@ import type { ErrorContext } from "../../src/core/options.ts";
 function schemaOf<Value>(
   validate: (value: Value) => SchemaResult<Value> | Promise<SchemaResult<Value>>,
 ): StandardSchema<Value> {
-  // What comes to a validator is unknown; each of these looks at it first.
+  // The input of a validator is unknown; each of these checks it first.
   return { "~standard": { version: 1, vendor: "test", validate: validate as never } };
 }
 
-/** A cache that remembers what it reports. */
+/** A cache that records its reports. */
 function reporting(backend = new MemoryBackend()) {
   const errors: { error: Error; context: ErrorContext }[] = [];
   const cache = new Cache(backend, {

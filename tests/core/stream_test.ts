@@ -1,4 +1,4 @@
-/** cache.stream: flows that many read, are left, fail, are too long, and are stored when whole. */
+/** cache.stream: flows that are shared, left, failing, too long, or stored when whole. */
 import { test } from "node:test";
 import {
   assert,
@@ -246,7 +246,7 @@ test("The first reader of an item owns it, the others a copy, and what they chan
   assertEquals((await fn.detail("p")).value, [A]);
 });
 
-test("The end is told after the store", async () => {
+test("The end arrives after the store", async () => {
   const { hand, fn, backend } = handCache();
   const reader = fn("p");
   const first = reader.next();
@@ -557,7 +557,7 @@ test("A stream that is longer than maxItems passes, is not kept, and nobody join
     await source.give(chunks[n]!);
     await step;
   }
-  // What the slow one has not read is held, and no more: b, c and d.
+  // Only the items that the slow reader has not read are held: b, c and d.
   const waiting = fast.next();
   await quiet();
   assert(!source.isAsked);
@@ -631,7 +631,7 @@ test("An abort is its reader's alone; that of the last one is passed to the func
   assert(!signal?.aborted);
   other.abort(new Error("other"));
   assert(signal?.aborted);
-  // It gets what the function makes of it, and nobody joins it.
+  // The second reader gets what the function still yields, and no later call joins its flow.
   const next = fn("p", {}).next();
   await quiet();
   assertEquals(hand.streams.length, 2);

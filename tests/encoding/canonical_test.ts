@@ -146,7 +146,7 @@ test("canonicalize() sorts names as the sample of RFC 8785, section 3.2.3", () =
   );
 });
 
-/** JSON data whose text is well formed and that has no member `$`: what RFC 8785 is about. */
+/** JSON data whose text is well formed and that has no member `$`: the domain of RFC 8785. */
 const jsonValue = fc
   .jsonValue({ maxDepth: 5, stringUnit: "binary" })
   .filter((value) => !JSON.stringify(value).includes('"$"'));
@@ -235,8 +235,8 @@ test("canonicalize() of awkward values is equal exactly if their labels are", ()
 });
 
 /**
- * Where §4 and `isDeepStrictEqual` part, by the names of the values: -0 is 0, absent members, and
- * what node:util looks at that no key can (the prototype of an object, a class of its own).
+ * The names of the values on which §4 and `isDeepStrictEqual` differ: -0 is 0, absent members,
+ * and what node:util compares and no key holds (the prototype of an object, a class of its own).
  */
 const OTHERWISE: ReadonlySet<string> = new Set([
   "-0",
@@ -317,7 +317,7 @@ test("canonicalize() drops what is absent at the end and keeps its place elsewhe
   assertNotEquals(canonicalize([1, null]), canonicalize([1]));
 });
 
-test("canonicalArguments() tells every AbortSignal once, of other classes too", () => {
+test("canonicalArguments() reports every AbortSignal once, of other classes too", () => {
   const signals: AbortSignal[] = [];
   const first = new AbortController().signal;
   const second = AbortSignal.timeout(1_000_000);
@@ -390,7 +390,7 @@ test("canonicalize() refuses texts past 256 MiB, and writes shared parts once", 
   }
 });
 
-test("canonicalize() tells classes with equal toJSON() apart, and names the anonymous", () => {
+test("canonicalize() distinguishes classes with equal toJSON(), and names the anonymous", () => {
   class Money {
     toJSON(): unknown {
       return { a: 1 };
@@ -589,7 +589,7 @@ test("canonicalize() refuses 100,000 levels in a moment", () => {
 
 test("canonicalize() takes time in proportion to the data, however it is nested", () => {
   const milliseconds = timeOf(() => {
-    // Each was written twice at each level once: 2⁵⁰ times.
+    // Each level once wrote the next one twice: 2⁵⁰ times in all.
     canonicalize([deep(50, (inner) => [inner, ,])]);
     canonicalize([deep(50, (inner) => ({ "!": inner, $: 1 }))]);
     canonicalize([deep(50, (inner) => ({ a: inner, "\ud800": 1 }))]);
@@ -777,13 +777,13 @@ test("keyText() of two different compositions is never the same", () => {
   });
   fc.assert(
     fc.property(parts, parts, (left, right) => {
-      // Alone, a text says not whether hashFunc made it: a function has one or has none.
+      // A text alone does not show whether hashFunc made it: a function has one or has none.
       const alone = left.self === undefined &&
         left.version === undefined &&
         right.self === undefined &&
         right.version === undefined;
       fc.pre(!alone);
-      // An object from hashFunc that spells out a composition is one, for who hashes without.
+      // An object from hashFunc that spells out a composition has the key of that composition.
       fc.pre(!left.custom || left.self !== undefined || left.version !== undefined);
       fc.pre(!right.custom || right.self !== undefined || right.version !== undefined);
       const plain = (part: typeof left): boolean =>

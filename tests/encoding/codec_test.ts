@@ -103,19 +103,19 @@ test("decode() gives back every awkward value, the same in all that counts", () 
   }
 });
 
-/** Where the codec keeps more than structured clone. */
+/** The values of which the codec keeps more than structured clone. */
 const KEEPS_MORE: ReadonlySet<string> = new Set([
   // Structured clone resets lastIndex, refuses URLs, and makes a Buffer a Uint8Array.
   "a RegExp with lastIndex",
   "a URL",
   "a Buffer",
   "shared special parts",
-  // It drops what else an error has: code, a name that is no class of errors.
+  // Structured clone drops the rest of an error: code, a name that is not an error class.
   "an Error",
   "an AggregateError",
   "an Error without a message",
   "a cycle through an Error",
-  // Bun's isDeepStrictEqual tells the patterns "" and "(?:)" apart, which have one source.
+  // Bun's isDeepStrictEqual distinguishes the patterns "" and "(?:)", which have one source.
   "an empty RegExp",
   // isDeepStrictEqual looks at prototypes.
   "{} without prototype",
@@ -125,7 +125,7 @@ test("decode() gives back what structured clone gives, and node:util agrees", ()
   let compared = 0;
   for (const { name, make, value } of AWKWARD_VALUES) {
     if (!value || KEEPS_MORE.has(name)) continue;
-    // Bun's isDeepStrictEqual finds no end in them.
+    // Bun's isDeepStrictEqual never ends on them.
     if (name.startsWith("a cycle")) continue;
     const original = make();
     // Node 22.13 holds no invalid Date equal to another one.
@@ -341,7 +341,7 @@ test("decode() gives back values of another realm as this realm's own", () => {
   refusal(runInNewContext("new (class extends Map {})()"));
 });
 
-/** Stacks tell where an error was made; here they are the same everywhere. */
+/** Makes all stacks equal, because a stack shows where the error was made. */
 const FIX_STACKS = `
   function fix(value) {
     if (!String(Object.prototype.toString.call(value)).includes("Error")) return value;
@@ -430,7 +430,7 @@ test("decode() gives each caller a copy of its own", () => {
   spoiled.numbers[0] = 9;
   spoiled.date.setTime(5);
   assert(isDeepStrictEqual(decode(encoded), value));
-  // And what was encoded is a copy too.
+  // The encoded data is a copy, too.
   value.bytes[0] = 7;
   assert(isDeepStrictEqual(decode(encoded), first));
 });
@@ -603,7 +603,7 @@ test("open() finds every flipped bit", () => {
   }
 });
 
-test("originOf() tells newer and encrypted entries from damaged ones, and open() refuses all", () => {
+test("originOf() distinguishes newer and encrypted entries from damaged ones, and open() refuses all", () => {
   for (
     const [format, origin, message] of [
       ["json-1", "ours", "checksum"],

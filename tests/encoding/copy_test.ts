@@ -140,7 +140,7 @@ test("copyArguments() gives another signal in the place of each, however it stan
   assert(endless instanceof AbortSignal && !endless.aborted);
 });
 
-test("goesByIdentity() tells objects with toJSON from data, and copyArguments() passes them", () => {
+test("goesByIdentity() distinguishes objects with toJSON from data, and copyArguments() passes them", () => {
   const client = new (class Client {
     toJSON(): string {
       return "client";

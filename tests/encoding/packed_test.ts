@@ -33,7 +33,7 @@ function skeletonOf(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes.subarray(8, 8 + view.getUint32(4, true)));
 }
 
-/** Numbers that always give the same sequence: the seed of a case is all it takes to repeat it. */
+/** A repeatable sequence of numbers: the seed of a case is enough to repeat it. */
 function numbers(seed: number): (below: number) => number {
   const random = randomNumbers(seed);
   return (below) => (random() * 2 ** 32) % below;
@@ -46,7 +46,7 @@ function assertBuiltIn(error: unknown, what: string): void {
   );
 }
 
-/** Unpacks, and lets pass only a value or a built-in error. */
+/** Unpacks, and allows only a value or a built-in error. */
 function tryUnpack(bytes: Uint8Array, what: string): boolean {
   try {
     unpack(bytes);
@@ -254,10 +254,10 @@ test("unpack() refuses deep nesting in a moment", () => {
   assertLess(milliseconds, 5000);
 });
 
-/** Only V8 counts its heap at once; elsewhere what the process holds has to do. */
+/** Only V8 counts its heap at once; elsewhere the memory of the process stands in for it. */
 const COUNTED = process.versions["bun"] === undefined;
 
-/** What `unpack()` states of the memory that it takes, and what engines keep in hand. */
+/** The memory that `unpack()` promises to stay within, as a multiple, and the slack of engines. */
 const MULTIPLE = 100;
 const SLACK = COUNTED ? 1 << 20 : 64 << 20;
 
@@ -294,7 +294,7 @@ function assertBounded(): void {
       frame(list(`{"$":"Error","v":["Error",[],[${members}]]}`, 5000)),
       frame(list(`{"$":"Array","v":[99999,${members}]}`, 5000)),
     ]),
-    // One segment for many.
+    // One segment for many views.
     frame(list('{"$":"u8","v":[0,1048576]}', 2000), million),
     frame(list('{"$":"ArrayBuffer","v":[0,1048576]}', 2000), million),
     frame('{"$":"u8","v":[0,1048576]}', million),
@@ -330,7 +330,7 @@ function assertBounded(): void {
 }
 
 test("unpack() takes a bounded time for keys that have one hash in an engine", () => {
-  // V8 hashes the lowest 64 bits of a bigint: what remains to compare grows with the square.
+  // V8 hashes the lowest 64 bits of a bigint: the comparisons grow with the square.
   const keys = Array.from(
     { length: 60_000 },
     (_, n) => `{"$":"bigint","v":"${n.toString(16)}${"0".repeat(16)}"}`,
@@ -534,7 +534,7 @@ test("open() of mutated entries throws nothing but DamagedEntryError", () => {
     const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data.slice();
     bytes[random(bytes.length)]! ^= 1 + random(255);
     const mutated = typeof data === "string" ? new TextDecoder().decode(bytes) : bytes;
-    // Sealed anew, so that the checksum is right and the decoder itself is asked.
+    // Sealed anew, so that the checksum is right and the decoder itself is tested.
     const entry = seal("id", "key", { format, data: mutated }, times);
     try {
       open("id", "key", entry);

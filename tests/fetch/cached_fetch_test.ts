@@ -19,13 +19,13 @@ import { body, ByHand, gzipped, json, LLMServer, pieces } from "../support/llm_s
 import { chatEvents, STREAMS } from "../support/llm_streams.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
-/** What a cache reported, as kind and message. */
+/** The reports of a cache, as kind and message. */
 function reports(): { readonly list: string[] } & Required<Pick<CacheOptions, "onError">> {
   const list: string[] = [];
   return { list, onError: (error, { kind }) => void list.push(`${kind}: ${error.message}`) };
 }
 
-/** A server, a cache in memory, and a fetch that keeps what is posted. */
+/** A server, a cache in memory, and a fetch that keeps responses to POST and GET. */
 async function scene(options: Partial<CachedFetchOptions> = {}) {
   const server = await new LLMServer().listen();
   const { list, onError } = reports();
@@ -199,7 +199,7 @@ test("cachedFetch takes the same question in other words for the same", async ()
     assertEquals(await ask(url, init), "panza; fwd=miss");
     assertEquals(await ask(url, init), "panza; hit");
   }
-  // Numbers that a double cannot tell apart.
+  // Numbers that are equal as doubles.
   assertEquals(await ask(at.url, post('{"id":1234567890123456789}')), "panza; fwd=miss");
   assertEquals(await ask(at.url, post('{"id":1234567890123456788}')), "panza; fwd=miss");
 });
@@ -228,7 +228,7 @@ test("Credentials identify a request for every method, unless they are ignored",
       const ignoring = cachedFetch(at.cache, { methods: [method], credentials: "ignore" });
       const shared = async (secret: string) =>
         (await (await ignoring(at.url, { method, headers: { [name]: secret } })).json()).to;
-      // Not what anybody was answered by name, nor what nobody was.
+      // Neither a response that was kept for one secret, nor the one for none.
       assertEquals([await shared("carla"), await shared("dora")], ["carla", "carla"]);
     }
   }
@@ -332,11 +332,11 @@ test("reload and no-cache ask again, and replace what is stored", async () => {
   assertEquals(await ask("reload"), ["panza; fwd=request", 2]);
   assertEquals(await ask("default"), ["panza; hit", 2]);
   assertEquals(await ask("no-cache"), ["panza; fwd=request", 3]);
-  // What fails replaces nothing.
+  // A failed response replaces nothing.
   at.server.next.push(json({ count: 0 }, 500));
   assertEquals(await ask("reload"), ["panza; fwd=request", 0]);
   const { reply } = at.server;
-  // Always, for a runtime may try a connection once more that it had open.
+  // Every time, because a runtime may retry once on a connection that was already open.
   at.server.reply = (response) => void response.destroy();
   await assertRejects(() => ask("reload"), TypeError);
   at.server.reply = reply;
@@ -391,7 +391,7 @@ for (const { name, type, events, error } of STREAMS) {
   });
 }
 
-test("JSON that was cut is not kept, whether the transport tells or not", async () => {
+test("JSON that was cut is not kept, whether the transport reports it or not", async () => {
   await using at = await scene();
   at.server.next.push(pieces("application/json", ['{"a":', "1"]));
   assertEquals(await (await at.keep(at.url)).text(), '{"a":1');
@@ -417,7 +417,7 @@ test("The first piece of a body reaches its client before the last is sent, and 
   await hand.send(first);
   const { value } = await reader.read();
   assertEquals(new TextDecoder().decode(value), first);
-  // A late one is live from the first piece on.
+  // A late reader streams from the first piece on.
   const two = await at.keep(at.url, post("{}"));
   assertEquals(how(two), "panza; fwd=miss; collapsed");
   const other = two.body!.getReader({ mode: "byob" });
@@ -430,7 +430,7 @@ test("The first piece of a body reaches its client before the last is sent, and 
     text += new TextDecoder().decode(next.value);
   }
   assertEquals(text, chatEvents().join(""));
-  // The end is told once it is stored.
+  // The body ends only once it is stored.
   assertEquals(how(await at.keep(at.url, post("{}"))), "panza; hit");
   let late = first.slice(0, 8);
   for (;;) {
@@ -555,7 +555,7 @@ test("A limit holds its permit to the end of each body, passing requests include
   const hosts = limitConcurrency(3, { deriveKey: (url: string) => new URL(url).host });
   await using at = await scene({ limit: hosts, methods: ["POST"] });
   at.server.reply = async (response, got) => {
-    // The first three answer once all three are there.
+    // The first three are answered once all three have arrived.
     await until(() => at.server.peak === 3);
     return pieces("text/event-stream", chatEvents())(response, got);
   };
@@ -566,7 +566,7 @@ test("A limit holds its permit to the end of each body, passing requests include
     assertEquals(await response.text(), chatEvents().join(""));
   }));
   assertEquals([at.server.got.length, at.server.peak, hosts.activeCount], [12, 3, 0]);
-  // Left, a passing body gives its permit back as well.
+  // A passing body gives its permit back when it is left, too.
   const hand = new ByHand();
   at.server.next.push(hand.reply);
   const asked = at.keep(at.url, { method: "PUT" });
@@ -617,7 +617,7 @@ test("retry asks again after 408, 409, 429, 5xx and broken connections, and retu
   const refused = await at.keep(at.url, post("{}"));
   assertEquals([refused.status, await refused.text()], [400, "{}"]);
   assertEquals(at.server.got.length, 19);
-  // Not once the body has begun.
+  // There is no retry once the body has begun.
   const hand = new ByHand();
   at.server.next.push(hand.reply);
   const asked = at.keep(at.url, post("{}"));
@@ -664,7 +664,7 @@ test("A body past maxBytes passes with back pressure, is not kept, and is report
     assertEquals(at.server.got.length, requests);
   }
   assertEquals(at.cache.stats().unstored, 2);
-  // Far past it nothing is read that nobody wants.
+  // Far past the bound, nothing is read ahead of the client.
   const piece = new Uint8Array(65_536);
   let sent = 0;
   at.server.reply = async (response) => {

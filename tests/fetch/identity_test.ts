@@ -1,4 +1,4 @@
-/** Which request it is: the keys of requests stay what they are, on every runtime. */
+/** The identity of requests: their keys stay as they are, on every runtime. */
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
@@ -12,7 +12,7 @@ interface FileOf {
   readonly content: string;
 }
 
-/** A body as JSON tells it. */
+/** A body in its JSON form. */
 interface BodyOf {
   readonly text?: string;
   readonly params?: readonly (readonly [string, string])[];
@@ -27,7 +27,7 @@ interface Vector {
   readonly method: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: BodyOf;
-  /** Whether another is the same request in other words. */
+  /** The name of a vector that is the same request in other words. */
   readonly sameAs?: string;
   /** The key under `id: "pinned"`; that of a `Request` object is the same. */
   readonly key: string;

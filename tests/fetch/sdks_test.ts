@@ -1,4 +1,4 @@
-/** Real SDKs over a cached fetch: the second run is the first one's value, without a request. */
+/** Real SDKs over a cached fetch: the second run returns the first value, without a request. */
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, type LanguageModelMiddleware, streamText, wrapLanguageModel } from "ai";
 import { join } from "node:path";
@@ -103,7 +103,7 @@ test("CACHE_ONLY=1 answers openai, Anthropic and Vercel without a server, under 
   const child = start("fixtures/recorded_child.ts", [file, url], ["-A"], { CACHE_ONLY: "1" });
   const lines = await child.ended();
   assertEquals(lines.slice(0, -1), RECORDED.map((name) => `${name}: HELLO`));
-  // The error that CI meets says what to do.
+  // The error that CI meets names the way out.
   assertMatch(lines.at(-1) ?? "", /^APIConnectionError: CacheOnlyError: .*credentials: "ignore"/);
 });
 

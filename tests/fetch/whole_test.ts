@@ -1,4 +1,4 @@
-/** Bodies that are whole by their own word, and bodies that were cut. */
+/** Bodies that carry a proof that they are whole, and bodies that were cut. */
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { type Ending, endingOf } from "../../src/fetch/whole.ts";
@@ -28,7 +28,7 @@ for (const { name, type, events, error } of STREAMS) {
   });
 
   test(`A stream of ${name} is not whole when it is cut inside an event`, () => {
-    // All but the last line breaks: a line that is whole needs none after it.
+    // Without the last line breaks: a line that is whole needs none after it.
     const end = whole.trimEnd().length;
     for (let length = 0; length < end; length++) {
       assert(typeof endingOf(type, whole.slice(0, length)) === "object", whole.slice(0, length));

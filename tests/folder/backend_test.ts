@@ -39,7 +39,7 @@ function newFolder(): string {
   return join(temporaryFolder(), "recordings");
 }
 
-/** A cache on a folder, with what it reported: kind and message. */
+/** A cache on a folder, with its reports as kind and message. */
 function open(path: string): { cache: FolderCache; reports: string[] } {
   const reports: string[] = [];
   const onError = (error: Error, { kind }: { kind: string }) =>
@@ -146,7 +146,7 @@ test("FolderBackend gives no entry under another name than its own", () =>
     await assertRejects(() => backend.get("id", "b"), DamagedEntryError);
     assertEquals(await backend.getMany("id", ["b", "a"]), [undefined, entry("1")]);
     assertEquals(await namesOf(backend.entries()), ["id/a"]);
-    // It is of this library all the same.
+    // The copy still counts as a file of this library.
     await backend.deleteId("id");
     assertEquals(filesIn(backend.location), []);
   }));
@@ -214,7 +214,7 @@ test("FolderBackend leaves no temporary file behind, whether a write succeeds or
     await Promise.all([1, 2, 3].map((n) => backend.set("id", "key", entry(`${n}`))));
     mkdirSync(join(backend.location, "id", "folder.json"));
     await assertRejects(() => backend.set("id", "folder", entry("1")), BackendError);
-    // A disk that is full, or a folder that just came into the place.
+    // A full disk, or a folder that just came into the place of the file.
     const { rename } = promises;
     promises.rename = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
     try {
@@ -235,7 +235,7 @@ test("FolderBackend has every acknowledged entry whole after a process was kille
     await withFolder(path, async (backend) => {
       const found = await backend.getMany("child", acknowledged);
       acknowledged.forEach((key, index) => assertEquals(found[index]?.data, key.repeat(5_000)));
-      // Whatever the child was about to write is there as a whole, or not at all.
+      // An entry that the child was writing is there as a whole, or not at all.
       for await (const { key, size } of backend.entries()) assertEquals(size, key.length * 5_000);
     });
   }
@@ -269,7 +269,7 @@ test("FolderCache reads a folder that it may not write, and reports writes", asy
   const cache = new FolderCache(recorded);
   await cache.cache({ id: "double" })((n: number) => Promise.resolve(2 * n))(1);
   await cache.close();
-  // Where another user finds it: the folders above this checkout may be closed to others.
+  // A copy for the other user: the folders above this checkout may be closed to others.
   const shell = (command: string, ...args: string[]): string =>
     spawnSync("sh", ["-euc", command, "sh", ...args], { encoding: "utf8" }).stdout.trim();
   const path = shell(

@@ -97,7 +97,7 @@ test("readFile() takes no damaged text", () => {
   for (const damaged of [...cut, ...edited]) assertEquals(readFile(damaged), undefined, damaged);
 });
 
-test("isOurs() tells files of this library from others", () => {
+test("isOurs() distinguishes files of this library from others", () => {
   for (const text of ["{}", "1", " ", '{"panza":2,', '{"name":"panza"}', '{"panza": "1"}', "\0"]) {
     assertEquals(isOurs(text), false, text);
   }

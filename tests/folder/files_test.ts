@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { assertEquals, assertRejects } from "@std/assert";
 import { insist } from "../../src/folder/files.ts";
 
-/** Work that fails with each code in turn, and then succeeds; how often it was done. */
+/** Work that fails with each code in turn and then succeeds, and the number of its attempts. */
 async function attempts(...codes: string[]): Promise<number> {
   let count = 0;
   await insist(() => {

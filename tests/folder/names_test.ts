@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { isName, nameOf } from "../../src/folder/names.ts";
 import { JOINS, NAMES } from "../../src/testing/samples.ts";
 
-/** What Linux, macOS and Windows all keep as it is, case and Unicode forms included. */
+/** The names that Linux, macOS and Windows all keep, case and Unicode forms included. */
 const SAFE = /^(?![.-])[a-z0-9_.=+-]{1,80}(?<!\.)$/;
 const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/;
 

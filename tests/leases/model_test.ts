@@ -15,7 +15,7 @@ import {
   renewed,
 } from "../../src/leases/register.ts";
 
-/** What a process of the model knows. */
+/** A process of the model. */
 interface Actor {
   name: string;
   /** The sessions that it knows to be over. */
@@ -43,7 +43,7 @@ const step = fc.record({
   ),
 });
 
-/** One key, and those who want to run it. */
+/** One key, and the processes that want to run it. */
 class World {
   now = 1_000_000;
   lease: string | undefined;
@@ -86,7 +86,7 @@ class World {
         this.register = buried(session, () => false)(this.register, this.now);
         if (isAlive(readRegister(this.register), session)) continue;
         actor.over.add(session);
-        // Others may come in between.
+        // Other processes may act in between.
         if (actor === this.actors[0]) this.register = left(session)(this.register, this.now);
       }
       for (let n = 1; n <= this.#count; n++) {
@@ -125,7 +125,7 @@ class World {
     }
   }
 
-  /** Whoever runs beside `actor` was told to abort, was busted, or its session is over. */
+  /** Every other run was aborted or busted, or its session is over. */
   #checkAlone(actor: Actor): void {
     for (const other of this.actors) {
       const { run } = other;

@@ -122,7 +122,7 @@ test("Processes take turns: one with many calls does not starve one with a singl
   assertEquals(world.sync(few), 1);
 });
 
-test("Who does not come for its turn is passed over, and keeps its place for the next time", () => {
+test("A process that misses its turn is passed over, and keeps its place for the next time", () => {
   const world = new World();
   const [one, other] = world.actors as [Actor, Actor];
   Object.assign(one, { waiting: 10 });
@@ -176,7 +176,7 @@ test("No window has more than its count, with costs that are settled afterwards"
         turns = readTurns(JSON.stringify(answer.turns));
         refunds = [];
         if (answer.granted === 0) continue;
-        // It may start as late as the time of a cell, and cost less than was booked.
+        // A call may start as late as the time of a cell, and cost less than was booked.
         const paid = Math.min(actual, cost);
         starts.push({ at: now + lateMs, cost: paid });
         refunds.push({ cell: answer.cell, cost: cost - paid });
@@ -191,7 +191,7 @@ test("No window has more than its count, with costs that are settled afterwards"
   );
 });
 
-test("A window tells when the next call may start, and lets it start then", () => {
+test("A window reports when the next call may start, and lets it start then", () => {
   const [per, count] = [64_000, 2];
   const ask = { session: "s", held: 0, wants: 3, costs: [1, 1, 1] };
   const now = 1_700_000_000_000;

@@ -22,7 +22,7 @@ import { capacity, simulate, TooManyRequests } from "../support/servers.ts";
 const OVERLOAD = new TooManyRequests("429");
 const isOverload = (error: unknown): boolean => error instanceof TooManyRequests;
 
-/** The law as it was chosen, in the plainest way: one key, and what its calls report. */
+/** The law in its plainest form: one key, and the outcomes of its calls. */
 class Model {
   limit: number;
   active = 0;
@@ -98,7 +98,7 @@ test("limitAdaptive() follows the law in random schedules, and lets every call s
         const max = min + more;
         const limit = limitAdaptive({ isOverload, start, min, max });
         const model = new Model(Math.min(max, Math.max(min, start)), min, max);
-        /** Calls that run, with the generation that they began in. */
+        /** Running calls, with the generation in which they began. */
         const running: { generation: number; settle: (error?: unknown) => void }[] = [];
         const waiting = new Set<AbortController>();
         const limited = limit((controller: AbortController, _signal: AbortSignal) => {
@@ -250,7 +250,7 @@ test("limitAdaptive() pauses at the least limit for 1 s, doubled up to 30 s, and
   assertEquals(waits(), [0, 30_000]);
 });
 
-test("limitAdaptive() does not change with errors that are no overload, whatever isOverload makes of them", async () => {
+test("limitAdaptive() does not change with errors that are not an overload, whatever isOverload makes of them", async () => {
   const own = new Error("own");
   const answers: ((error: unknown) => unknown)[] = [
     () => false,

@@ -30,7 +30,7 @@ const HUNDRED: Record<string, (options?: LimiterOptions) => Limiter> = {
 };
 
 for (const [name, make] of Object.entries(ONE)) {
-  test(`${name} waits under the signals of a run, and tells it when it waits and when it works`, async () => {
+  test(`${name} waits under the signals of a run, and reports to it when it waits and when it works`, async () => {
     using time = new FakeTime();
     const { fn, runs } = new ByHand<[number], string>();
     const limited = make()(fn);
@@ -46,7 +46,7 @@ for (const [name, make] of Object.entries(ONE)) {
     runs[0]?.resolve("first");
     await time.tick(1_000);
     assertEquals([run.isWorking, run.hasStarted, runs.length], [true, true, 2]);
-    // The caller never seems to work by itself between its wait and the function.
+    // Between its wait and the function, a call never counts as working by itself.
     assertEquals(states.slice(0, 2), [[false, false], [true, true]]);
     runs[1]?.resolve("second");
     assertEquals([await first, await second], ["first", "second"]);

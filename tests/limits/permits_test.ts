@@ -233,7 +233,7 @@ test("limitConcurrency() returns the type of what it wraps", async () => {
   assertEquals(await limitedMethod.call({ n: 2 }, 3), 6);
   // @ts-expect-error: the argument is a string.
   await limitedPlain(1);
-  // @ts-expect-error: a function that returns no promise is none to limit.
+  // @ts-expect-error: the function returns no promise.
   limit(() => 1);
 });
 
@@ -269,7 +269,7 @@ test("limitConcurrency() decorates instance and static methods, which share its 
   assertEquals(one.get.name, "get");
 });
 
-test("limitConcurrency() refuses to decorate or wrap what is no function", () => {
+test("limitConcurrency() refuses to decorate or wrap what is not a function", () => {
   const limit = limitConcurrency(1);
   assertThrows(
     () => Reflect.apply(limit, undefined, [3]),
@@ -536,7 +536,7 @@ test("limitConcurrency() refuses a call that would wait for a permit of the func
     } else assertEquals(await countdown(2), 0);
     assertEquals([limit.activeCount, limit.pendingCount], [0, 0]);
   }
-  // A call that is not made in the synchronous part may wait for others.
+  // A call outside of the synchronous part may wait for others.
   const limit = limitConcurrency(1);
   const later: Promise<string>[] = [];
   const limited: (name: string) => Promise<string> = limit(async (name: string) => {
@@ -599,14 +599,14 @@ test("limitConcurrency() takes 100,000 waiting calls under one signal out in a m
   );
   controller.abort("gone");
   assert((await Promise.all(calls)).every((reason) => reason === "gone"));
-  // A quadratic way needs minutes; this needs a fraction of a second.
+  // A quadratic algorithm needs minutes; this one needs a fraction of a second.
   assertLess(performance.now() - begin, 10_000);
   await end("a");
   await running;
 });
 
 test("limitConcurrency() behaves as a simple model over random schedules", async () => {
-  /** What the limit should do, in the plainest way. */
+  /** The limit in its plainest form. */
   class Model {
     readonly lanes = new Map<number, { running: number[]; waiting: number[] }>();
     readonly started: number[] = [];
@@ -718,7 +718,7 @@ test("limitConcurrency() behaves as a simple model over random schedules", async
             model.abort(chosen.id, chosen.key);
             expected[chosen.id] = `aborted ${chosen.id}`;
           } else {
-            // A call settles only once it runs, so what is under way has to come to rest first.
+            // Only a running call can be settled, so the pending steps have to finish first.
             await settle();
             const chosen = picked("running", action.pick);
             if (chosen === undefined) continue;

@@ -18,7 +18,7 @@ import {
 import { Passage } from "../../src/base/passage.ts";
 import { FakeTime, settle } from "../support/fake_time.ts";
 
-/** A function that fails the first `failures` times and tells when it was called. */
+/** A function that fails the first `failures` times and records when it was called. */
 function flaky(time: FakeTime, failures: number) {
   const starts: number[] = [];
   const errors: Error[] = [];
@@ -63,7 +63,7 @@ test("retry() calls again after waits that grow from min to max", async () => {
   assertEquals(starts, [0, 1_000, 3_000, 7_000, 12_000]);
 });
 
-test("retry() makes five attempts a second and more apart unless told otherwise", async () => {
+test("retry() makes five attempts by default, a second or more apart", async () => {
   using time = new FakeTime();
   const { run, starts } = flaky(time, 9);
   const result = outcome(retry({ backoff: steady })(run)());
@@ -164,7 +164,7 @@ test("retry() gives up when after says Infinity", async () => {
   assertEquals([errors.length, time.timers], [1, 0]);
 });
 
-test("retry() tells a callback's mistake as the cause of the function's error, and goes on", async () => {
+test("retry() reports a callback's error as the cause of the function's error, and goes on", async () => {
   const mistakes: [name: string, options: unknown, message: string][] = [
     ["shouldRetry", { shouldRetry: () => fail("mine") }, "mine"],
     ["shouldRetry", { shouldRetry: () => Promise.resolve(true) }, "the result of shouldRetry must"],
@@ -315,7 +315,7 @@ test("retry() does not call a limit again that has ended, whatever the reason is
     const stop = new AbortController();
     const limit = limitConcurrency(1, { signal: stop.signal });
     const { promise, resolve } = Promise.withResolvers<void>();
-    // Behind something else that is awaited, where nothing but the error tells of the limit.
+    // Behind another await, where only the error shows that the limit has ended.
     const limited = limit(() => promise);
     const call = retry()(async () => {
       await Promise.resolve();
@@ -341,7 +341,7 @@ test("retry() begins no wait that would end after maxElapsed", async () => {
   assertEquals(starts, [0, 1_000, 3_000]);
 });
 
-test("retry() tells onRetry of each failed attempt and of the wait that follows", async () => {
+test("retry() reports each failed attempt and the wait that follows to onRetry", async () => {
   using time = new FakeTime();
   const { run, errors } = flaky(time, 2);
   const told: unknown[] = [];
@@ -397,7 +397,7 @@ test("retry() gives an attempt its timeout of work, then an aborted signal, and 
   const reason: unknown = signals[1]?.reason;
   assert(reason instanceof DOMException);
   assertEquals([reason.name, own.signal.aborted], ["TimeoutError", false]);
-  // It keeps its permit until it has ended; the next attempt waits for that.
+  // The attempt keeps its permit until it has ended; the next attempt waits for the permit.
   await time.tick(10_000);
   assertEquals([signals.length, limit.activeCount, limit.pendingCount], [2, 1, 1]);
   ends[1]?.();
@@ -466,7 +466,7 @@ test("retry() lets what a server says pause the fixed limits that the attempt pa
   await Promise.all(more);
 });
 
-test("retry() tells the run around it when it waits for an attempt, and leaves with the run's signal", async () => {
+test("retry() reports to the run around it when it waits for an attempt, and leaves with the run's signal", async () => {
   using time = new FakeTime();
   const controller = new AbortController();
   const states: boolean[] = [];

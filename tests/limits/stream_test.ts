@@ -75,7 +75,7 @@ test("limitConcurrency() passes on what goes in and out of a generator, and keep
   await thrown.next();
   assertEquals(await thrown.throw(new Error("stop")), { done: true, value: "thrown" });
   assertEquals(limit.activeCount, 0);
-  // Limits around limits know it too.
+  // A limit around another limit passes generators on, too.
   const twice = limitConcurrency(1);
   assertEquals(await all(twice(limit(limited))(9)), [9]);
   assertEquals([twice.activeCount, limit.activeCount], [0, 0]);
@@ -157,7 +157,7 @@ test("Inside cache.stream() the permit of such a function is held to the end of 
   await b.return?.();
   await quiet();
   assertEquals([limit.activeCount, hand.stream(1).isLeft], [0, true]);
-  // A result that is no stream settles at once, also there.
+  // A result that is not a stream settles at once, here too.
   const other = cache.stream({ id: "g" })(async function* () {
     yield await limit(async () => await Promise.resolve(1))();
     yield await limit(async () => await Promise.resolve(2))();
@@ -301,7 +301,7 @@ test("limitRate() counts the start of a stream, and its cost by all of its items
   assertEquals(await stateOf(waiting), "pending");
   await time.tick(1);
   assertEquals(await waiting, [1]);
-  // It cost 1 of the 10 that were reserved.
+  // The stream cost 1 of the 10 that were reserved.
   const next = all(
     limit(async function* () {
       yield* from([0]);
@@ -385,7 +385,7 @@ test("retry({ timeout }) is the time to the first item; the signal stays that of
   assertEquals(signalOf(0).reason.name, "TimeoutError");
   await hand.stream(1).give("a1");
   assertEquals((await first).value, "a1");
-  // The attempt that took too long is left as soon as it answers.
+  // The attempt that timed out is left as soon as it answers.
   await hand.stream(0).give("late");
   assert(hand.stream(0).isLeft);
   assertEquals(limit.activeCount, 1);

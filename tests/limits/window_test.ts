@@ -15,7 +15,7 @@ import { QueueFullError } from "../../src/base/errors.ts";
 import { areCollected } from "../support/collected.ts";
 import { FakeTime } from "../support/fake_time.ts";
 
-/** A function that tells when its calls started. */
+/** A function that records the starts of its calls. */
 function recorder(time: FakeTime) {
   const starts: number[] = [];
   return {
@@ -72,7 +72,7 @@ test("limitRate() counts from the moment a call starts, though work of others de
   const starts: number[] = [];
   const limited = limitRate(2, { per: 100 })(async () => {
     starts.push(time.elapsed);
-    // The thread is busy: what was admitted in the same turn starts later.
+    // The thread is busy: a call that was admitted in the same turn starts later.
     time.block(30);
     await Promise.resolve();
   });
@@ -296,7 +296,7 @@ test("limitRate() composes with limitConcurrency() in either order", async () =>
   const one = () => limitConcurrency(1);
   // Inside, the rate counts starts of the function itself.
   assertEquals(await startsOf((work) => one()(rate()(work))), [0, 250, 260, 350, 360]);
-  // Outside, it counts who comes to the inner limit, where they may wait and then start together.
+  // Outside, it counts calls that come to the inner limit, where they may wait and start together.
   assertEquals(await startsOf((work) => rate()(one()(work))), [0, 250, 260, 270, 280]);
 });
 
@@ -363,15 +363,15 @@ test("limitRate() gives back at once what a call did not cost, and lets an overr
     await new Promise((resolve) => setTimeout(resolve, latency ?? 100));
     return { tokens };
   });
-  // 8 are reserved and 2 used: the next 8 fit when that is known. They cost 15, of which 5 too many.
+  // 8 are reserved and 2 used: the next 8 fit when that is known. They cost 15, 5 too many.
   const calls = [limited(8, 2), limited(8, 15), limited(5, 5)];
   await time.tick(100);
   assertEquals(starts, [0, 100]);
   await time.tick(5_000);
-  // What was booked at 200 as an overrun of 7 leaves the window at 1,200.
+  // The overrun of 7, booked at 200, leaves the window at 1,200.
   assertEquals(starts, [0, 100, 1_200]);
   assertEquals((await Promise.all(calls)).map(({ tokens }) => tokens), [2, 15, 5]);
-  // What is known only after the window has passed changes nothing.
+  // A cost that is known only after the window has passed changes nothing.
   starts.length = 0;
   const late = [limited(10, 1, 1_500)];
   await time.tick(1_200);
@@ -413,7 +413,7 @@ test("limitRate() keeps what was reserved where actual throws or gives no cost, 
   }
 });
 
-test("limitRate() refuses a call whose cost cannot fit or cannot be told, and does not count it", async () => {
+test("limitRate() refuses a call whose cost cannot fit or is not known, and does not count it", async () => {
   using time = new FakeTime();
   const mine = new Error("mine");
   const limit = limitRate(10, {
@@ -450,7 +450,7 @@ test("limitRate() waits for no more than a window where costs are fractions that
 });
 
 test("limitRate() reaches a window of 5 ms within 10 % with timers that are late, and refuses a shorter one", async () => {
-  // As Deno's are, which fire up to 1.2 ms after the time asked for.
+  // Like those of Deno, which fire up to 1.2 ms late.
   using time = new FakeTime({ early: -1.2 });
   const { run, starts } = recorder(time);
   const limited = limitRate(1, { per: 5 })(run);
@@ -516,7 +516,7 @@ test("limitRate() holds in every window of a random schedule, and is no slower t
           starts.push([id, time.elapsed]);
           return await Promise.resolve(id);
         });
-        // The model: each call starts at the earliest moment that the calls before it leave, or
+        // The model: each call starts at the earliest moment that the earlier calls allow, or
         // leaves the line when it is aborted before that.
         const expected: [id: number, at: number][] = [];
         const outcomes: unknown[] = [];

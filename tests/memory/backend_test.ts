@@ -130,7 +130,7 @@ test("MemoryBackend forgets the keys of entries that it dropped or did not keep"
   }
   collector()();
   const grown = (memoryUsage().heapUsed - before) / 1024 / 1024;
-  // The keys that went by hold 230 MiB, half of them each way.
+  // All keys together hold 230 MiB, half of them dropped and half not kept.
   assert(grown < 50, `the heap has grown by ${grown} MiB`);
   // Still in use here, so that it was not collected as a whole.
   assert((await keysOf(backend)).length > 0);

@@ -5,7 +5,7 @@ import { type BatchProgress, progressBar, type ProgressBarOptions } from "../../
 import { commandOf, launch } from "../support/child.ts";
 import { FakeTime } from "../support/fake_time.ts";
 
-/** A report; what is not said is 0, and `done` is the sum of what is. */
+/** A report; omitted counts are 0, and `done` is the sum of the outcomes. */
 function report(counts: Partial<BatchProgress> = {}): BatchProgress {
   const { hits = 0, misses = 0, shared = 0, stale = 0, failed = 0 } = counts;
   const done = hits + misses + shared + stale + failed;
@@ -45,7 +45,7 @@ function drawingsIn(output: string): string[] {
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** Maps a function that takes as many milliseconds as its input says, one call at a time. */
+/** Maps a function that takes its input in milliseconds, one call at a time. */
 function slowly(
   inputs: Iterable<number>,
   onProgress: (progress: BatchProgress) => void,
@@ -211,7 +211,7 @@ test("progressBar() ends at 100 % of what there was, or says that the batch stop
     try {
       for await (const _ of slowly(inputs, bar)) if (leaves) break;
     } catch {
-      // The failure of the inputs is the batch's to report.
+      // The batch itself reports the failure of its inputs.
     }
     assertEquals(shown().at(-2)?.slice(0, last.length), last);
     for (const [, percent] of drawn.join("").matchAll(/(\d+)%/g)) assert(Number(percent) <= 100);
@@ -313,7 +313,7 @@ test("progressBar() refuses bad options by name", () => {
       [{ output: null }, TypeError, "output must be"],
     ] as const
   ) {
-    // Each is wrong on purpose, which the types would refuse already.
+    // Each is wrong on purpose; the types would refuse it already.
     assertThrows(() => Reflect.apply(progressBar, undefined, [options]), kind, message);
   }
 });
@@ -322,7 +322,7 @@ const CHILD = commandOf("fixtures/progress_child.ts", ["--allow-env", "--allow-r
 const LINES = ["run 1", "result 0", "after 0", "result 1", "after 1", "result 2", "after 2"];
 const LAST = /^3\/3 100% in [\d.]+s, hits 0, misses 2, shared 1$/;
 
-/** What the child writes: on a pseudo-terminal (`script` of util-linux) if it has columns. */
+/** The output of the child: on a pseudo-terminal (`script` of util-linux) if it has columns. */
 async function run(mode: string, columns?: number, variables: Record<string, string> = {}) {
   const words = [...CHILD, mode].map((part) => `'${part}'`).join(" ");
   const command = columns === undefined
@@ -340,7 +340,7 @@ test("progressBar() redraws one line beside what a program prints, on real termi
     const lines = screen(output);
     assertEquals(lines.pop(), "");
     assertMatch(lines.pop() ?? "", LAST);
-    // The second run may begin while the loop has the first result in hand.
+    // The second run may begin while the loop still handles the first result.
     assertEquals(lines.toSpliced(lines.indexOf("run 2"), 1), LINES);
     const drawings = drawingsIn(output);
     assert(drawings.length >= 3, output);

@@ -1,4 +1,4 @@
-/** What the Redis backend does without a server; `tests/redis/server/` has what needs one. */
+/** The Redis backend without a server; the tests in `tests/redis/server/` need one. */
 import { test } from "node:test";
 import {
   assert,

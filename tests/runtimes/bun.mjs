@@ -5,7 +5,7 @@ import { map, PROJECT, transpiled } from "./hooks.mjs";
 
 const project = fileURLToPath(PROJECT);
 
-/** Where an import leads, as Bun names it. */
+/** The target of an import, as Bun names it. */
 function locate(specifier, from) {
   const to = map(specifier, from);
   if (to === undefined) return specifier;
@@ -13,7 +13,7 @@ function locate(specifier, from) {
   try {
     return Bun.resolveSync(to, project);
   } catch {
-    // What merely looks like an import, in a text.
+    // A text that only looks like an import.
     return specifier;
   }
 }
@@ -23,7 +23,7 @@ Bun.plugin({
   setup(build) {
     build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
       const url = pathToFileURL(path).href;
-      // `bun test` asks no onResolve for packages, so imports are led when a source is loaded.
+      // `bun test` asks no onResolve for packages, so imports are replaced when a source is loaded.
       const contents = transpiled(url)?.replace(
         /(^import |\bfrom |\bimport\()"([^"\n]+)"/gm,
         (_, start, specifier) => start + JSON.stringify(locate(specifier, url)),

@@ -1,6 +1,6 @@
 /**
- * Where tests find what they import when they run against the built package: doors and rooms in the
- * package, packages in the project where it is installed, and TypeScript transpiled. The test
+ * The imports of tests that run against the built package: doors and rooms lead into the
+ * package, packages into the project where it is installed, and TypeScript is transpiled. The test
  * files themselves stay as they are.
  *
  * @module
@@ -15,7 +15,7 @@ const ROOT = new URL("../../", import.meta.url).href;
 /** The project that has the built package and the dependencies of the tests. */
 export const PROJECT = new URL(".cache/npm/project/", ROOT).href;
 
-/** Where the transpiled sources are. */
+/** The folder of the transpiled sources. */
 const TRANSPILED = new URL(".cache/npm/transpiled/", ROOT).href;
 
 const { imports } = JSON.parse(
@@ -29,11 +29,10 @@ function isSource(url) {
 }
 
 /**
- * Where an import of a source leads.
+ * The target of an import of a source.
  *
- * @param specifier What is imported.
- * @param from The URL of the module that imports it.
- * @returns A URL, or a specifier to be looked up in the project; `undefined` leaves it alone.
+ * @param from The URL of the importing module.
+ * @returns A URL, or a specifier to look up in the project; `undefined` leaves it as it is.
  */
 export function map(specifier, from) {
   if (!isSource(from) || specifier.startsWith("node:")) return undefined;

@@ -34,7 +34,7 @@ function deleteErrors(bucket: string, codes: string[]): string {
   }</DeleteResult>`;
 }
 
-/** What a server without the usual bulk delete does, and what that costs in requests. */
+/** Servers without the usual bulk delete, and the requests that they cost. */
 const OTHER_DELETES: {
   readonly server: string;
   readonly refuses: (request: Seen) => Fault | undefined;

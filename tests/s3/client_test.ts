@@ -60,7 +60,7 @@ test("S3Backend reports a function that fails or gives no credentials, without i
       [() => Promise.reject(new Error("token hunter2")), "the function in credentials failed"],
       [() => Promise.resolve({ accessKeyId: "a", secretAccessKey: "" }), "gave something else"],
       [
-        // What STS answers as JSON.
+        // The answer of STS as JSON.
         () =>
           Promise.resolve(JSON.parse(
             '{"accessKeyId":"a","secretAccessKey":"b","expiration":"2030-01-01T00:00:00Z"}',
@@ -77,7 +77,7 @@ test("S3Backend reports a function that fails or gives no credentials, without i
   });
 });
 
-/** Answers that name the region of a bucket, to a request that went to another one. */
+/** Answers to a request in the wrong region, which name the region of the bucket. */
 const ELSEWHERE: { readonly status: number; readonly body: string; readonly header?: boolean }[] = [
   { status: 301, body: "<Code>PermanentRedirect</Code>", header: true },
   { status: 307, body: "<Code>TemporaryRedirect</Code>", header: true },

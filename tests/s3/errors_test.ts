@@ -45,7 +45,7 @@ test("S3Backend does not take a 404 of something else for a miss", async () => {
   });
 });
 
-/** Answers of S3, and what a user reads of them. */
+/** Answers of S3, and the messages that a user reads. */
 const CAUSES: [number, string, RegExp][] = [
   [403, "SignatureDoesNotMatch", /credentials are missing, wrong.*; check access key/],
   [403, "InvalidAccessKeyId", /credentials are missing, wrong.*; check access key/],

@@ -246,7 +246,7 @@ test(
         return undefined;
       };
       chaos.fault = harm;
-      /** What may be stored, by key: more than one value after a failed write. */
+      /** The values that may be stored, by key: more than one after a failed write. */
       const possible = new Map<string, Set<number | undefined>>();
       const outcomes = { right: 0, damaged: 0, failed: 0 };
       let value = 0;

@@ -8,10 +8,10 @@ import type { Seen } from "../support/s3_chaos.ts";
 import { LONG, scene } from "../support/s3_scene.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
-/** What Deno must allow for an SDK that may not look around. */
+/** The flags of Deno for an SDK that may not read files. */
 const FEW = ["--allow-net=127.0.0.1", "--allow-env=AWS_*,_X_AMZN_TRACE_ID"];
 
-/** An environment, what is set in code beside it, and what must come of it. */
+/** An environment, the options set in code beside it, and the expected effects. */
 interface Case {
   readonly name: string;
   readonly variables: Record<string, string>;
@@ -19,9 +19,9 @@ interface Case {
   readonly bytes?: number;
   /** Whether it needs the profile files. */
   readonly needsFiles?: boolean;
-  /** What the program prints; `stored` when unset. */
+  /** The expected output of the program; `stored` when unset. */
   readonly says?: RegExp;
-  /** What must be true of each request. */
+  /** The condition that each request must meet. */
   readonly sent: (request: Seen) => boolean;
 }
 
@@ -137,7 +137,7 @@ for (const [what, flags] of Object.entries(PERMISSIONS)) {
       chaos.fault = (request) => {
         const index = request.path.split("/")[2] ?? "";
         seen.set(index, [...(seen.get(index) ?? []), request]);
-        // Nothing here is about what the server keeps, and a real one refuses these keys.
+        // The storage does not matter here, and a real server refuses these keys.
         if (request.operation === "CreateMultipartUpload") {
           const body =
             "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";

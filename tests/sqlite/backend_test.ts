@@ -42,7 +42,7 @@ const AWKWARD: [string, StoredEntry][] = [
   ["largest checksum", entry("1", { checksum: 2 ** 32 - 1 })],
 ];
 
-/** Each way of having a database. */
+/** Each way to pass a database. */
 const KINDS: Record<string, (folder: string) => ConstructorParameters<typeof SQLiteBackend>[0]> = {
   "a path": (folder) => join(folder, "cache.db"),
   "a URL": (folder) => pathToFileURL(join(folder, "cache #1.db")),
@@ -277,7 +277,7 @@ test("SQLiteBackend.set() keeps the bytes that it was given", () =>
 test("SQLiteBackend.set() fails alone when its neighbours in the transaction are fine", () =>
   withBackend(":memory:", async (backend) => {
     const broken = entry("x");
-    // A driver refuses what is no SQL value.
+    // A driver refuses a value that SQL does not know.
     Object.defineProperty(broken, "format", { value: {} });
     const results = await Promise.allSettled([
       backend.set("id", "before", entry("1")),
@@ -567,7 +567,7 @@ for (const how of ["deleteId", "clear"] as const) {
     }));
 }
 
-// What SQLite says of a file system: the locks of one are simulated by a driver that refuses them.
+// The advice about the file system: a database that stays locked stands for its missing locks.
 test("SQLiteBackend does not wait again for a lock that nobody gives", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");
@@ -575,7 +575,7 @@ test("SQLiteBackend does not wait again for a lock that nobody gives", () =>
     other.exec("CREATE TABLE notes (text); BEGIN EXCLUSIVE");
     const real = performance.now.bind(performance);
     let ahead = 0;
-    // Each look at the clock is a second later.
+    // Each reading of the clock is a second later.
     performance.now = () => real() + 1000 * ahead++;
     try {
       await withBackend(path, async (backend) => {
@@ -604,7 +604,7 @@ test("SQLiteBackend keeps its file within maxBytes and what was stored last in i
           (_, i) => backend.set("id", `${n + i}`, entry("x".repeat(2000))),
         ),
       );
-      // What was just stored may not be swept yet.
+      // Eviction may lag behind by some 50 entries.
       const size = statSync(path).size;
       assert(size <= maxBytes + 50 * 2000, `the file has ${size} bytes after ${n}`);
     }
@@ -691,7 +691,7 @@ for (const ends of ["ROLLBACK", "COMMIT"]) {
       assertEquals((await backend.get("id", "next"))?.data, "2");
       const kept = ends === "COMMIT" ? ["first", "next"] : ["next"];
       assertEquals(await keysOf(backend), kept);
-      // A table alone that is gone, too.
+      // The same where only the table is gone.
       database.exec("DROP TABLE panza_entries");
       assertEquals(await backend.getMany("id", ["next"]), [undefined]);
       await backend.set("id", "last", entry("3"));

@@ -36,7 +36,7 @@ test("sqliteCode() understands the errors of every driver", () => {
   assertEquals(sqliteCode("database is locked"), undefined);
 });
 
-test("sqliteCode() tells damage and locks of the runtime's own driver", () =>
+test("sqliteCode() recognizes damage and locks of the runtime's own driver", () =>
   inFolder(async (folder) => {
     const path = join(folder, "a.db");
     const one = new DatabaseSync(path);

@@ -73,7 +73,7 @@ test("SQLiteBackend with create: false makes nothing beside a damaged database, 
     assertEquals(readdirSync(folder).filter((name) => name.includes("panza-")), []);
   }));
 
-/** What may be where the database is looked for, and which file the error names. */
+/** Obstacles at the path of the database, by name. */
 const IN_THE_WAY: Record<string, (path: string) => unknown> = {
   "a CSV file": (path) => writeFileSync(path, "id,score\n1,0.5\n".repeat(100)),
   "a file of one byte": (path) => writeFileSync(path, "x"),
@@ -132,11 +132,11 @@ for (const [name, put] of Object.entries(IN_THE_WAY)) {
   }
 }
 
-/** Damage of a database of ours; each leaves `cache.db` as it then is. */
+/** Damage to a database of ours, which each leaves in `cache.db`. */
 const DAMAGE: Record<string, (path: string) => void> = {
   "garbled pages": (path) => overwrite(path, 2 * PAGE_BYTES, 8 * PAGE_BYTES),
   "a garbled first page": (path) => edit(path, (bytes) => bytes.fill(0xa5, 100, PAGE_BYTES)),
-  // SQLite does not notice, and gives a row of another key.
+  // SQLite does not notice, and returns the row of another key.
   "an index in another order": (path) => {
     const database = new DatabaseSync(path);
     database.exec(
@@ -210,7 +210,7 @@ test("SQLiteBackend goes on beside a database that gets damaged while it is open
     assert(performance.now() - began > 1000, "it did not wait for SQLite to say so again");
   }));
 
-// Tries to keep a damaged file in use by changing it between the two times that SQLite calls it so.
+// Tries to keep a damaged file in use by changing it between SQLite's two reports of damage.
 test("SQLiteBackend goes on beside a damaged database that others still write", () =>
   inFolder(async (folder) => {
     const path = join(folder, "cache.db");
@@ -276,7 +276,7 @@ test("SQLiteBackend goes on beside the file that a link leads to, in every proce
   inFolder(async (folder) => {
     const [link, real] = [join(folder, "link.db"), join(folder, "volume", "real.db")];
     mkdirSync(join(folder, "volume"));
-    // A program may make links if it may write everywhere, which the tests may not.
+    // Making a link needs permission to write everywhere, which the tests do not have.
     assertEquals(spawnSync("ln", ["-s", real, link]).status, 0);
     await fill(link);
     assert(existsSync(real));
@@ -303,7 +303,7 @@ test("SQLiteBackend reads a database whose mode is read-only, makes nothing besi
       assert((await backend.get("id", "key7")) !== undefined);
       await assertRejects(() => backend.set("id", "new", entry("1")), BackendError, "readonly");
       assertUntouched(before);
-      // Node before 22.15 cannot but let SQLite make a log there.
+      // Node before 22.15 cannot keep SQLite from making a log there.
       if ("deserialize" in DatabaseSync.prototype) assertEquals(readdirSync(folder), ["cache.db"]);
       chmodSync(path, 0o644);
       await backend.set("id", "new", entry("1"));
@@ -358,7 +358,7 @@ test("SQLiteBackend opens a folder as a database only once it is one", () =>
     });
   }));
 
-// Tries to lose what one of four processes stores in the file that takes over.
+// Tries to lose an entry that one of four processes stores in the file that takes over.
 for (const state of ["new", "damaged"]) {
   test(`SQLiteBackend lets 4 processes race to open one ${state} database`, () =>
     inFolder(async (folder) => {
@@ -376,7 +376,7 @@ for (const state of ["new", "damaged"]) {
         for (const each of reports) assert(["", one].includes(each.join()), each.join());
       } else assertEquals(reports.flat(), []);
       const file = state === "damaged" ? "cache.db.panza-2" : "cache.db";
-      // Two that close in the same moment may both leave the log to the other.
+      // Two processes that close in the same moment may both leave the log to the other.
       const databases = readdirSync(folder).filter((name) => !/-(wal|shm)$/.test(name));
       assertEquals(databases.sort().at(-1), file);
       const backend = new SQLiteBackend(path);

@@ -344,7 +344,7 @@ const atOnce: Override = (self) => ({
   },
 });
 
-/** When inner copies expire that would last longer. */
+/** The expiry of inner copies that would last longer. */
 const IN_AN_HOUR = Date.now() + 3_600_000;
 
 /** The expiry of an inner copy. */

@@ -27,7 +27,7 @@ function at<T>(list: readonly T[], index: number): T {
   return item;
 }
 
-test("new TieredBackend() refuses what are no tiers, one twice, and unknown options", () => {
+test("new TieredBackend() refuses what is not a tier, one twice, and unknown options", () => {
   const make = (tiers: unknown, options?: object): TieredBackend =>
     Reflect.construct(TieredBackend, [tiers, options]);
   const memory = new MemoryBackend();
@@ -312,9 +312,9 @@ test("TieredBackend leaves a tier alone for 1 s after it failed, then longer, at
   const asked: number[] = [];
   for (let second = 0; second < 130; second++) {
     const before = tier.calls("get");
-    // Only one of the calls finds out.
+    // Only one of the calls asks the tier.
     await Promise.all([tiers.get("i", "a"), tiers.get("i", "b")]);
-    // The first two began when nobody knew.
+    // The first two began before the failure was known.
     if (tier.calls("get") > before) asked.push(second);
     if (second > 0) assert(tier.calls("get") <= before + 1);
     await time.tick(1000);
@@ -344,7 +344,7 @@ test("TieredBackend never serves the entry that a failed write was to replace", 
     at(faulty, 0).fail("set", { when });
     await tiers.set("i", "a", entryOf("a", "new"));
     assertEquals(await valueIn(tiers, "a"), "new");
-    // It answers again, but what it holds is still the old entry.
+    // The tier answers again, but still holds the old entry.
     at(faulty, 0).heal();
     at(faulty, 0).hold("set");
     at(faulty, 0).hold("delete");
@@ -375,7 +375,7 @@ test("TieredBackend brings a tier what it missed once it answers again", async (
   for (let n = 25; n < 75; n++) {
     await tiers.set("i", `${n}`, entryOf(`${n}`, "new"));
   }
-  // Evicted meanwhile: then nobody has it; the old entry stays there, and does not count.
+  // Evicted meanwhile: no tier has it. The old entry stays there, and does not count.
   await at(stores, 0).delete("i", "30");
   at(faulty, 1).heal();
   await time.tick(1000);
@@ -396,7 +396,7 @@ test("TieredBackend overwrites no newer entry of another machine with what a tie
   await tiers.set("i", "b", entryOf("b", "ours"));
   await time.tick(10);
   await at(stores, 1).set("i", "a", entryOf("a", "theirs"));
-  // A time to come: the clock was set back, and this one is older.
+  // A time in the future: the clock was set back, and this entry is older.
   const storedAt = Date.now() + 5000;
   await at(stores, 1).set("i", "b", entryOf("b", "older", { storedAt }));
   at(faulty, 1).heal();
@@ -407,7 +407,7 @@ test("TieredBackend overwrites no newer entry of another machine with what a tie
   assertEquals(await valueIn(at(stores, 1), "b"), "ours");
 });
 
-test("TieredBackend.close() brings a tier what it missed, and tells how much it could not", async () => {
+test("TieredBackend.close() brings a tier what it missed, and reports how much it could not", async () => {
   for (const healed of [true, false]) {
     const { tiers, faulty, stores, reports } = bench(2);
     const kept: string[] = [];
@@ -486,7 +486,7 @@ for (
       await tiers.set("i", "a", entryOf("a", 1));
       const cause = new Error("connection lost");
       at(faulty, failing).fail(name, { error: cause });
-      // Left alone at present, and asked all the same.
+      // The tier is left alone at present, and asked all the same.
       at(faulty, failing).fail("get", { times: 1 });
       await tiers.get("i", "absent");
       const error = await assertRejects(() => bust(tiers), BackendError);
@@ -514,7 +514,7 @@ for (
   });
 }
 
-test("TieredBackend.entries() lists each entry once, as the nearest tier tells of it", async () => {
+test("TieredBackend.entries() lists each entry once, as the nearest tier reports it", async () => {
   const { tiers, stores } = bench(3);
   await at(stores, 0).set("i", "a", entryOf("a", "long enough"));
   await at(stores, 1).set("i", "a", entryOf("a", 1));
@@ -626,7 +626,7 @@ test("TieredBackend.set() makes a tier count again for what it failed to delete"
   await tiers.set("i", "a", entryOf("a", 1));
   at(faulty, 0).fail("delete", { times: 1 });
   await assertRejects(() => tiers.delete("i", "a"), BackendError);
-  // It answers, so that it is asked to store.
+  // The tier answers again, so it is asked to store.
   await tiers.deleteId("other");
   await tiers.set("i", "a", entryOf("a", 2));
   const before = at(faulty, 1).calls("get");

@@ -28,7 +28,7 @@ const failing = fc.constantFrom(
   "entries" as const,
 );
 
-/** What is asked of the tiers; several at once. */
+/** Operations on the tiers, several at once. */
 const operation = fc.oneof(
   {
     weight: 5,
@@ -61,7 +61,7 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("list" as const) }) },
 );
 
-/** What happens to the tiers between. */
+/** Events at the tiers, between the operations. */
 const event = fc.oneof(
   fc.record({
     kind: fc.constant("fail" as const),
@@ -99,7 +99,7 @@ const step = fc.oneof(
 type Values = ReadonlySet<number>;
 const NONE: Values = new Set();
 
-/** The values that a read of each place may return now; nothing at all is always an answer. */
+/** The values that a read of each place may return now; a miss is always allowed. */
 class Model {
   readonly #values = new Map<string, Values>();
 
@@ -196,7 +196,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
             ALL.filter((place) => id === undefined || place.id === id).map(({ id, key }) =>
               Model.name(id, key)
             );
-          /** What a bust leaves, also one that failed: in this process it does not come back. */
+          /** The effect of a bust, even a failed one: here the entry never comes back. */
           const busted = (gone: readonly string[]) => (): void => {
             for (const name of gone) model.put(name, NONE);
           };
@@ -319,7 +319,7 @@ test("TieredBackend serves no wrong value and none that was busted, whatever fai
           }
         }
 
-        // After the storm every tier holds what it should, or nothing, and all goes on.
+        // After all faults every tier holds the right entry or none, and works again.
         for (const faults of faulty) faults.heal();
         await time.tick(30_000);
         for (const { id, key } of ALL) await finish([Promise.resolve(tiers.get(id, key))]);

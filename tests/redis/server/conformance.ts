@@ -74,7 +74,7 @@ async function startCluster(): Promise<RedisServer> {
     ...["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"],
   );
   await server.send("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
-  // It waits for other nodes, which might know better, for some seconds.
+  // The node waits some seconds for other nodes, which might have newer information.
   while (!String(await server.send("CLUSTER", "INFO")).includes("cluster_state:ok")) {
     await delay(100);
   }

@@ -1,4 +1,4 @@
-/** What a server does to a cache that is killed, full, a replica, or silent. */
+/** A cache over a server that is killed, full, a replica, or silent. */
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -11,7 +11,7 @@ import { makeEntry } from "../../../src/testing/entries.ts";
 import { start } from "../../support/child.ts";
 import { startRedis } from "../../support/redis_server.ts";
 
-/** A cache that writes its reports down, and a function that counts its runs. */
+/** A cache that records its reports, and a function that counts its runs. */
 function counted(url: string, options: object = {}) {
   const reports: string[] = [];
   const cache = new RedisCache(url, {
@@ -97,7 +97,7 @@ test("RedisBackend connects anew when the server has become a replica", async ()
   await server.send("REPLICAOF", "NO", "ONE");
   await backend.set("id", "key", makeEntry("after"));
   assertEquals((await backend.get("id", "key"))?.data, "after");
-  // That of the backend, and of each command of the test.
+  // The connections of the backend, and of each command of the test.
   assertEquals(Number(await count()), connections + 3);
   await backend.close();
   await server.kill();
@@ -137,7 +137,7 @@ test("RedisCache serves nothing wrong whatever the server evicts, and heals", as
     for await (const result of fill.map(inputs, { concurrency: 50 })) {
       assert(result.ok && result.value.startsWith(`${round} ${result.input} `));
     }
-    // What was evicted from the index must not come back after this.
+    // An entry that was evicted from the index must not come back after this.
     await fill.bustCache();
   }
   assert(/evicted_keys:[1-9]/.test(`${await server.send("INFO", "stats")}`));
@@ -156,7 +156,7 @@ test("RedisBackend takes an entry for absent whose index or value was evicted", 
   assertEquals((await Array.fromAsync(backend.entries())).map(({ key }) => key), ["b"]);
   assertEquals(await server.send("ZCARD", "{panza}:panza-1:index"), 1);
   await server.send("DEL", "{panza}:panza-1:index");
-  // A deletion cannot find it any more, and must not have to.
+  // A deletion cannot find the entry any more, and must not need to.
   await backend.deleteId("id");
   await backend.set("id", "a", makeEntry("new"));
   assertEquals(await backend.getMany("id", ["a", "b"]), [makeEntry("new"), undefined]);
@@ -211,7 +211,7 @@ test("RedisBackend breaks off a connection to a server that is silent", async ()
   const { silentMs } = TIMES;
   TIMES.silentMs = 100;
   try {
-    // What it waits with was set before.
+    // The timer of this backend was set with the old limit.
     await backend.close();
     const waiting = new RedisBackend(server.url());
     await waiting.get("id", "key");

@@ -10,7 +10,7 @@ import { temporaryFolder } from "../../support/temp.ts";
 import type { Limited } from "../../torture/limit_child.ts";
 import type { Share, Shared } from "../../torture/share_child.ts";
 
-/** How long a session lasts without a heartbeat, in milliseconds. */
+/** The time that a session lasts without a heartbeat, in milliseconds. */
 const LEASE_MS = 1_500;
 
 /** Enough time for all processes to be ready. */
@@ -24,7 +24,7 @@ function newLog(): string {
   return log;
 }
 
-/** The lines of a log: what, which key, which process, when. */
+/** The lines of a log, each split into event, key, process and time. */
 function linesOf(log: string): string[][] {
   return readFileSync(log, "utf8").trimEnd().split("\n").map((line) => line.split(" "));
 }
@@ -61,7 +61,7 @@ async function cameOf(child: Child): Promise<Shared> {
   return JSON.parse((await child.ended()).at(-1) ?? "");
 }
 
-/** The notes that are left, the number of changes aside. */
+/** The notes that are left, except the number of changes. */
 async function notesOf(server: RedisServer): Promise<string> {
   await server.send("HDEL", "{panza}:panza-1:notes", "");
   return `${await server.send("HKEYS", "{panza}:panza-1:notes")}`;
@@ -99,7 +99,7 @@ test("RedisCache lets no runs of a key overlap when processes are killed", async
   }));
   const { overlapping, begun, keys } = readRuns(log);
   assertEquals([overlapping, keys], [0, 200]);
-  // What a kill cuts short, or leaves between its end and its store.
+  // More runs than keys: a kill cuts runs short, or comes between the end and the store of one.
   assert(begun <= 200 + 4 * options.concurrency, `${begun} runs`);
   await cameOf(share(server, log, { first: 1_000, count: 1 }));
   await delay(LEASE_MS);
