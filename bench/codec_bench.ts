@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-import-prefix
 /**
  * Values to stored form and back, against JSON text (the baseline: no checks, no types, the
- * least that any codec can cost), `v8.serialize`, and the two binary formats that were the
- * alternative to `packed.ts`, each by its pure JavaScript entry.
+ * least cost of any codec), `v8.serialize`, and the two binary formats that were alternatives to
+ * `packed.ts`, each by its pure JavaScript entry.
  *
  * Each codec must give back an equal value before it is measured.
  */

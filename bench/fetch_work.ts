@@ -14,11 +14,11 @@ import { type Arguments, byHundreds, chat, check, freshPath } from "./work.ts";
 
 const FETCH = { id: "chat", methods: ["POST"], credentials: "ignore" } as const;
 
-/** Chats that were answered and kept. */
+/** Chats with cached answers. */
 export interface KeptChats extends AsyncDisposable {
-  /** Asks for one, and reads it. */
+  /** Requests one and reads it. */
   readonly ask: (argument: Arguments) => Promise<unknown>;
-  /** How many were asked of the server. */
+  /** The number of requests that reached the server. */
   readonly exchanges: () => number;
 }
 
@@ -48,13 +48,13 @@ export async function keptChats(list: readonly Arguments[]): Promise<KeptChats> 
   };
 }
 
-/** How often each way asks in one round. */
+/** The number of requests of each way in one round. */
 const REQUESTS = 20;
 
 /**
- * How much later the first piece of a stream comes through a cached fetch than through the fetch
- * below it: the median of the differences of neighbours, in milliseconds. A server in this process
- * sends the first piece at once and the end 20 ms later.
+ * The delay of the first piece of a stream through a cached fetch, against the fetch below it: the
+ * median of the differences of neighbours, in milliseconds. A server in this process sends the
+ * first piece at once and the end 20 ms later.
  */
 export async function firstPieceMs(rounds: number): Promise<{ value: number; detail: string }> {
   const server = createServer(async (request, response) => {

@@ -1,11 +1,11 @@
 // deno-lint-ignore-file no-import-prefix
 /**
- * Arguments to keys, against JSON.stringify and SHA-256 of `node:crypto`: the baseline, which is
- * no key, because it depends on the order of members. The peers that give a text are hashed in the
- * same way.
+ * Arguments to keys, against JSON.stringify and SHA-256 of `node:crypto`. This baseline is not a
+ * key, because it depends on the order of members. Peers that give a text are hashed in the same
+ * way.
  *
- * Each way must give 64 hex digits, one key for arguments in another order, and another for other
- * arguments before it is measured; the baseline cannot, and must only give the digits.
+ * Before it is measured, each way must give 64 hex digits, the same key for members in another
+ * order, and another key for other arguments. The baseline must only give the digits.
  */
 import { hash } from "node:crypto";
 import canonicalizeJson from "npm:canonicalize@4.0.0";
@@ -132,7 +132,7 @@ async function compare(
 await compare("1 KB of nested arguments", call);
 await compare("a document of 30 KB", document);
 await compare("one number", id);
-// The peers write a Date as text or a Set as {}: two keys that should differ are one.
+// The peers write a Date as text or a Set as {}, so keys that should differ are the same.
 await compare("1 KB with a Date and a Set", beyond, [
   "JSON.stringify + SHA-256",
   "panza",

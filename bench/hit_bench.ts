@@ -4,7 +4,7 @@
  *
  * Values of four sizes, one at a time and 100 in flight, in files of 1,000 and 100,000 entries; of
  * 1,000,000 with `PANZA_BENCH_MILLION=1`. One iteration is one hit, 100 hits where 100 are in
- * flight. What is stored is compared before anything is measured.
+ * flight. Stored values are compared before anything is measured.
  */
 import process from "node:process";
 import { SQLiteCache } from "../sqlite.ts";

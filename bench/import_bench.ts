@@ -1,6 +1,6 @@
 /**
- * Start-up in a fresh process: an empty module, the library, and the library with a first hit on a
- * file that is there. One iteration is the whole life of a process.
+ * Start-up in a fresh process: an empty module, the library, and the library with a first hit on an
+ * existing file. One iteration is the whole life of a process.
  */
 import { programs, runProgram } from "./processes.ts";
 

@@ -1,4 +1,4 @@
-/** What a limit costs: 10,000 trivial tasks under a limit of 10, against the same without a limit. */
+/** The cost of a limit: 10,000 trivial tasks under a limit of 10, against the same without one. */
 import { contenders, unlimited } from "./limit_work.ts";
 
 const TASKS = 10_000;

@@ -2,8 +2,7 @@
 // deno-lint-ignore-file no-import-prefix
 
 /**
- * Trivial tasks under a limit of 10, through `limitConcurrency` and its peers: what limits are
- * measured with.
+ * Trivial tasks under a limit of 10, through `limitConcurrency` and its peers.
  *
  * @module
  */
@@ -21,10 +20,10 @@ const LIMIT = 10;
 type Task = (n: number) => Promise<number>;
 const task: Task = (n) => Promise.resolve(n);
 
-/** How many tasks come at once, the next ones after the last of them has ended. */
+/** The number of tasks that come at once; the next ones come after the last of them has ended. */
 export const SIZES: readonly number[] = [1, 1_000, 100_000, 1_000_000];
 
-/** A limiter: a function that is limited, or one that runs so many tasks and gives their sum. */
+/** A limiter: makes a limited task, or runs a number of tasks and resolves with their sum. */
 type Limiter =
   | { readonly make: () => Task }
   | {
@@ -98,7 +97,7 @@ function contender(name: string, limiter: Limiter, atOnce: number, tasks: number
   return {
     name,
     calls: tasks,
-    // Many promises at once are garbage that the next one would pay for.
+    // Many promises at once leave garbage that the next contender would pay for.
     ...(atOnce > 1 ? { before: collectGarbage } : {}),
     run: async () => {
       const sum = "all" in limiter
@@ -112,8 +111,8 @@ function contender(name: string, limiter: Limiter, atOnce: number, tasks: number
 }
 
 /**
- * The limiters that can run tasks of which so many come at once, ours first; the sum of the results
- * is checked in each run.
+ * The limiters that can run tasks of which `atOnce` come at a time, ours first. Each run checks the
+ * sum of the results.
  */
 export function contenders(
   atOnce: number,

@@ -1,13 +1,13 @@
 /**
- * Interleaved rounds: on a machine that others use too, only what is measured side by side can be
- * compared, and the time that the processors spent on it says more than the clock.
+ * Interleaved rounds. On a machine that others use too, only measurements made side by side can be
+ * compared, and processor time says more than the clock.
  *
  * @module
  */
 
 import process from "node:process";
 
-/** Collects all garbage now, where the runtime was started with a way to ask for it. */
+/** Collects all garbage now, where the runtime was started with a way to request it. */
 export function collectGarbage(): void {
   const { gc, Bun } = globalThis as {
     gc?: () => void;
@@ -20,19 +20,19 @@ export function collectGarbage(): void {
 /** Something to measure. */
 export interface Contender {
   readonly name: string;
-  /** How many calls one run makes. */
+  /** The number of calls in one run. */
   readonly calls: number;
-  /** Runs once; what has to be put in place before it is not measured. */
+  /** Runs once; its preparation belongs in `before`. */
   readonly run: () => unknown;
-  /** Is awaited before each run, outside the measurement. */
+  /** Awaited before each run, outside the measurement. */
   readonly before?: () => unknown;
 }
 
-/** What the rounds of a contender came to, in microseconds per call. */
+/** The times of a contender's rounds, in microseconds per call. */
 export interface Timing {
   /** Time on the clock. */
   readonly wall: readonly number[];
-  /** Time on the processors, that of helper threads (garbage collection) included. */
+  /** Time on the processors, including helper threads (garbage collection). */
   readonly processor: readonly number[];
 }
 
@@ -41,7 +41,7 @@ export function median(numbers: readonly number[]): number {
 }
 
 /**
- * Runs every contender once a round, in an order that rotates; the first rounds warm up and do not
+ * Runs every contender once a round, in a rotating order; the first rounds warm up and do not
  * count.
  */
 export async function measure(
@@ -54,7 +54,7 @@ export async function measure(
       { wall: new Array<number>(), processor: new Array<number>() },
     ]),
   );
-  // So many calls that everything is compiled; where a run takes seconds it is after the first.
+  // Enough calls to compile everything; where a run takes seconds, one run is enough.
   const warmUp = rounds > 10 ? 20 : 1;
   for (let round = -warmUp; round < rounds; round++) {
     for (let place = 0; place < contenders.length; place++) {
@@ -73,7 +73,7 @@ export async function measure(
   return times;
 }
 
-/** Which of the two times a ratio compares. */
+/** The time that a ratio compares. */
 export type Clock = keyof Timing;
 
 /** The median of the ratios of each round: noise that lasts longer than a round cancels out. */

@@ -1,7 +1,6 @@
 /**
- * Hits in memory, against what a hit that gives each caller its own copy cannot do without: a JSON
- * key, a look into a Map, JSON.parse; and the same with the SHA-256 that a key of bounded length
- * needs.
+ * Hits in memory, against the least work of a hit that gives each caller its own copy: a JSON key,
+ * a lookup in a Map, JSON.parse; and the same with SHA-256, which a key of bounded length needs.
  */
 import { MemoryCache } from "../memory.ts";
 import { type Arguments, argumentsOf, byHundreds, chat, check, jsonKey } from "./work.ts";

@@ -1,6 +1,6 @@
 /**
- * Misses that are stored, against an INSERT of the same rows by hand in one transaction, and misses
- * of a cache that stores nothing, which is what a look costs in vain.
+ * Stored misses, against an INSERT of the same rows by hand in one transaction, and misses of a
+ * cache that stores nothing, which cost a failed lookup.
  *
  * One iteration is 100 misses in flight, of arguments that were never asked for.
  */

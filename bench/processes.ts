@@ -1,5 +1,5 @@
 /**
- * What only a fresh process shows: start-up and memory.
+ * Measurements that need a fresh process: start-up and memory.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { argumentsOf, chat, freshPath } from "./work.ts";
 
 const FOLDER = ".cache/bench/programs";
 
-/** Runs a program in a process of its own; gives what it printed and how long it took. */
+/** Runs a program in its own process; returns its output and its time. */
 export function runProgram(name: string, source: string): { ms: number; out: string } {
   mkdirSync(FOLDER, { recursive: true });
   const path = `${FOLDER}/${name.replaceAll(" ", "_")}.ts`;
@@ -27,7 +27,7 @@ export function runProgram(name: string, source: string): { ms: number; out: str
   return { ms: performance.now() - begin, out: out.trim() };
 }
 
-/** Runs the program that is running once more, with other parameters, to its end. */
+/** Runs this program again in a new process, with other parameters, to its end. */
 export function runSelf(parameters: readonly string[]): void {
   const { deno, bun } = process.versions;
   const flags = deno !== undefined
@@ -46,13 +46,13 @@ interface Milliseconds {
   readonly detail: string;
 }
 
-/** A program and what it prints. */
+/** A program and its expected output. */
 export interface Program {
   readonly source: string;
   readonly prints: string;
 }
 
-/** What start-up is measured with; prepares a file with one entry. */
+/** The programs that measure start-up; prepares a file with one entry. */
 export async function programs(): Promise<
   Record<"an empty module" | "the library" | "a first hit", Program>
 > {
@@ -104,19 +104,19 @@ function over(ours: Program, floor: Program, rounds: number): Milliseconds {
   };
 }
 
-/** A process that imports the library, over one that imports an empty module. */
+/** The time of importing the library, beyond that of importing an empty module. */
 export async function importMs(rounds: number): Promise<Milliseconds> {
   const all = await programs();
   return over(all["the library"], all["an empty module"], rounds);
 }
 
-/** A process with one hit on a file that is there, over one that only imports the library. */
+/** The time of importing the library and one hit on an existing file, beyond the import alone. */
 export async function firstHitMs(rounds: number): Promise<Milliseconds> {
   const all = await programs();
   return over(all["a first hit"], all["the library"], rounds);
 }
 
-/** By how many megabytes a process grows that reads 20,000 of a million entries. */
+/** The growth of a process that reads 20,000 of a million entries, in megabytes. */
 // deno-lint-ignore require-await
 export async function residentGrowth(path: string): Promise<Milliseconds> {
   const source = `import { SQLiteCache } from "../../../mod.ts";

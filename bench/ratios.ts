@@ -1,12 +1,12 @@
 /**
- * The ratios that the library means to reach, each measured against its floor in the same run.
+ * The target ratios of the library, each measured against its floor in the same run.
  *
- * `deno task bench:ratios [--rounds=31] [row …]` measures all rows or the named ones. What was
- * measured stays in `results/ratios.json`, row by row, and `results/ratios.md` is written from it.
+ * `deno task bench:ratios [--rounds=31] [row …]` measures all rows or the named ones. Results
+ * stay in `results/ratios.json`, row by row, and `results/ratios.md` is written from it.
  * Rows with a million entries run only with `PANZA_BENCH_MILLION=1`: they write 4 GB.
  *
- * Every row has a process of its own, and checks the values of both sides first. Rounds are interleaved; the ratio is the median
- * of the ratios of each round, of processor time where nothing waits.
+ * Every row has its own process, and checks the values of both sides first. Rounds are interleaved.
+ * The ratio is the median of the rounds' ratios, of processor time where nothing waits.
  *
  * @module
  */
@@ -41,14 +41,14 @@ import {
 interface Measured {
   /** The ratio, or the number of `unit`. */
   readonly value: number;
-  /** What both sides took, for the table. */
+  /** The times of both sides, for the table. */
   readonly detail: string;
 }
 
 interface Row {
   readonly title: string;
   readonly target: number;
-  /** What the target is in, if it is no ratio. */
+  /** The unit of the target, unless it is a ratio. */
   readonly unit?: string;
   readonly run: (rounds: number) => Promise<Measured>;
 }
@@ -471,7 +471,7 @@ function spread(start: number): Arguments[] {
   );
 }
 
-/** Ours against the best of the peers. */
+/** Our limiter against the best of the peers. */
 async function limits(rounds: number, atOnce: number): Promise<Measured> {
   const all = limiters(atOnce).filter(({ name }) => !name.includes("keys"));
   const times = await measure(all, Math.min(rounds, LIMIT_ROUNDS));
@@ -574,5 +574,5 @@ async function measureRow(name: string): Promise<void> {
 
 const [only, ...others] = chosen;
 if (only !== undefined && others.length === 0) await measureRow(only);
-// A process for each row: what was compiled for one is not what another would have compiled.
+// A process for each row, because code compiled for one row would change the time of another.
 else for (const name of chosen) runSelf([`--rounds=${rounds}`, name]);

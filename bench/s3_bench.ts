@@ -1,6 +1,6 @@
 /**
- * Hits of S3Cache against GetObject of the AWS SDK and JSON.parse, on a server in this process: both
- * pay for its work too. A hit must be one request. `map` is measured beside as many reads at a time.
+ * Hits of S3Cache against GetObject of the AWS SDK and JSON.parse. The work of the server, which is
+ * in this process, counts for both. A hit must be one request. `map` runs beside as many reads.
  */
 import { openS3 } from "./s3_work.ts";
 

@@ -10,7 +10,7 @@ import { buildApp } from "fauxqs";
 import { S3Cache } from "../s3.ts";
 import { type Arguments, argumentsOf, byHundreds, chat, check } from "./work.ts";
 
-/** What is measured; `requests` counts what reached the server. */
+/** The measured work; `requests` counts the requests that reached the server. */
 export interface S3Work extends AsyncDisposable {
   requests: number;
   readonly list: readonly Arguments[];
@@ -44,7 +44,7 @@ export async function openS3(): Promise<S3Work> {
   );
   const list = Array.from({ length: 200 }, (_, index) => argumentsOf(index));
   await byHundreds(list, cached);
-  // The object that holds the first result is a hand-written one to the raw client.
+  // The raw client reads a hand-written object with the first result.
   const { PutObjectCommand } = await import("@aws-sdk/client-s3");
   const place = { Bucket: "bench", Key: "by-hand" };
   await client.send(new PutObjectCommand({ ...place, Body: JSON.stringify(chat) }));

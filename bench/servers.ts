@@ -1,13 +1,13 @@
 /**
- * What `limitAdaptive` makes of servers of many kinds, beside fixed limits chosen too low, right and
- * too high: `deno task bench:servers`. It writes `bench/results/servers.md`.
+ * `limitAdaptive` on servers of many kinds, beside fixed limits that are too low, right and too
+ * high: `deno task bench:servers`. It writes `bench/results/servers.md`.
  *
- * The servers are simulated under fake time, so that the figures are the same in each run.
+ * The servers are simulated under fake time, so the figures are the same in each run.
  *
  * @module
  */
 
-// deno-lint-ignore-file no-console -- it tells what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { writeFileSync } from "node:fs";
 import { limitAdaptive, limitConcurrency, retry } from "../concurrency.ts";
@@ -24,7 +24,7 @@ import {
 interface Kind {
   readonly title: string;
   readonly make: () => Server;
-  /** How many calls at once are right for it, per process, as its operator would say. */
+  /** The right number of calls at once per process, as its operator would say. */
   readonly right: number;
   readonly seconds?: number;
   readonly processes?: number;
@@ -73,7 +73,7 @@ const KINDS: readonly Kind[] = [
   { title: "never refuses, and thrashes beyond 50", make: () => sharing(50, 0.2), right: 50 },
 ];
 
-/** The limits, by column: what each gives a process. */
+/** The limit of a process, by column of the table. */
 const LIMITS: Record<string, (kind: Kind) => ReturnType<typeof limitConcurrency>> = {
   limitAdaptive: () =>
     limitAdaptive({ isOverload: (error: unknown) => error instanceof TooManyRequests }),

@@ -1,6 +1,6 @@
 /**
- * The work that benchmarks share: values, arguments, and the floor, which is the least that a
- * cache hit can do, written by hand.
+ * The work that benchmarks share: values, arguments, and the floor: the least work of a cache hit,
+ * written by hand.
  *
  * @module
  */
@@ -11,10 +11,10 @@ import { DatabaseSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
 import { crc32 } from "node:zlib";
 
-/** Where benchmarks keep their databases. */
+/** The folder of the benchmarks' databases. */
 const FOLDER = ".cache/bench";
 
-/** What is stored: some JSON with a model. */
+/** A stored value: JSON with a model. */
 export type Value = { readonly model: string } & Readonly<Record<string, unknown>>;
 
 /** A chat completion: 2 KB of JSON text. */
@@ -48,7 +48,7 @@ export const embedding: { model: string; embedding: number[] } = {
 export const text: string =
   "A long text about everything, line by line, and nothing but ASCII in it.\n".repeat(14_000);
 
-/** The values that hits are measured with, by name. */
+/** The values of the measured hits, by name. */
 export const values: Readonly<Record<string, unknown>> = {
   number: 42.5,
   "chat of 2 KB": chat,
@@ -56,7 +56,7 @@ export const values: Readonly<Record<string, unknown>> = {
   "text of 1 MB": text,
 };
 
-/** 1 KB of arguments, as a call of a model has them. */
+/** 1 KB of arguments, like those of a call of a model. */
 export interface Arguments {
   readonly seed: number;
   readonly model: string;
@@ -71,7 +71,7 @@ export interface Arguments {
   readonly stop: null;
 }
 
-/** The arguments of one call; no two numbers give the same. */
+/** The arguments of one call, different for each number. */
 export function argumentsOf(index: number): Arguments {
   return {
     seed: index,
@@ -97,7 +97,7 @@ export function argumentsOf(index: number): Arguments {
   };
 }
 
-/** A path for a database that no run before has left anything in. */
+/** A path for a new database, without the files of earlier runs. */
 export function freshPath(name: string): string {
   mkdirSync(FOLDER, { recursive: true });
   const path = `${FOLDER}/${name}.db`;
@@ -127,20 +127,19 @@ function sorted(value: unknown): unknown {
   return copy;
 }
 
-/** The least that a cache over SQLite can do, without checks, written by hand. */
+/** The least work of a cache over SQLite, without checks, written by hand. */
 export interface Floor {
   /** A hit: key, prepared SELECT, JSON.parse. */
   hit(argument: unknown): Promise<unknown>;
   /** Stores values in one transaction: key, JSON.stringify, prepared INSERT. */
   store(argumentList: readonly unknown[], value: unknown): void;
-  /** Forgets everything. */
   clear(): void;
   close(): void;
 }
 
 /**
- * Opens a floor that promises as much as a cache: the order of members does not matter, and a row
- * that is damaged, in a wrong place or past its time is no hit.
+ * Opens a floor with the guarantees of a cache: the order of members does not matter, and a row
+ * that is damaged, misplaced or expired is not a hit.
  */
 export function openCheckedFloor(name: string): Floor {
   const database = new DatabaseSync(freshPath(name));
@@ -181,7 +180,7 @@ export function openCheckedFloor(name: string): Floor {
   };
 }
 
-/** Opens a floor in a database of its own. */
+/** Opens a floor in its own database. */
 export function openFloor(name: string): Floor {
   const database = new DatabaseSync(freshPath(name));
   database.exec(
@@ -212,7 +211,7 @@ export function openFloor(name: string): Floor {
   };
 }
 
-/** Throws unless a benchmark got what it should have. */
+/** Throws unless a benchmark got the expected value. */
 export function check(name: string, got: unknown, expected: unknown): void {
   if (!isDeepStrictEqual(got, expected)) {
     throw new Error(`${name} did not give the value that was stored`);
@@ -227,7 +226,7 @@ export async function oneByOne(
   for (const argument of list) await call(argument);
 }
 
-/** Has 100 calls in flight at a time. */
+/** Keeps 100 calls in flight at a time. */
 export async function byHundreds(
   list: readonly Arguments[],
   call: (argument: Arguments) => Promise<unknown>,

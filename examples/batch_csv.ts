@@ -1,11 +1,11 @@
 /**
- * A CSV of prompts in, a CSV of answers out. Killed half-way and run again, it asks only for the
- * answers that it does not have.
+ * Reads a CSV of prompts and writes a CSV of answers. Killed half-way and run again, it asks only
+ * for missing answers.
  *
  *     deno run --allow-env --allow-net --allow-read --allow-write=. \
  *       examples/batch_csv.ts prompts.csv answers.csv [--column prompt]
  *
- * Every row comes out with two more columns: `answer`, and `error` where there is none.
+ * Every row gets two more columns: `answer`, and `error` where there is no answer.
  */
 // deno-lint-ignore-file no-console
 import { SQLiteCache } from "@panza/panza";
@@ -32,12 +32,12 @@ async function* readRows(path: string, column: string): AsyncGenerator<Row> {
       throw new Error(`no column ${column}, only ${header.join(", ")}`);
     },
   });
-  // What goes wrong reaches the loop over the parser as well.
+  // An error reaches the loop over the parser as well.
   pipeline(createReadStream(path), parser, () => {});
   for await (const row of parser) yield row as Row;
 }
 
-/** A line as RFC 4180 has it. */
+/** A line in the format of RFC 4180. */
 function csvLine(fields: Iterable<string>): string {
   const quoted = Array.from(
     fields,
@@ -73,7 +73,7 @@ async function run({ input, output, column }: Job, settings: Settings): Promise<
     stop,
     bar: progressBar(),
   });
-  // Under another name until it is whole: an interrupted run leaves an older output alone.
+  // Another name until the file is whole, so that an interrupted run leaves older output alone.
   const unfinished = `${output}.part`;
   let rows = 0;
   let failed = 0;

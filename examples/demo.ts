@@ -36,7 +36,7 @@ interface TextFile {
 
 const idle: Worker[] = [];
 
-/** Analyses a text on a thread of its own. The limit below bounds how many threads there are. */
+/** Analyses a text on its own thread. The limit below bounds the number of threads. */
 async function analyseInThread({ text }: TextFile): Promise<Analysis> {
   const worker = idle.pop() ?? new Worker(new URL("./demo_worker.ts", import.meta.url));
   worker.postMessage(text);

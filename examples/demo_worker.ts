@@ -1,7 +1,7 @@
 /**
  * The expensive part of demo.ts: finds the best brotli settings for a text, and counts its words.
  *
- * It is a thread of its own because Deno's `node:zlib` compresses on the thread that calls it.
+ * It has its own thread because Deno's `node:zlib` compresses on the thread that calls it.
  */
 import { parentPort } from "node:worker_threads";
 import { brotliCompressSync, constants } from "node:zlib";

@@ -32,7 +32,7 @@ async function main(prompts: string[]): Promise<number> {
   }
   await using cache = new SQLiteCache(".cache/llm.db");
   const stop = stopOnInterrupt();
-  // In plain lines: a line that is drawn again and again would mix with the answers.
+  // In plain lines, because a redrawn line would mix with the answers.
   const output = { columns: undefined, write: (text: string) => process.stderr.write(text) };
   const bar = progressBar({ output });
   const questions = readPrompts(prompts, stop);
@@ -49,6 +49,6 @@ async function main(prompts: string[]): Promise<number> {
 }
 
 const code = await main(process.argv.slice(2));
-// After Ctrl-C an input that is still open would keep the process alive.
+// After Ctrl-C an open input would keep the process alive.
 if (code === 130) process.exit(code);
 process.exitCode = code;

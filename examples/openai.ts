@@ -1,6 +1,6 @@
 /**
- * Answers of any server that speaks OpenAI's protocol, through its SDK: kept, retried and limited.
- * llm.ts and batch_csv.ts use it; so can you: copy it and change what differs.
+ * Answers of any server with OpenAI's protocol, through its SDK: cached, retried and limited.
+ * llm.ts and batch_csv.ts use it. Copy it and change what differs.
  */
 import { type Cache, limitConcurrency, limitRate } from "@panza/panza";
 import { cachedFetch } from "@panza/panza/fetch";
@@ -9,23 +9,23 @@ import process from "node:process";
 import { Readable } from "node:stream";
 import OpenAI from "openai";
 
-/** How many requests run at once. */
+/** The number of requests that run at once. */
 const CONCURRENCY = 8;
-/** How many questions are looked up at once: an answer that is kept passes those that wait. */
+/** The number of questions looked up at once, so that cached answers pass waiting requests. */
 const LOOKUPS = 100;
 const REQUESTS_PER_MINUTE = 300;
 const TIMEOUT_MS = 120_000;
-/** The longest that a timer takes, in milliseconds. */
+/** The longest delay of a timer, in milliseconds. */
 const NO_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Where to ask. */
+/** The server and model to ask. */
 export interface Settings {
   readonly baseURL: string;
   readonly apiKey: string;
   readonly model: string;
 }
 
-/** A question with its answer, or with the reason why there is none. */
+/** A question with its answer or its error. */
 export interface Answered<Question> {
   readonly question: Question;
   readonly answer: string;
@@ -47,7 +47,7 @@ export function readSettings(): Settings {
       "OPENAI_BASE_URL must be a URL without a user, such as https://api.openai.com/v1",
     );
   }
-  // What is no header value would be quoted by the error that refuses it.
+  // The error that refuses an invalid header value would quote it.
   if (!/^[!-~]+$/.test(OPENAI_API_KEY)) {
     throw new TypeError(
       "OPENAI_API_KEY must be set, without spaces (to any word for a server that needs none)",
@@ -60,8 +60,8 @@ export function readSettings(): Settings {
 }
 
 /**
- * Aborts on the first Ctrl-C, after which the answers under way still come: they are paid for. The
- * second one ends the process.
+ * Aborts on the first Ctrl-C. Answers under way still come, because they are paid for. The second
+ * Ctrl-C ends the process.
  */
 export function stopOnInterrupt(): AbortSignal {
   const stop = new AbortController();
@@ -83,7 +83,7 @@ function openClient(cache: Cache, { baseURL, apiKey }: Settings, stop: AbortSign
   return new OpenAI({
     baseURL,
     apiKey,
-    // The wait for a permit takes no time from a request, and `retry` below holds none meanwhile.
+    // The wait for a permit takes no time from a request; `retry` below waits without a permit.
     timeout: NO_TIMEOUT_MS,
     maxRetries: 0,
     fetch: cachedFetch(cache, {
@@ -98,13 +98,13 @@ function openClient(cache: Cache, { baseURL, apiKey }: Settings, stop: AbortSign
   });
 }
 
-/** The text of a completion; a server may leave out any part of one. */
+/** The text of a completion, of which a server may leave out any part. */
 function contentOf(completion: unknown): string | undefined {
   const { choices } = (completion ?? {}) as Partial<OpenAI.ChatCompletion>;
   return choices?.[0]?.message?.content ?? undefined;
 }
 
-/** Answers questions, in their order. After `stop` only those come that were sent before. */
+/** Answers questions, in their order. After `stop` only answers to sent requests come. */
 export async function* answerAll<Question>(
   questions: AsyncIterable<Question>,
   promptOf: (question: Question) => string,
@@ -162,7 +162,7 @@ export async function* answerAll<Question>(
 
   report();
   try {
-    // In the order of the questions, each as soon as it is there.
+    // In the order of the questions, each as soon as it is ready.
     const answers = Readable.from(counted()).flatMap(answer, { concurrency: LOOKUPS });
     for await (const answered of answers) {
       counts.done++;
@@ -174,7 +174,7 @@ export async function* answerAll<Question>(
   }
 }
 
-/** The error behind others: `Connection error.` alone helps nobody. */
+/** The innermost cause: `Connection error.` alone does not help. */
 function innermost(error: unknown): unknown {
   return error instanceof Error && error.cause instanceof Error ? innermost(error.cause) : error;
 }

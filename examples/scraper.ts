@@ -14,7 +14,7 @@ const TIMEOUT_MS = 30_000;
 
 const deriveKey = (url: string): string => new URL(url).host;
 
-/** A request that has its turn: what it has waited before does not count. */
+/** Sends a request at its turn: its wait does not count towards the timeout. */
 async function send(url: string, init: RequestInit = {}): Promise<Response> {
   const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(init.signal ? [init.signal] : [])];
   return await fetch(url, { ...init, signal: AbortSignal.any(signals) });

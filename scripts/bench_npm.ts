@@ -1,11 +1,11 @@
 /**
  * Measures the built package beside its peers on Node and Bun: `deno task bench:npm [runtime …]`.
  *
- * Runtimes and peers come from npm; without arguments it is Node 24 and Bun. The package must have
+ * Runtimes and peers come from npm; without arguments Node 24 and Bun run. The package must have
  * been built. Results go to `bench/results/peers-<runtime>.md` and `.json`.
  */
 
-// deno-lint-ignore-file no-console -- it tells what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,11 +1,11 @@
 /**
  * Builds the npm package into `npm/`: `deno task npm`.
  *
- * Builds with dnt, or, where jsr.io cannot be reached, with the TypeScript compiler from npm; both
- * leave the same files. `BUILDER=dnt` or `BUILDER=tsc` decides beforehand.
+ * Builds with dnt, or, where jsr.io is out of reach, with the TypeScript compiler from npm; both
+ * write the same files. `BUILDER=dnt` or `BUILDER=tsc` chooses one.
  */
 
-// deno-lint-ignore-file no-console -- it tells what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import {
   copyFileSync,
@@ -22,32 +22,32 @@ import { CACHE, configuration, install, npmVersion, ROOT, tsc, VERSIONS } from "
 
 const OUT = join(ROOT, "npm");
 const TARGET = "ES2022";
-/** Without `ESNext`, dnt knows no disposables and declares `[Symbol.asyncDispose]` as a property. */
+/** Without `ESNext`, dnt lacks disposables and declares `[Symbol.asyncDispose]` as a property. */
 const LIB = ["ESNext", "DOM"];
-/** Where dnt puts modules that come from JSR, so the other builder does too. */
+/** The folder of modules from JSR in the output of dnt, which the other builder copies. */
 const DEPS = "deps/jsr.io";
 
-/** Packages that a backend loads when it is used, with an error that says what to install. */
+/** Packages that a backend loads at its first use; an error says how to install a missing one. */
 const OPTIONAL = ["@aws-sdk/client-s3", "redis"];
 
-/** What people read, apart from README.md and LICENSE, which npm takes by itself. */
+/** Pages to read, apart from README.md and LICENSE, which npm includes by itself. */
 const PAGES = ["docs", "CHANGELOG.md", "SECURITY.md"];
 
-/** The licence of this package, and that of the modules of std that are in it: MIT like this one. */
+/** The licence of this package, and that of the modules of std in it; both are MIT. */
 function licences(): string {
   const own = readFileSync(join(ROOT, "LICENSE"), "utf8");
   const std = own.replace(/^Copyright .*$/m, "Copyright 2018-2026 the Deno authors.");
   return `${own}\n---\n\nFor the modules of the Deno standard library in esm/deps/:\n\n${std}`;
 }
 
-/** The package metadata: what deno.json says, and what only npm asks for. */
+/** The package metadata: the fields of deno.json, and those that only npm needs. */
 function packageJson(): Record<string, unknown> {
   const { name, version, license, exports } = configuration();
   const used = packagesUsed();
   const ranges = (names: string[]) =>
     Object.fromEntries(names.map((each) => [each, npmVersion(each)]));
   const optional = used.filter((each) => OPTIONAL.includes(each));
-  // Provenance wants the repository that publishes, and CI knows its name.
+  // Provenance needs the repository that publishes; CI knows its name.
   const repository = process.env["GITHUB_REPOSITORY"];
   return {
     name,
@@ -125,7 +125,7 @@ function packagesUsed(): string[] {
     .sort();
 }
 
-/** A source without the lines of its comments, whose examples import too. */
+/** A source without its comment lines, because examples in comments import too. */
 function code(source: string): string {
   return source
     .split("\n")
@@ -133,7 +133,7 @@ function code(source: string): string {
     .join("\n");
 }
 
-/** A module of std that a link stands for: where it belongs, and where the link gets it from. */
+/** The module of std that a link stands for: its place in the package, and its source. */
 function linked(specifier: string): { place: string; from: string } {
   const [, name = "", path = ""] = /^@std\/(\w+)\/([\w-]+)$/.exec(specifier) ?? [];
   const folder = join(ROOT, "links", name);
@@ -150,7 +150,7 @@ function linked(specifier: string): { place: string; from: string } {
   };
 }
 
-/** Copies a module of std and what it imports beside it. */
+/** Copies a module of std and the modules that it imports by relative path. */
 function inline(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true });
   copyFileSync(from, to);
@@ -201,7 +201,7 @@ function buildWithTsc(): void {
         strict: true,
         declaration: true,
         isolatedDeclarations: true,
-        // `deno check` has checked everything; here std has no types.
+        // `deno check` has checked all sources, and std has no types here.
         noCheck: true,
         rootDir: ".",
         outDir: join(OUT, "esm"),
@@ -217,13 +217,12 @@ interface Dnt {
   build(options: Record<string, unknown>): Promise<void>;
 }
 
-/** Builds with dnt. */
 async function buildWithDnt(): Promise<void> {
-  // A name that is computed: neither a type check nor the lock file may need jsr.io.
+  // A computed name, so that neither a type check nor the lock file needs jsr.io.
   const name = ["jsr:@deno", "dnt@0.43.2"].join("/");
   const { build }: Dnt = await import(name);
   const { name: own, version, exports, imports } = configuration();
-  // It would follow `links`. The imports are all that it needs of a configuration.
+  // In deno.json, dnt would follow `links`. It needs the imports alone.
   const configFile = join(CACHE, "deno.json");
   mkdirSync(CACHE, { recursive: true });
   writeFileSync(configFile, JSON.stringify({ imports }));
@@ -247,7 +246,7 @@ async function buildWithDnt(): Promise<void> {
   });
   rmSync(join(OUT, ".npmignore"), { force: true });
   rmSync(join(OUT, "esm", "package.json"), { force: true });
-  // No public type comes from std, so its declarations stay at home, and what has types alone.
+  // No public type comes from std, so its declarations and its type-only modules are left out.
   const deps = join(OUT, "esm", "deps");
   for (const file of readdirSync(deps, { recursive: true, encoding: "utf8" })) {
     const path = join(deps, file);
@@ -255,7 +254,7 @@ async function buildWithDnt(): Promise<void> {
   }
 }
 
-/** The builder to use: the one that is asked for, else dnt where it can be had. */
+/** The chosen builder, or else dnt where it is available. */
 async function builder(): Promise<string> {
   const wanted = process.env["BUILDER"] ?? "";
   if (wanted !== "") return wanted;

@@ -1,6 +1,6 @@
 /** The package in the bundlers that people use, in a project without the S3 SDK. */
 
-// deno-lint-ignore-file no-console -- it reports what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ import {
 
 const { name } = configuration();
 
-/** Bytes that a minified bundle may have that imports `limitConcurrency` only. */
+/** The most bytes of a minified bundle that imports `limitConcurrency` only. */
 const LARGEST_LIMIT = 17_000;
 
 const VITE = `export default {
@@ -50,7 +50,7 @@ function esbuild(project: string, file: string, ...flags: string[]): void {
   ], { cwd: project });
 }
 
-/** Makes the project. What it installs stays for the next time; the built package is put in anew. */
+/** Makes the project. Its installed tools stay for the next run; the built package is replaced. */
 function prepare(): string {
   const { esbuild, rollup, vite, webpack } = VERSIONS;
   const project = install("bundlers", {
@@ -72,10 +72,10 @@ function prepare(): string {
   return project;
 }
 
-/** Bundles the quick start with every bundler, and runs each bundle where nothing is installed. */
+/** Bundles the quick start with every bundler, and runs each bundle without installed packages. */
 export function bundle(): void {
   const project = prepare();
-  // Rollup and webpack take JavaScript, in which `using` is lowered.
+  // Rollup and webpack need JavaScript with `using` lowered.
   esbuild(
     project,
     "quick_start.ts",
@@ -119,7 +119,7 @@ export function bundle(): void {
   measureLimit(project);
 }
 
-/** Bundles one function and looks at what comes along. */
+/** Bundles one function and checks the size and the contents of the bundle. */
 function measureLimit(project: string): void {
   writeFileSync(
     join(project, "limit.js"),

@@ -1,11 +1,11 @@
 /**
- * Meets the built package as a stranger does: `deno task check:npm`.
+ * Checks the built package as a new user meets it: `deno task check:npm`.
  *
- * The package is packed and linted, installed into empty projects, used there as the README says,
- * type-checked, bundled, and tested with Jest and Vitest. The S3 SDK, which is optional, comes last.
+ * The package is packed, linted, and installed into empty projects. There it is used as the README
+ * says, type-checked, bundled, and tested with Jest and Vitest. The optional S3 SDK comes last.
  */
 
-// deno-lint-ignore-file no-console -- it reports what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -27,18 +27,18 @@ const OUT = join(ROOT, "npm");
 const FILES =
   /^(LICENSE|(README|CHANGELOG|SECURITY|docs\/\w+)\.md|esm\/((src\/\w+\/)?\w+\.(d\.ts|js)|deps\/jsr\.io\/@std\/[\w/.]+\.js))$/;
 
-/** What npm reports about a tarball. */
+/** The report of npm on a tarball. */
 interface Packed {
   readonly filename: string;
   readonly files: readonly { readonly path: string }[];
   readonly size: number;
 }
 
-/** Packs the package and checks what is in it. */
+/** Packs the package and checks its files. */
 function pack(): string {
   const folder = emptyFolder("packed");
   const packed = JSON.parse(npm(["pack", "--json", `--pack-destination=${folder}`], { cwd: OUT }));
-  // A list in npm 11, an object by name in npm 12.
+  // npm 11 reports a list, npm 12 an object by name.
   const [first] = Object.values<Packed>(packed);
   expect(first !== undefined, "npm packed nothing");
   const { filename, files, size } = first;

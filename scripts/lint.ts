@@ -1,7 +1,7 @@
 /**
- * A plugin of `deno lint`: published files leave `console`, `process` and `Deno` alone, so that the
- * library prints nothing and runs everywhere. Only `src/base` has the first two, and may look for
- * `globalThis.Deno`.
+ * A plugin of `deno lint`: published files do not use `console`, `process` or `Deno`, so that the
+ * library prints nothing and runs everywhere. Only `src/base` may use the first two, and may look
+ * for `globalThis.Deno`.
  */
 
 import { relative } from "node:path/posix";

@@ -1,4 +1,4 @@
-/** Where the sources of this checkout run against the built package, on Node and Bun. */
+/** A project in which sources of this checkout run against the built package, on Node and Bun. */
 
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -15,8 +15,8 @@ import {
 } from "./tools.ts";
 
 /**
- * What makes runtimes run sources against the built package: in the environment, because processes
- * that they start need it as well.
+ * The hooks by which runtimes run sources against the built package. They are environment variables
+ * because child processes need them as well.
  */
 export const HOOKS: Readonly<Record<string, string>> = {
   NODE_OPTIONS: `--import=${pathToFileURL(join(ROOT, "tests", "runtimes", "node.mjs")).href}`,
@@ -24,10 +24,10 @@ export const HOOKS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Installs the built package as it is, and what its tests import.
+ * Installs the built package, and the packages that the sources import.
  *
  * @param folders The folders whose sources are to run.
- * @param further What else they import: versions by name.
+ * @param further Their other imports: versions by name.
  */
 export function prepare(
   folders: readonly string[],

@@ -1,6 +1,6 @@
-/** Projects of strangers, who have the packed package and its README, and nothing of this checkout. */
+/** Projects of new users, who have the packed package and its README, but not this checkout. */
 
-// deno-lint-ignore-file no-console -- it reports what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -22,21 +22,21 @@ import {
 
 const { name, exports } = configuration();
 
-/** Entry points of the package: the names that users import. The command is run. */
+/** Entry points that users import, without the command, which is run. */
 const ENTRIES = Object.keys(exports).filter((path) => path !== "./cli")
   .map((path) => name + path.slice(1));
 
-/** The optional SDK and client, and the types of Node that their declarations need. */
+/** The optional S3 SDK and Redis client, and the types of Node that their declarations need. */
 export const SDK: readonly string[] = [
   `@types/node@${VERSIONS["@types/node"]}`,
   `@aws-sdk/client-s3@${npmVersion("@aws-sdk/client-s3")}`,
   `redis@${npmVersion("redis")}`,
 ];
 
-/** A module that imports everything that the package exports. */
+/** A module that imports all exports of the package. */
 const ALL = ENTRIES.map((entry, index) => `export * as entry${index} from "${entry}";\n`).join("");
 
-/** Says what to install where the S3 SDK or the client of Redis is missing. */
+/** A program that expects errors with the command to install the S3 SDK and the Redis client. */
 const NO_SDK = `import { S3Cache } from "${name}";
 import { RedisCache } from "${name}/redis";
 const cache = new S3Cache("bucket/prefix", { endpoint: "http://127.0.0.1:9", region: "x" });
@@ -75,11 +75,11 @@ export function blocks(fence = "ts"): Map<string, string> {
   return found;
 }
 
-/** Makes a project that has the package alone. */
+/** Makes a project with the package alone. */
 export function installed(tarball: string, manager: "npm" | "bun"): string {
   const project = emptyFolder(`stranger-${manager}`);
   writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
-  // Deno would look for a configuration further up, and find that of this checkout.
+  // Without its own configuration, Deno would find that of this checkout.
   writeFileSync(join(project, "deno.json"), "{}");
   if (manager === "npm") {
     npm(["install", "--no-fund", "--no-audit", tarball], { cwd: project });
@@ -106,9 +106,9 @@ function lower(tools: string, project: string, files: readonly string[]): string
 }
 
 /**
- * Imports everything, then runs every block of the README and of docs/, twice: the second run meets
- * what the first one stored. Node 24 and newer, Bun and Deno run the blocks as they stand, but for
- * decorators, which no Node knows.
+ * Imports everything, then runs every block of the README and of docs/ twice: the second run meets
+ * the entries of the first. Node 24 and newer, Bun and Deno run the blocks unchanged, except for
+ * decorators, which no Node supports.
  */
 export function run(tools: string, project: string, runtimes: readonly string[]): void {
   const all = [...blocks().keys()];
@@ -169,7 +169,7 @@ export function typeCheckRecipes(tools: string): void {
   console.log(`tsc: ${recipes.size} recipes: no errors`);
 }
 
-/** Type-checks the project, declarations of the package included, in both ways of resolving modules. */
+/** Type-checks the project, with the package's declarations, in both ways of resolving modules. */
 export function typeCheck(tools: string, project: string, types: readonly string[]): void {
   const ways = [["nodenext", "nodenext"], ["esnext", "bundler"]] as const;
   for (const [module, moduleResolution] of ways) {
@@ -180,13 +180,13 @@ export function typeCheck(tools: string, project: string, types: readonly string
       module,
       moduleResolution,
       strict: true,
-      // The types of Node do not pass it themselves.
+      // The types of Node do not pass this check themselves.
       exactOptionalPropertyTypes: types.length === 0,
       noEmit: true,
       skipLibCheck: false,
       types,
     };
-    // A block that imports what is Node's needs its types.
+    // A block that imports a module of Node needs the types of Node.
     const programs = [...blocks()].filter(([, text]) => types.length > 0 || !/"node:/.test(text));
     const files = ["all.ts", ...programs.map(([file]) => file)];
     writeFileSync(file, JSON.stringify({ compilerOptions, files }));
@@ -197,7 +197,7 @@ export function typeCheck(tools: string, project: string, types: readonly string
   }
 }
 
-/** Compiles and runs the example with decorators: every result is new at first, then none is. */
+/** Compiles and runs the example with decorators: all results are new in the first run only. */
 export function decorate(tools: string, project: string, runtimes: readonly string[]): void {
   const folder = join(project, "decorators");
   cpSync(join(ROOT, "examples", "decorators"), folder, { recursive: true });

@@ -1,10 +1,10 @@
 /**
  * Runs the tests against the built package on Node and Bun: `deno task test:npm [runtime …]`.
  *
- * Runtimes come from npm; without arguments it is each of them. The package must have been built.
+ * Runtimes come from npm; without arguments all of them run. The package must have been built.
  */
 
-// deno-lint-ignore-file no-console -- it tells what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -14,7 +14,7 @@ import process from "node:process";
 import { HOOKS, prepare } from "./project.ts";
 import { ROOT, run, runtime, RUNTIMES } from "./tools.ts";
 
-/** Test files that do not run somewhere, and why; every other file of tests/ runs everywhere. */
+/** Test files left out on some runtimes, and the reasons; all others of tests/ run everywhere. */
 const LEFT_OUT: readonly {
   file: string;
   runtimes: RegExp;
@@ -37,7 +37,7 @@ const LEFT_OUT: readonly {
   },
 ];
 
-/** What a run of all test files said. */
+/** The result of a run of all test files. */
 interface Result {
   readonly passed: number;
   readonly failed: number;
@@ -69,12 +69,12 @@ function test(name: string, files: readonly string[]): Result {
   const failed = name === "bun"
     ? count(output, /^ *(\d+) (?:fail|skip|todo)$/gm)
     : count(output, /^# (?:fail|cancelled|skipped|todo) (\d+)$/gm);
-  // A runner that died has failed, whatever it had counted until then.
+  // A dead runner has failed, whatever it had counted until then.
   const broken = (status !== 0 || signal !== null) && failed === 0;
   return { passed, failed: failed + (broken ? 1 : 0), output };
 }
 
-/** The lines of the output around each failure: Node tells the reason after it, Bun before. */
+/** The output around each failure: Node prints the reason after it, Bun before it. */
 function failures(output: string): string {
   const lines = output.split("\n");
   const shown = new Set<number>();
@@ -115,7 +115,7 @@ for (const name of names) {
   failed += result.failed;
 }
 
-/** Lets Deno, from the sources, and the other runtimes, with the package, read each other's entries. */
+/** Deno with the sources and the other runtimes with the package read each other's entries. */
 function exchange(names: readonly string[]): void {
   const others = Object.fromEntries(
     names.map((each) => [each, { command: [runtime(each)], env: HOOKS }]),

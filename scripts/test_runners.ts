@@ -1,6 +1,6 @@
-/** The package in the tests of strangers: with Jest and with Vitest, and their fake timers. */
+/** The package in the tests of users: with Jest and with Vitest, and their fake timers. */
 
-// deno-lint-ignore-file no-console -- it reports what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { configuration, install, placeBuilt, run, runtime, VERSIONS } from "./to
 
 const { name } = configuration();
 
-/** The tests of a user; `RUNNER` is what has the fake timers. */
+/** The tests of a user; `RUNNER` is the object with the fake timers. */
 const TESTS = `import { afterEach, expect, test, RUNNER as runner } from "PACKAGE";
 import { limitConcurrency, MemoryCache, SQLiteCache } from "${name}";
 

@@ -1,4 +1,4 @@
-/** What the scripts of the npm package share: folders, processes, and what comes from npm. */
+/** The tools of the npm scripts: folders, processes, and packages from npm. */
 
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,10 +9,10 @@ import { fileURLToPath } from "node:url";
 /** The folder of this checkout. */
 export const ROOT: string = fileURLToPath(new URL("../", import.meta.url));
 
-/** Where everything goes that is made or installed on the way. */
+/** The folder of everything that the scripts make or install. */
 export const CACHE: string = join(ROOT, ".cache", "npm");
 
-/** Versions of everything that comes from npm and is no dependency of the library. */
+/** Versions of the packages from npm that the library does not depend on. */
 export const VERSIONS = {
   "@ai-sdk/openai": "3.0.141",
   "@anthropic-ai/sdk": "1.14.0",
@@ -33,7 +33,7 @@ export const VERSIONS = {
   "webpack-cli": "7.3.1",
 } as const;
 
-/** The runtimes that the package is for, Node from the oldest one that it promises. */
+/** The supported runtimes; the first is the oldest supported Node. */
 export const RUNTIMES: Readonly<Record<string, string>> = {
   "node-22.13": "22.13.0",
   "node-24": "24",
@@ -54,7 +54,7 @@ export function emptyFolder(folder: string): string {
   return path;
 }
 
-/** The parts of deno.json that the npm package is made of. */
+/** The parts of deno.json that the npm package needs. */
 export interface Configuration {
   readonly name: string;
   readonly version: string;
@@ -71,8 +71,8 @@ export function configuration(): Configuration {
 }
 
 /**
- * The configuration as it is published, without what stands for jsr.io in a checkout: Deno, dnt and
- * `deno publish` would all take `@std/*` from `links/` otherwise.
+ * The published configuration, without the links that replace jsr.io in a checkout: with them Deno,
+ * dnt and `deno publish` would take `@std/*` from `links/`.
  */
 export function unlinked(configuration: Configuration): Configuration {
   const { links = [], ...rest } = configuration;
@@ -91,7 +91,6 @@ export function npmVersion(name: string): string {
   return version;
 }
 
-/** How a process is run. */
 export interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -99,7 +98,7 @@ export interface RunOptions {
   readonly timeout?: number;
 }
 
-/** Runs a process to its end, and returns what it printed. Throws if it failed. */
+/** Runs a process to its end, and returns its output. Throws if it failed. */
 export function run(
   command: string,
   parameters: readonly string[],
@@ -120,7 +119,7 @@ export function run(
   });
 }
 
-/** Runs npm: the one that is installed, else the one that Deno gets from npm itself. */
+/** Runs the installed npm, or else the one that Deno gets from the registry. */
 export function npm(parameters: readonly string[], options?: RunOptions): string {
   const installed = process.platform === "win32" ? ["cmd", "/c", "npm"] : ["npm"];
   const probe = spawnSync(installed[0] ?? "", [...installed.slice(1), "--version"]);
@@ -131,7 +130,7 @@ export function npm(parameters: readonly string[], options?: RunOptions): string
 }
 
 /**
- * Installs packages into a folder of the cache, once: a folder that has them needs no network.
+ * Installs packages into a folder of the cache, once: a folder with them needs no network.
  *
  * @returns The path of the folder.
  */
@@ -153,14 +152,14 @@ export function install(name: string, dependencies: Readonly<Record<string, stri
   return folder;
 }
 
-/** Puts the built package into a project, as it is. */
+/** Puts the built package into a project. */
 export function placeBuilt(project: string): void {
   const place = join(project, "node_modules", configuration().name);
   rmSync(place, { recursive: true, force: true });
   cpSync(join(ROOT, "npm"), place, { recursive: true });
 }
 
-/** The executable of a runtime, installed from npm if it is not here yet. */
+/** The executable of a runtime, installed from npm if it is missing. */
 export function runtime(name: string): string {
   const version = RUNTIMES[name];
   if (version === undefined) {
@@ -168,8 +167,8 @@ export function runtime(name: string): string {
   }
   const { arch, platform } = process;
   const end = platform === "win32" ? ".exe" : "";
-  // The packages that `node` and `bun` would choose for this machine in an install script, which
-  // npm may be told not to run.
+  // The packages that the install scripts of `node` and `bun` would choose for this machine; npm
+  // may be set to run no scripts.
   if (name === "bun") {
     const system = platform === "win32" ? "windows" : platform;
     const bun = `@oven/bun-${system}-${arch === "arm64" ? "aarch64" : arch}`;

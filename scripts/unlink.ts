@@ -1,11 +1,11 @@
 /**
  * Takes `links` out of deno.json and deno.lock: `deno task unlink`.
  *
- * The workflows do this first, because what they check, test and publish are the real modules of
+ * The workflows do this first, because they check, test and publish with the real modules of
  * jsr.io. `git checkout deno.json deno.lock` takes it back.
  */
 
-// deno-lint-ignore-file no-console -- it reports what it does
+// deno-lint-ignore-file no-console -- it reports its steps
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -4,9 +4,9 @@
  * The same work through other caches: hits of 2 KB with automatic and with hand-written keys,
  * misses that are stored, and hits in memory.
  *
- * `deno task bench:peers [--rounds=21] [--out=bench/results/peers] [group]`, and on Node and Bun, with the
- * built package, `deno task bench:npm`. Rounds are interleaved and the ratio is the median of the
- * ratios of each round. Every hit is compared with what was stored before anything is measured.
+ * `deno task bench:peers [--rounds=21] [--out=bench/results/peers] [group]`, and on Node and Bun,
+ * with the built package, `deno task bench:npm`. Rounds are interleaved and the ratio is the median
+ * of the rounds' ratios. Every hit is compared with the stored value before anything is measured.
  *
  * All peers stand on one store (`store.ts`), because their own SQLite drivers are native addons:
  * `@keyv/sqlite` 4 needs `sqlite3`, whose build script Deno does not run, and the database drivers
@@ -67,7 +67,7 @@ const compute = async (_argument: Arguments): Promise<unknown> => {
 const byHand: KeyOf = (argument) => `work:${argument.seed}`;
 const automatic: KeyOf = (argument) => hash(argument);
 
-/** Reads, and on a miss computes and stores: for stores that wrap no functions. */
+/** Reads, and on a miss computes and stores, for stores that do not wrap functions. */
 function aside(
   keyOf: KeyOf,
   store: {
@@ -114,7 +114,7 @@ type Make = (name: string, keyOf: KeyOf) => Peer;
 
 const onSQLite: Record<string, Make> = {
   panza: (name, keyOf) => throughPanza(new SQLiteCache(freshPath(name)), keyOf),
-  // As its peers do it: processes know nothing of each other's runs.
+  // Like the peers: processes do not share runs.
   'panza, singleFlight: "process"': (name, keyOf) =>
     throughPanza(new SQLiteCache(freshPath(name), { singleFlight: "process" }), keyOf),
   keyv: (name, keyOf) => {
@@ -188,7 +188,7 @@ const onSQLite: Record<string, Make> = {
   },
   cacheable: (name, keyOf) => {
     const store = openTextStore(name);
-    // Its first level is memory; what is measured is the second one.
+    // Its first level is memory; the second one is measured.
     const cacheable = new Cacheable({
       primary: new CacheableKeyv({ store: asTextMap(store) }),
     });
@@ -274,7 +274,7 @@ const inMemory: Record<string, Make> = {
   },
 };
 
-/** Unstorage reads JSON by itself and is given it as text, which is its fastest way. */
+/** Unstorage parses JSON by itself; writing text is its fastest way. */
 function asStore(storage: Storage) {
   return {
     get: (key: string) => storage.getItem(key),
@@ -317,9 +317,9 @@ interface Line {
   readonly name: string;
   /** Microseconds per call. */
   readonly median: number;
-  /** Times ours. */
+  /** The time as a multiple of ours. */
   readonly ratio: number;
-  /** Whether every caller gets a copy of its own. */
+  /** Whether every caller gets its own copy. */
   readonly owns?: boolean;
 }
 
@@ -406,7 +406,7 @@ async function compareLimits(atOnce: number): Promise<Line[]> {
   }));
 }
 
-/** Adds a group to what was measured before. */
+/** Adds a group to the earlier results. */
 function write(group: string, lines: readonly Line[]): void {
   const machine = `${cpus().length} cores, ${process.platform} ${process.arch}, ${runtime}, load ${
     loadavg()[0]!.toFixed(
@@ -443,7 +443,7 @@ function readGroups(): Record<string, readonly Line[]> {
   }
 }
 
-/** What is compared, by its title. */
+/** The groups of measurements, by title. */
 const groups: Record<string, () => Promise<Line[]>> = {};
 for (
   const [title, makes, keyOf, way] of [
@@ -462,7 +462,7 @@ for (const atOnce of SIZES) {
 
 const [chosen] = positionals;
 if (chosen === undefined) {
-  // A process for each group: what was compiled for one is not what another would have compiled.
+  // A process for each group, because code compiled for one would change the time of another.
   for (const title of Object.keys(groups)) {
     runSelf([`--rounds=${rounds}`, `--out=${values.out}`, title]);
   }

@@ -1,6 +1,6 @@
 /**
- * The plainest store over `node:sqlite`, for peers whose own SQLite drivers are native addons: the
- * fastest that each of them could have.
+ * The plainest and therefore fastest store over `node:sqlite`, for peers whose own SQLite drivers
+ * are native addons.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export interface TextStore {
   close(): void;
 }
 
-/** Opens one in a database of its own, with a write-ahead log. */
+/** Opens a store in its own database, with a write-ahead log. */
 export function openTextStore(name: string): TextStore {
   const database = new DatabaseSync(freshPath(name));
   database.exec(

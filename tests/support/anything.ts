@@ -1,4 +1,4 @@
-/** Whatever can be stored or be an argument, as structured as fast-check makes it. */
+/** Arbitraries of fast-check for all values and all arguments. */
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { VIEW_CLASSES } from "./awkward_values.ts";
@@ -17,7 +17,7 @@ export const anything: fc.Arbitrary<unknown> = fc.anything({
   withObjectString: true,
 });
 
-/** An argument that can be made again and again. */
+/** An argument that can be made anew any number of times. */
 export interface Recipe {
   readonly make: () => unknown;
   /**
@@ -112,7 +112,7 @@ const leaf: fc.Arbitrary<Recipe> = fc.oneof(
 
 const HOLE = Symbol("hole");
 
-/** Everything of the table of §4, in everything. */
+/** Each type in the table of §4, nested in each other. */
 export const argument: fc.Arbitrary<Recipe> = fc.letrec<{ any: Recipe }>((tie) => {
   const any = tie("any");
   const several = fc.array(any, { maxLength: 3 });

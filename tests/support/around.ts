@@ -16,13 +16,12 @@ export const OPERATION_NAMES = [
   "close",
 ] as const;
 
-/** One of them. */
 export type Operation = (typeof OPERATION_NAMES)[number];
 
 /** Passes every operation but `entries` through {@linkcode run}, which a subclass replaces. */
 export class BackendAround implements Backend {
   readonly description: string;
-  /** As of the wrapped backend, which may have none. */
+  /** Absent where the wrapped backend has none. */
   readonly prune?: (rule: PruneRule) => Promise<Pruned>;
   readonly inner: Backend;
 

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 
 export interface AwkwardValue {
   readonly name: string;
-  /** Values with one label are the same argument as of §4 of the design; all others differ. */
+  /** Values with one label are the same argument by §4 of the design; all others differ. */
   readonly label: string;
   readonly make: () => unknown;
   /** Whether it can be an argument. */
@@ -12,7 +12,7 @@ export interface AwkwardValue {
   readonly value: boolean;
 }
 
-/** Keeps its number where nobody sees it, and tells it on request. */
+/** Keeps its number in a private field, and gives it on request. */
 export class Amount {
   readonly #cents: number;
   constructor(cents: number) {
@@ -23,7 +23,7 @@ export class Amount {
   }
 }
 
-/** Says the same as `Amount` and is another class. */
+/** Gives the same number as `Amount`, and is another class. */
 export class Weight {
   readonly #grams: number;
   constructor(grams: number) {
@@ -249,7 +249,7 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
     for (let level = 0; level < 100; level++) value = { level: value };
     return value;
   }),
-  // What imitates a tag.
+  // Imitations of a tag.
   awkward("an imitated Date", () => ({ $: "Date", v: 0 })),
   awkward("an imitated undefined", () => ({ $: "undefined" })),
   awkward("an imitated bigint", () => ({ $: "bigint", v: "1" })),
@@ -286,7 +286,7 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("an empty RegExp", () => new RegExp("")),
   awkward("a URL", () => new URL("https://example.com/a?b=c#d")),
   awkward("its text", () => "https://example.com/a?b=c#d"),
-  // What browsers and servers exchange.
+  // Types that browsers and servers exchange.
   awkward("URLSearchParams", () => new URLSearchParams("b=1&a=%20&b="), { value: false }),
   awkward("URLSearchParams in another order", () => new URLSearchParams("a=%20&b=1&b="), {
     value: false,
@@ -329,10 +329,10 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward(
     "128 NaN",
     () => Array.from({ length: 128 }, (_, i) => (i % 2 === 0 ? NaN : -0)),
-    // Different from the other arrays, and -0 in it is 0.
+    // Differs from the other arrays; the -0 in it counts as 0.
   ),
   awkward("128 numbers and a text", () => [...Array.from({ length: 128 }, (_, i) => i), "end"]),
-  // Classes that say what they are.
+  // Classes that identify themselves.
   awkward("an Amount", () => new Amount(5), { value: false }),
   awkward("another Amount", () => new Amount(6), { value: false }),
   awkward("a Weight", () => new Weight(5), { value: false }),
@@ -340,7 +340,7 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("an object with toJSON", () => ({ toJSON: () => 1 }), {
     value: false,
   }),
-  // What counts as absent.
+  // Values that count as absent.
   awkward("a signal in an array", () => [new AbortController().signal], {
     label: "undefined in an array",
     value: false,
@@ -354,7 +354,7 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
   awkward("two equal parts", () => ({ left: { part: 1 }, right: { part: 1 } }), {
     label: "a shared part",
   }),
-  // What only values can be.
+  // Values that cannot be arguments.
   awkward("a cycle", cycle, { key: false }),
   awkward(
     "a cycle through an array",

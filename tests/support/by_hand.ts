@@ -31,7 +31,7 @@ export class ByHand<Args extends unknown[], Value> {
   }
 }
 
-/** Waits until everything has settled that the test does not hold: a few turns of the event loop. */
+/** Waits a few turns of the event loop, until everything not held by the test has settled. */
 export async function quiet(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) {
     await new Promise<void>((resolve) => setImmediate(resolve));
@@ -107,7 +107,7 @@ export interface Held {
   readonly operation: string;
   /** Lets the operation do its work and answer. */
   readonly go: () => void;
-  /** Rejects instead of the work. */
+  /** Rejects, and does no work. */
   readonly fail: (reason: unknown) => void;
 }
 

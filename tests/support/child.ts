@@ -20,7 +20,7 @@ export interface Child {
   readonly process: ChildProcess;
   /** Resolves when the program has printed this line. */
   said(line: string): Promise<void>;
-  /** Resolves with the rest of the first line that begins so. */
+  /** Resolves with the rest of the first line with this beginning. */
   saidAfter(beginning: string): Promise<string>;
   /** Resolves when a condition holds; rejects when the program ends first. */
   until(isSo: () => boolean | Promise<boolean>): Promise<void>;
@@ -36,15 +36,15 @@ export interface Child {
   interrupt(): void;
 }
 
-/** How a program is started. */
+/** The surroundings of a program. */
 export interface Surroundings {
-  /** The working directory; that of the tests when unset. */
+  /** The working directory; when unset, that of the tests. */
   readonly cwd?: string;
   /** Variables beside those of the tests. */
   readonly variables?: Readonly<Record<string, string>>;
   /** The text that it reads from stdin, to its end; stdin stays open when unset. */
   readonly stdin?: string;
-  /** Whether stdin stays open after that, as a terminal does. */
+  /** Whether stdin stays open after that text, as a terminal does. */
   readonly keepStdinOpen?: boolean;
 }
 
@@ -105,7 +105,7 @@ export function launch(
   if (!keepStdinOpen) child.stdin.end();
   // The last line may be cut off by a kill.
   const lines = () => stdout.split("\n").slice(0, -1);
-  // A program that hangs fails its test, and does not hang it.
+  // A hanging program fails its test instead of hanging it.
   const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST_RUN_MS);
   const closed = new Promise<number | null>((resolve, reject) => {
     child.once("error", reject);

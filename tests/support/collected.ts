@@ -8,7 +8,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { settle } from "./fake_time.ts";
 
-/** A function that starts a full collection, which each runtime does in another way. */
+/** A function that starts a full collection; each runtime has its own way. */
 export function collector(): () => void {
   const bun: unknown = Reflect.get(globalThis, "Bun");
   if (typeof bun === "object" && bun !== null && "gc" in bun) {
@@ -20,7 +20,7 @@ export function collector(): () => void {
     const gc: unknown = runInNewContext("globalThis.gc");
     if (typeof gc === "function") return () => gc();
   } catch {
-    // Where flags cannot be set, large garbage makes the full collector run.
+    // This runtime cannot set flags; large garbage makes the full collector run.
   }
   return () => new Array(1_000_000).fill(0);
 }

@@ -7,7 +7,7 @@ import { type Child, commandOf, type Ended, launch, type Surroundings } from "./
 /** The permissions that `deno run -RW` gives. */
 const FILES = ["--allow-read", "--allow-write"];
 
-/** The permissions, and that of the fixture to look for its variable. */
+/** The permissions, and the one that the fixture needs to read its variable. */
 function flagsOf(permissions: readonly string[]): readonly string[] {
   const isThere = permissions.some((each) => /^(-A|--allow-env)$/.test(each));
   return isThere ? permissions : ["--allow-env=PANZA_TEST_MEMORY", ...permissions];
@@ -15,7 +15,7 @@ function flagsOf(permissions: readonly string[]): readonly string[] {
 
 const FIXTURE = "fixtures/cli_child.ts";
 
-/** Runs the command to its end, with its output in pipes. */
+/** Runs the command to its end, with pipes for its output. */
 export async function panza(
   words: readonly string[],
   { permissions = FILES, ...surroundings }: Surroundings & { permissions?: readonly string[] } = {},
@@ -31,21 +31,21 @@ export function inShell(words: readonly string[], permissions: readonly string[]
   );
 }
 
-/** Starts a line of shell on a pseudo-terminal (`script` of util-linux) of so many columns. */
+/** Starts a line of shell on a pseudo-terminal of some width (`script` of util-linux). */
 export function onTerminal(line: string, columns: number, surroundings: Surroundings = {}): Child {
   const command = ["script", "-qec", `stty cols ${columns}; ${line}`, "/dev/null"] as const;
   const variables = { NO_COLOR: "", TERM: "xterm", ...surroundings.variables };
   return launch(command, { stdin: "", ...surroundings, variables });
 }
 
-/** A result of a test: a value that is JSON, and how long ago it was made. */
+/** A result of a test: a JSON value, and its times. */
 export interface Result {
   readonly id: string;
   readonly key: string;
   readonly value: unknown;
   /** In milliseconds. */
   readonly age?: number;
-  /** In milliseconds from now; unset is never. */
+  /** In milliseconds from now; unset, it never expires. */
   readonly expiresIn?: number;
   /** In milliseconds. */
   readonly cost?: number;

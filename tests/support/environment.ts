@@ -3,8 +3,8 @@
 import process from "node:process";
 
 /**
- * Sets variables for the code of this test file alone: on Deno, the files that run at the same time
- * share the real ones.
+ * Sets variables for the code of this test file alone: on Deno, files that run at the same time
+ * share the real variables.
  */
 export async function withVariables<Result>(
   variables: Readonly<Record<string, string>>,

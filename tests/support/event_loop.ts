@@ -1,18 +1,18 @@
-/** Measurements of the event loop that the load of the machine does not change. */
+/** Measurements of the event loop that do not depend on the load of the machine. */
 import process from "node:process";
 import { assert } from "@std/assert";
 import { settle } from "./fake_time.ts";
 
-/** The processor time that this thread has used, in milliseconds: some systems count in tens. */
+/** The processor time of this thread, in milliseconds; some systems count in steps of 10 ms. */
 export function processorTime(): number {
-  // Node 22 counts for the process only; its runner starts one for each file.
+  // Node 22 counts for the process only; its test runner starts one process for each file.
   const { user, system } = typeof process.threadCpuUsage === "function"
     ? process.threadCpuUsage()
     : process.cpuUsage();
   return (user + system) / 1000;
 }
 
-/** How long work takes where nothing else needs the processor, in milliseconds. */
+/** The time of work where nothing else needs the processor, in milliseconds. */
 export function timeOf(work: () => void): number {
   const clock = performance.now();
   const processor = processorTime();
@@ -31,11 +31,11 @@ export async function until(holds: () => boolean): Promise<void> {
 
 /** The longest times between two turns of the event loop, in milliseconds. */
 export interface HeldUp {
-  /** By the clock, whether this thread works, waits or has no processor. */
+  /** By the clock: this thread works, waits or has no processor. */
   readonly clock: number;
-  /** While this thread worked, without waits and without the work of others. */
+  /** The part in which this thread worked, without waits and the work of others. */
   readonly working: number;
-  /** How many turns there were. */
+  /** The number of turns. */
   readonly turns: number;
 }
 
@@ -65,12 +65,12 @@ export async function heldUp(work: () => Promise<unknown>): Promise<HeldUp> {
 }
 
 /**
- * The least time that an attempt held up the event loop: a busy machine, or a garbage collection,
- * holds up one attempt or another, the work itself holds up all of them.
+ * The shortest time for which an attempt held up the event loop. A busy machine or a garbage
+ * collection holds up some attempts; the work itself holds up all of them.
  *
- * @param enough Attempts end once one held it up for less, in milliseconds.
+ * @param enough Attempts end after one below this time, in milliseconds.
  * @param attempt Watches the work once, on fresh data.
- * @param by Which of the times counts.
+ * @param by The time that counts.
  */
 export async function leastHeldUp(
   enough: number,

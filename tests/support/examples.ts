@@ -1,7 +1,7 @@
 /** Example programs in separate processes. */
 import { type Child, commandOf, type Ended, launch, type Surroundings } from "./child.ts";
 
-/** How an example is started; its stdin is empty when unset. */
+/** The surroundings of an example; its stdin is empty when unset. */
 export interface Start extends Surroundings {
   readonly cwd: string;
   /** Permissions, where the runtime has them. */

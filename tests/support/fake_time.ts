@@ -17,17 +17,16 @@ interface Timer {
   readonly run: () => void;
 }
 
-/** How a {@linkcode FakeTime} differs from an ideal clock. */
+/** The differences of a {@linkcode FakeTime} from an ideal clock. */
 export interface FakeTimeOptions {
-  /** By how many milliseconds every timer fires too early, as real ones do; 0 unless set. */
+  /** The milliseconds by which every timer fires too early, as real ones do; 0 unless set. */
   readonly early?: number;
 }
 
 /**
- * Replaces `setTimeout`, `setInterval`, their clearing, `performance.now` and `Date.now` until it is disposed.
- *
- * Promises keep settling by themselves; only code that reads the clock or waits for a timer stands
- * still. `new Date()` is left alone.
+ * Replaces `setTimeout`, `setInterval`, their clearing, `performance.now` and `Date.now`, but not
+ * `new Date()`, until it is disposed. Promises keep settling by themselves; only code that reads
+ * the clock or waits for a timer stands still.
  */
 export class FakeTime implements Disposable {
   readonly #timers = new Map<number, Timer>();
@@ -38,7 +37,6 @@ export class FakeTime implements Disposable {
   #monotonicStart = Math.ceil(performance.now());
   #wallStart = Date.now();
 
-  /** @param options How it differs from an ideal clock. */
   constructor(options: FakeTimeOptions = {}) {
     this.#early = options.early ?? 0;
     const clear = (handle: unknown): void => {
@@ -52,12 +50,12 @@ export class FakeTime implements Disposable {
     this.#patch(Date, "now", () => this.#wallStart + this.#elapsed);
   }
 
-  /** How far time has moved, in milliseconds. */
+  /** The time that has passed, in milliseconds. */
   get elapsed(): number {
     return this.#elapsed;
   }
 
-  /** How many timers are set. */
+  /** The number of timers that are set. */
   get timers(): number {
     return this.#timers.size;
   }
@@ -65,7 +63,7 @@ export class FakeTime implements Disposable {
   /**
    * Moves time on and fires due timers in order; promises settle before each timer and at the end.
    *
-   * @param milliseconds How far, 0 or more; 0 only lets promises settle and fires due timers.
+   * @param milliseconds 0 or more; 0 only lets promises settle and fires due timers.
    */
   async tick(milliseconds: number = 0): Promise<void> {
     const end = this.#elapsed + milliseconds;
@@ -84,9 +82,9 @@ export class FakeTime implements Disposable {
   }
 
   /**
-   * Fires one timer, due or not, as no clock should: early, late, or before one that was due first.
+   * Fires one timer, due or not, as no clock should: early, late, or before an earlier one.
    *
-   * @param choose Gives the place of the timer, from 0 to below their number.
+   * @param choose Returns the place of the timer, from 0 to below their number.
    */
   fire(choose: (timers: number) => number): void {
     const timer = [...this.#timers.values()][choose(this.#timers.size)];
@@ -95,25 +93,17 @@ export class FakeTime implements Disposable {
     timer.run();
   }
 
-  /**
-   * Moves time on without firing a timer, as a thread that is busy does.
-   *
-   * @param milliseconds How far, 0 or more.
-   */
+  /** Moves time on by 0 milliseconds or more without firing a timer, as a busy thread does. */
   block(milliseconds: number): void {
     this.#elapsed += milliseconds;
   }
 
-  /**
-   * Sets the wall clock (`Date.now`) forward or back; timers and `performance.now` take no notice.
-   *
-   * @param milliseconds By how much.
-   */
+  /** Moves the wall clock (`Date.now`) forward or back, not timers or `performance.now`. */
   step(milliseconds: number): void {
     this.#wallStart += milliseconds;
   }
 
-  /** Puts the real clocks and timers back; timers that are set never fire. */
+  /** Puts the real clocks and timers back; timers that are still set never fire. */
   [Symbol.dispose](): void {
     for (const restore of this.#restore.splice(0).reverse()) restore();
     this.#timers.clear();
@@ -136,7 +126,7 @@ export class FakeTime implements Disposable {
         every: repeats ? wait : undefined,
         run: () => callback(...args),
       });
-      // Node hands out objects and Deno numbers: this one serves as both.
+      // Node hands out objects and Deno numbers: this handle serves as both.
       const handle = {
         ref: () => handle,
         unref: () => handle,
@@ -171,7 +161,7 @@ export class FakeTime implements Disposable {
   }
 }
 
-/** Resolves when every promise chain that does not wait for something outside has settled. */
+/** Resolves when every promise chain that waits for nothing outside has settled. */
 export function settle(): Promise<void> {
   // A turn of the event loop begins only when the microtask queue is empty.
   return new Promise((resolve) => setImmediate(resolve));

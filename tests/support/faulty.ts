@@ -1,4 +1,4 @@
-/** A backend that fails, waits or is slow when a test says so. */
+/** A backend that fails, waits or is slow on request. */
 
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
@@ -7,13 +7,13 @@ import { BackendAround, type Operation } from "./around.ts";
 
 export { type Operation, OPERATION_NAMES } from "./around.ts";
 
-/** How {@linkcode FaultyBackend.fail} makes an operation fail. */
+/** The kind of failure for {@linkcode FaultyBackend.fail}. */
 export interface FailOptions {
-  /** The reason; an `Error` that names the operation when unset. */
+  /** The reason; when unset, an `Error` that names the operation. */
   readonly error?: Error;
-  /** How many calls fail; all until `heal()` when unset. */
+  /** The number of calls that fail; when unset, all until `heal()`. */
   readonly times?: number;
-  /** Before the wrapped backend does the work (when unset), or after, as if the answer was lost. */
+  /** `before` the wrapped backend works (the default), or `after`, as if the answer was lost. */
   readonly when?: "before" | "after";
 }
 
@@ -48,20 +48,20 @@ export class FaultyBackend extends BackendAround {
     this.#failures.set(operation, { error, left: times, after: when === "after" });
   }
 
-  /** Makes calls of an operation wait for `release()` or `heal()`; an abort ends the wait of a read. */
+  /** Makes an operation wait for `release()` or `heal()`; an abort ends the wait of a read. */
   hold(operation: Operation): void {
     if (this.#gates.has(operation)) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#gates.set(operation, { opened: promise, open: resolve, waiting: 0 });
   }
 
-  /** Lets the calls go that `hold()` made wait, and holds no more. */
+  /** Lets go the calls that `hold()` made wait, and holds no more. */
   release(operation: Operation): void {
     this.#gates.get(operation)?.open();
     this.#gates.delete(operation);
   }
 
-  /** Makes every call of an operation late until `heal()`; 0 is one turn of the event loop. */
+  /** Delays every call of an operation until `heal()`; 0 is one turn of the event loop. */
   delay(operation: Operation, milliseconds: number): void {
     this.#delays.set(operation, milliseconds);
   }
@@ -102,7 +102,7 @@ export class FaultyBackend extends BackendAround {
     return result;
   }
 
-  /** Counts, delays, holds and fails a call; the result fails it once its work is done. */
+  /** Counts, delays, holds and fails a call; the returned function fails it after its work. */
   async #begin(operation: Operation, signal?: AbortSignal): Promise<() => void> {
     this.#calls.set(operation, this.calls(operation) + 1);
     const late = this.#delays.get(operation);

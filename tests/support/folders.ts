@@ -1,4 +1,4 @@
-/** Folders of entries for tests: backends, and what is in the folders. */
+/** Folders of entries for tests: backends, and the files in the folders. */
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";

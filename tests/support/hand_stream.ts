@@ -3,11 +3,11 @@
 import { assert } from "@std/assert";
 import { quiet } from "./by_hand.ts";
 
-/** One stream: it gives what the test says, and notes how often it was asked. */
+/** One stream: gives the items of the test, and counts the requests for them. */
 export class HandStream<Item> implements AsyncIterableIterator<Item> {
-  /** How many items were asked for. */
+  /** The number of items asked for. */
   pulls = 0;
-  /** Whether it was left. */
+  /** Whether the consumer left it. */
   isLeft = false;
   /** Whether it ended or failed. */
   isOver = false;
@@ -35,7 +35,7 @@ export class HandStream<Item> implements AsyncIterableIterator<Item> {
     return this;
   }
 
-  /** Whether an item is asked for that was not given. */
+  /** Whether a request for an item waits. */
   get isAsked(): boolean {
     return this.#asked.length > 0;
   }
@@ -46,14 +46,12 @@ export class HandStream<Item> implements AsyncIterableIterator<Item> {
     await quiet();
   }
 
-  /** Ends. */
   async end(): Promise<void> {
     this.isOver = true;
     this.#take().resolve({ done: true, value: undefined });
     await quiet();
   }
 
-  /** Fails. */
   async fail(error: unknown): Promise<void> {
     this.isOver = true;
     this.#take().reject(error);

@@ -1,4 +1,4 @@
-/** A server on this machine that speaks like the APIs of language models, and fails like them. */
+/** A local server that answers and fails like the APIs of language models. */
 // deno-lint-ignore-file camelcase -- the names of the APIs
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -26,7 +26,7 @@ export interface Got {
 /** Answers a request. */
 export type Reply = (response: ServerResponse, request: Got) => void | Promise<void>;
 
-/** How a body ends: as it should, or with the connection. */
+/** The end of a body: as it should, or by a reset of the connection. */
 export type End = "clean" | "reset";
 
 /** Answers with JSON. */
@@ -61,7 +61,7 @@ export function gzipped(value: unknown): Reply {
   });
 }
 
-/** Answers piece by piece, and ends, well or badly, after the last one. */
+/** Answers piece by piece, and ends after the last one. */
 export function pieces(type: string, events: readonly string[], end: End = "clean"): Reply {
   return async (response) => {
     response.writeHead(200, { "content-type": type });
@@ -78,12 +78,11 @@ function write(response: ServerResponse, piece: string | Uint8Array): Promise<vo
   });
 }
 
-/** An answer that goes as the test says. */
+/** An answer that the test gives piece by piece. */
 export class ByHand {
   readonly #open = Promise.withResolvers<ServerResponse>();
   readonly #left = Promise.withResolvers<void>();
 
-  /** The answer. */
   readonly reply: Reply = (response) => {
     response.on("close", () => this.#left.resolve());
     this.#open.resolve(response);
@@ -119,7 +118,7 @@ export class ByHand {
   }
 }
 
-/** What the models say: the prompt, in upper case. */
+/** The answer of a model: the prompt, in upper case. */
 function answerTo(value: unknown): string {
   if (typeof value === "string") return value.toUpperCase();
   const text = JSON.stringify(value ?? "");
@@ -127,7 +126,7 @@ function answerTo(value: unknown): string {
   return prompt.toUpperCase();
 }
 
-/** What the APIs answer to an ordinary request. */
+/** Answers an ordinary request as the APIs do. */
 const converse: Reply = (response, request) => {
   const { path, text } = request;
   if (path.endsWith("/files")) {
@@ -184,17 +183,16 @@ const converse: Reply = (response, request) => {
   return reply(response, request);
 };
 
-/** The server. */
 export class LLMServer implements AsyncDisposable {
-  /** What it was asked, one for each request. */
+  /** The requests so far. */
   readonly got: Got[] = [];
   /** Answers to the next requests; after them comes `reply`. */
   readonly next: Reply[] = [];
-  /** How it answers: like an API unless set. */
+  /** The answer to all others; like that of an API unless set. */
   reply: Reply = converse;
-  /** How many exchanges are open. */
+  /** The number of open exchanges. */
   open = 0;
-  /** How many were open at once, at most. */
+  /** The most exchanges that were open at once. */
   peak = 0;
   readonly #server: Server;
 
@@ -220,13 +218,13 @@ export class LLMServer implements AsyncDisposable {
     return this;
   }
 
-  /** Where it listens, without a slash at the end. */
+  /** The URL of the server, without a slash at the end. */
   get url(): string {
     const { port } = this.#server.address() as AddressInfo;
     return `http://127.0.0.1:${port}`;
   }
 
-  /** Stops it: from now on there is no server. */
+  /** Stops the server; later connections are refused. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#server.listening) return;
     this.#server.closeAllConnections();

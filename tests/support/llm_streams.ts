@@ -1,7 +1,7 @@
 /** Streams as the APIs of language models send them: each a list of whole events. */
 // deno-lint-ignore-file camelcase -- the names of the APIs
 
-/** A stream and how it is known. */
+/** A stream and its name. */
 export interface SampleStream {
   readonly name: string;
   readonly type: "text/event-stream" | "application/x-ndjson";
@@ -158,7 +158,7 @@ export function ollamaLines(words: readonly string[] = WORDS, model = "m"): stri
   return [...words.map((word) => chunk(word, false)), chunk("", true)];
 }
 
-/** One stream of each kind that says how it ends. */
+/** One stream of each kind that marks its end. */
 export const STREAMS: readonly SampleStream[] = [
   {
     name: "chat completions",

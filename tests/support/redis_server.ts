@@ -13,17 +13,17 @@ import { temporaryFolder } from "./temp.ts";
 
 /** A server that tests may break. */
 export interface RedisServer {
-  /** Where it listens: `127.0.0.1:4711`. */
+  /** The address, such as `127.0.0.1:4711`. */
   readonly host: string;
-  /** The URL of it; with a user and a password if given. */
+  /** The URL, with a user and a password if given. */
   url(user?: string): string;
   /** Sends a command as its administrator. */
   send(...command: string[]): Promise<unknown>;
-  /** Ends it at once (SIGKILL); what it held is lost. */
+  /** Ends it at once (SIGKILL); its data is lost. */
   kill(): Promise<void>;
   /** Starts it again, empty, on the same port. */
   restart(): Promise<void>;
-  /** Stops or resumes it as a whole. */
+  /** Stops or resumes the process. */
   signal(name: "SIGSTOP" | "SIGCONT"): void;
 }
 
@@ -33,7 +33,7 @@ function killAll(): void {
   for (const child of running) child.kill("SIGKILL");
 }
 
-/** One that leaves room for the port of a cluster, which is 10,000 higher. */
+/** A free port that leaves room for the cluster's port, which is 10,000 higher. */
 async function freePort(): Promise<number> {
   const probe = createServer();
   await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
@@ -72,7 +72,7 @@ async function launch(
   return child;
 }
 
-/** Starts a server. It does not keep the process alive, and ends with it. */
+/** Starts a server, which does not keep this process alive and ends with it. */
 export async function startRedis(...flags: string[]): Promise<RedisServer> {
   const port = await freePort();
   const folder = temporaryFolder();
@@ -100,7 +100,7 @@ export async function startRedis(...flags: string[]): Promise<RedisServer> {
     async restart() {
       child = await launch(port, folder, flags);
     },
-    // Not `child.kill`, which Deno takes for its end.
+    // Not `child.kill`: Deno then counts the child as ended.
     signal: (name) => void process.kill(child.pid ?? NaN, name),
   };
 }

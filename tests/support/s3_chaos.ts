@@ -1,7 +1,7 @@
 /**
  * A proxy between a client and an S3 server that counts requests and does harm on demand.
  *
- * It repeats method, path, Host and headers as they are, so signatures stay valid.
+ * It passes on method, path, Host and headers unchanged, so signatures stay valid.
  *
  * @module
  */
@@ -10,9 +10,9 @@ import { Buffer } from "node:buffer";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** What happens to one request. */
+/** The harm to one request. */
 export type Fault =
-  /** Answers itself, with an S3 error unless a body is given. */
+  /** Answers without the server, with an S3 error unless a body is given. */
   | {
     kind: "answer";
     status: number;
@@ -24,12 +24,12 @@ export type Fault =
   | { kind: "reset"; when: "before" | "after" }
   /** Waits before the request goes on. */
   | { kind: "delay"; until: Promise<unknown> }
-  /** Ends the body of the answer early; silently: with the length changed to fit. */
+  /** Ends the body of the answer early; a silent cut changes the length to fit. */
   | { kind: "cut"; at: number; silent: boolean }
   /** Changes one bit of a body. */
   | { kind: "flip"; side: "request" | "response" };
 
-/** What the proxy saw. */
+/** A request that the proxy saw. */
 export interface Seen {
   /** The operation by its SDK name. */
   readonly operation: string;
@@ -45,9 +45,9 @@ export interface Chaos {
   readonly seen: readonly Seen[];
   /** The most requests that were under way at once. */
   readonly most: number;
-  /** Decides what happens to each request. */
+  /** Chooses the harm to each request. */
   fault: (request: Seen) => Fault | undefined;
-  /** How often each operation was seen since the last time; starts afresh. */
+  /** The number of requests of each operation since the last call of this. */
   counts(): Record<string, number>;
   close(): Promise<void>;
 }

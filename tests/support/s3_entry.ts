@@ -2,7 +2,6 @@
 
 import type { StoredEntry } from "../../src/encoding/entry.ts";
 
-/** Any entry. */
 export const ENTRY: StoredEntry = {
   data: '{"answer":42}',
   format: "json-1",

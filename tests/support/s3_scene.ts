@@ -12,10 +12,10 @@ export { ENTRY } from "./s3_entry.ts";
 import { ENTRY } from "./s3_entry.ts";
 import { optionsFor, type TestServer, withBucket } from "./s3_server.ts";
 
-/** For tests of thousands of requests, where a runner would give up after a few seconds. */
+/** For tests of thousands of requests; the default timeout of a runner is a few seconds. */
 export const LONG = { timeout: 120_000 };
 
-/** Everything a test may need, closed when it ends. */
+/** The parts of a test, closed when it ends. */
 export interface Scene {
   readonly bucket: string;
   readonly client: S3Client;
@@ -52,7 +52,7 @@ export async function idsAndKeys(backend: S3Backend, id?: string): Promise<strin
   return infos.map((info) => `${info.id}|${info.key}`).sort();
 }
 
-/** Every operation, on an entry. */
+/** Calls of every operation. */
 export function operationsOf(backend: S3Backend): (() => Promise<unknown>)[] {
   return [
     () => backend.get("f", "k"),

@@ -1,5 +1,5 @@
 /**
- * The S3 server that tests talk to: one in this process, or a real one that the environment names.
+ * The S3 server of the tests: one in this process, or a real one that the environment names.
  *
  * @module
  */
@@ -15,12 +15,12 @@ import {
 } from "@aws-sdk/client-s3";
 import { buildApp } from "fauxqs";
 
-/** How to reach a server. */
+/** A server and the access to it. */
 export interface TestServer {
   readonly endpoint: string;
   readonly credentials: { accessKeyId: string; secretAccessKey: string };
   readonly region: string;
-  /** Whether it verifies signatures and bodies, which the one in this process does not. */
+  /** Whether it verifies signatures and bodies; the server in this process does not. */
   readonly real: boolean;
 }
 
@@ -67,7 +67,7 @@ export function optionsFor(
   return { endpoint, region: server.region, credentials: server.credentials };
 }
 
-/** A client for what a test does behind the back of a backend. */
+/** A client for access past the backend. */
 export function plainClient(server: TestServer): S3Client {
   return new S3Client({ ...optionsFor(server), forcePathStyle: true });
 }
@@ -77,7 +77,7 @@ export function newBucketName(): string {
   return `panza-test-${crypto.randomUUID()}`;
 }
 
-/** Runs a test with a bucket of its own, which is gone afterwards, whatever the test left in it. */
+/** Runs a test with its own bucket, which is deleted afterwards with all of its contents. */
 export async function withBucket(
   work: (bucket: string, client: S3Client, server: TestServer) => Promise<void>,
   create = true,

@@ -1,4 +1,4 @@
-/** The oracle for values: what must not change between a value and its copy. */
+/** The oracle for values: the parts that must not differ between a value and its copy. */
 import { isDeepStrictEqual } from "node:util";
 import { isPlain } from "../../src/base/plain.ts";
 
@@ -17,7 +17,7 @@ function prototypeOf(value: object): unknown {
   return isPlain(value) ? Object.prototype : Object.getPrototypeOf(value);
 }
 
-/** The members that count: enumerable ones, and of errors the hidden ones that tell of it. */
+/** The members that count: enumerable ones, and of errors also the hidden ones that describe it. */
 function membersOf(value: object): string[] {
   const names = Object.keys(value);
   if (!(value instanceof Error)) return names;
@@ -29,8 +29,8 @@ function membersOf(value: object): string[] {
 }
 
 /**
- * Where two values differ first, as a path; `undefined` if they are the same in type, content,
- * order, holes, signs of zero and in which parts are one object.
+ * The path of the first difference between two values; `undefined` if they have the same types,
+ * content, order, holes, signs of zero and shared parts.
  */
 export function difference(
   left: unknown,

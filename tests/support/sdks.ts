@@ -1,4 +1,4 @@
-/** What real SDKs are asked in tests. */
+/** Calls of real SDKs for tests. */
 // deno-lint-ignore-file camelcase -- the names of the APIs
 
 import { createOpenAI } from "@ai-sdk/openai";
@@ -11,12 +11,10 @@ import OpenAI from "openai";
 
 type Fetch = typeof fetch;
 
-/** The model that is asked. */
 export const model = "m";
 /** A conversation of one question. */
 export const messages: { role: "user"; content: string }[] = [{ role: "user", content: "hello" }];
 
-/** A client of OpenAI's SDK. */
 export const openai = (url: string, fetch: Fetch, apiKey = "k1"): OpenAI =>
   new OpenAI({ baseURL: `${url}/v1`, apiKey, fetch, maxRetries: 2 });
 const anthropic = (url: string, fetch: Fetch, apiKey = "k1") =>
@@ -24,7 +22,7 @@ const anthropic = (url: string, fetch: Fetch, apiKey = "k1") =>
 const vercel = (url: string, fetch: Fetch, apiKey = "k1") =>
   createOpenAI({ baseURL: `${url}/v1`, apiKey, fetch });
 
-/** What each SDK does, and what it comes to. */
+/** Calls of each SDK, which resolve with the text of the answer. */
 export const CALLS: Readonly<
   Record<string, (url: string, fetch: Fetch, key?: string) => Promise<unknown>>
 > = {
@@ -72,7 +70,7 @@ export const CALLS: Readonly<
     for await (const { message } of stream) text += message.content;
     return text;
   },
-  // It leaves at [DONE], before the end.
+  // This SDK leaves the stream at [DONE], before the end.
   "mistral: chat, streamed": async (serverURL, fetch, apiKey = "k1") => {
     const httpClient = new HTTPClient({ fetcher: fetch });
     const client = new Mistral({ serverURL, apiKey, httpClient });
@@ -84,7 +82,7 @@ export const CALLS: Readonly<
   },
 };
 
-/** Those whose answers are recorded for a run without a server. */
+/** The calls whose answers are recorded for a run without a server. */
 export const RECORDED: readonly string[] = [
   "openai: chat",
   "anthropic: messages, streamed",

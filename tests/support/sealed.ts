@@ -1,6 +1,6 @@
 /**
- * A backend that seals every entry on its way in and gives it back as it was, so that the
- * conformance kit, whose checksums are made up, also tests what happens to intact entries.
+ * A backend that seals every entry before it is stored and gives the original back. With it the
+ * conformance kit, whose checksums are made up, also tests intact entries.
  */
 
 import type { Backend } from "../../src/backend/contract.ts";

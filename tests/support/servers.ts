@@ -1,4 +1,4 @@
-/** Simulated servers that refuse what is too much, and callers that keep them busy, under fake time. */
+/** Simulated servers that refuse excess calls, and callers that keep them busy, under fake time. */
 
 import { FakeTime } from "./fake_time.ts";
 
@@ -7,23 +7,23 @@ export class TooManyRequests extends Error {
   override readonly name = "TooManyRequests";
 }
 
-/** What a server does with the calls that reach it. */
+/** A server, and its treatment of calls. */
 export interface Server {
-  /** What it could answer in a time, in calls; `NaN` where that has no sense. */
+  /** The number of calls that it could answer in a time; `NaN` where that has no meaning. */
   ideal(milliseconds: number): number;
-  /** Takes a call and says for how long, in milliseconds; `undefined` refuses it. */
+  /** Admits a call and returns its latency, in milliseconds; `undefined` refuses it. */
   admit(now: number, random: () => number): number | undefined;
-  /** A call that was admitted is over. */
+  /** Is called at the end of an admitted call. */
   release(): void;
 }
 
-/** A latency around a mean, as those of language models are: log-normal. */
+/** A log-normal latency around a mean, like those of language models. */
 function latency(mean: number, random: () => number, sigma = 0.5): number {
   const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   return mean * Math.exp(sigma * normal - sigma * sigma / 2);
 }
 
-/** A server with so many places, more or less as time goes by. */
+/** A server with a number of places that may change over time. */
 export function capacity(capacityAt: (now: number) => number, meanLatency = 1_000): Server {
   let active = 0;
   return {
@@ -41,7 +41,7 @@ export function capacity(capacityAt: (now: number) => number, meanLatency = 1_00
   };
 }
 
-/** A quota: so many calls a minute, given back evenly (a bucket) or each minute (a window). */
+/** A quota of calls a minute, given back evenly (a bucket) or each minute (a window). */
 export function quota(perMinute: number, burst: number | "window"): Server {
   let left = burst === "window" ? perMinute : burst;
   let last = 0;
@@ -59,7 +59,7 @@ export function quota(perMinute: number, burst: number | "window"): Server {
   };
 }
 
-/** A server that never refuses: calls beyond its places make all slower. */
+/** A server that never refuses: calls beyond its places slow down all calls. */
 export function sharing(places: number, thrash: number): Server {
   let active = 0;
   return {
@@ -73,15 +73,15 @@ export function sharing(places: number, thrash: number): Server {
   };
 }
 
-/** What came of a simulation. */
+/** The result of a simulation. */
 export interface Outcome {
-  /** Calls answered, of the ideal, in percent. */
+  /** Calls answered, in percent of the ideal number. */
   readonly throughput: number;
-  /** Attempts refused, of all, in percent. */
+  /** Attempts refused, in percent of all. */
   readonly refused: number;
-  /** Calls lost after all their attempts, of all, in percent. */
+  /** Calls lost after all their attempts, in percent of all. */
   readonly lost: number;
-  /** Jain's index over the processes: 1 is fair, 1 / their number is one taking all. */
+  /** Jain's index over the processes: 1 is fair; 1 / their number means that one takes all. */
   readonly fairness: number;
   /** Calls answered in each second. */
   readonly perSecond: readonly number[];
@@ -96,13 +96,13 @@ export interface Simulation {
   readonly seed: number;
   /** Processes, each with callers of its own; 1 unless set. */
   readonly processes?: number;
-  /** How many calls are under way or wait, per process, as time goes by; 500 unless set. */
+  /** The number of calls per process that run or wait at a time; 500 unless set. */
   readonly callersAt?: (now: number) => number;
-  /** How long the server takes to refuse, in milliseconds; 100 unless set. */
+  /** The time that a refusal takes, in milliseconds; 100 unless set. */
   readonly refusalMs?: number;
 }
 
-/** Lets callers call, each again as soon as its call has ended, for a time. */
+/** Lets callers call for a time, each again as soon as its call has ended. */
 export async function simulate(simulation: Simulation): Promise<Outcome> {
   const { server, wrap, seconds, seed, processes = 1, refusalMs = 100 } = simulation;
   const { callersAt = () => 500 } = simulation;

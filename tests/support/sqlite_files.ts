@@ -30,7 +30,7 @@ export async function inFolder(use: (folder: string) => Promise<void>): Promise<
   }
 }
 
-/** Opens, uses and closes a backend, and returns what it reported. */
+/** Opens, uses and closes a backend; returns its reports. */
 export async function withBackend(
   database: ConstructorParameters<typeof SQLiteBackend>[0],
   use: (backend: SQLiteBackend) => Promise<void>,
@@ -58,7 +58,7 @@ export async function fill(path: string, count = 200): Promise<void> {
   });
 }
 
-/** Copies a database with its log or journal, as they are. */
+/** Copies a database with its log or journal. */
 export function copyDatabase(from: string, to: string): void {
   for (const suffix of ["", "-wal", "-journal"]) {
     if (existsSync(from + suffix)) copyFileSync(from + suffix, to + suffix);
@@ -68,12 +68,12 @@ export function copyDatabase(from: string, to: string): void {
 /** Damages a file in place, as a disk does. */
 export function overwrite(path: string, from: number, length: number): void {
   const file = openSync(path, "r+");
-  // Bytes, because Deno writes a string at the beginning whatever the position.
+  // Bytes, because Deno ignores the position of a string and writes it at the beginning.
   writeSync(file, new TextEncoder().encode("garbage ".repeat(length / 8)), 0, length, from);
   closeSync(file);
 }
 
-/** What is in the files of a folder, without the indexes of logs. */
+/** The bytes of the files of a folder by path, without the indexes of logs. */
 export function contents(folder: string): Map<string, Buffer> {
   const files = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
   return new Map(
@@ -91,7 +91,7 @@ export function assertUntouched(before: ReadonlyMap<string, Buffer>, what = ""):
   }
 }
 
-/** Lets SQLite look for damage in a database that nobody uses. */
+/** Asserts that SQLite finds no damage in a database that is not in use. */
 export function assertIntact(path: string, what = ""): void {
   const plain = new DatabaseSync(path, { readOnly: true });
   try {

@@ -1,4 +1,4 @@
-/** Folders for tests: inside the checkout, so that tests need to write nowhere else. */
+/** Folders for tests, inside the checkout, so that tests need to write nowhere else. */
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ function removeAll(): void {
 export function temporaryFolder(): string {
   if (folders.length === 0) {
     process.on("exit", removeAll);
-    // Deno's test runner ends without the event of Node.
+    // Deno's test runner ends without Node's event.
     if ("Deno" in globalThis) addEventListener("unload", removeAll);
   }
   mkdirSync(PARENT, { recursive: true });

@@ -1,14 +1,14 @@
-/** Tells how long a thread slept, on a machine that has other things to do as well. */
+/** Measures the sleep of a thread on a machine that has other work too. */
 
 import { openSync, readSync } from "node:fs";
 import process from "node:process";
 
 /**
- * Begins to tell for how many milliseconds this thread has been awake: at work, or waiting for a
- * processor. What the clock shows beside that it slept: for a lock, a disk or a timer.
+ * Measures the milliseconds for which this thread is awake: at work, or waiting for a processor.
+ * The rest of the time on the clock it sleeps: for a lock, a disk or a timer.
  *
- * Linux tells it of each thread, to a tick of its clock, 1 to 4 ms. Elsewhere it is the processor
- * time of the process, and a thread that waits for a processor passes for one that sleeps.
+ * Linux counts awake time for each thread, to a tick of its clock, 1 to 4 ms. Elsewhere the
+ * processor time of the process is used, so a thread that waits for a processor counts as asleep.
  */
 export function watchAwake(): () => number {
   const bytes = new Uint8Array(100);

@@ -1,6 +1,6 @@
 /**
- * One of several that make one database from nothing: `<path> <name> <steps>`. It begins when told,
- * stores a result, and dies at once after so many calls of the driver, unless that is 0.
+ * One of several processes that make one database from nothing: `<path> <name> <steps>`. On a line
+ * of stdin it starts. It stores a result, and dies after `steps` driver calls, unless that is 0.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -13,7 +13,7 @@ import { smallValue } from "./values.ts";
 
 const [, , path = "", name, steps] = process.argv;
 
-/** Kills this process after so many calls of the driver. */
+/** Kills this process after this number of calls of the driver. */
 function dieAfter(steps: number): void {
   let left = steps;
   aroundDriver((call) => {

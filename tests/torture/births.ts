@@ -1,4 +1,4 @@
-/** Databases whose makers are killed: whoever comes next finds one that can be used. */
+/** Databases whose makers are killed: the next process finds a usable one. */
 
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -12,14 +12,14 @@ import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 
-/** How many make one database at the same time. */
+/** The number of processes that make one database at the same time. */
 const MAKERS = 4;
-/** Killed within this time after they begin, in milliseconds; most of them while they open. */
+/** The latest kill after the start, in milliseconds; most hit a process while it opens. */
 const WITHIN_MS = 80;
-/** Opening and the first result take fewer calls of the driver: about 25. */
+/** More calls of the driver than opening and the first result take, which is about 25. */
 const STEPS = 32;
 
-/** What became of databases whose makers were killed. */
+/** The counts of a run. */
 interface Births {
   readonly kills: number;
   /** Makers that were killed before they had stored anything. */
@@ -29,10 +29,9 @@ interface Births {
 }
 
 /**
- * Lets several processes make one database, in a folder that does not exist, and kills each at a
- * moment of its own: at random, or after a call of the driver, which is another one in each round.
- * Every third round all die after such a call, every other round a second lot meets what the first
- * one left.
+ * Lets several processes make one database, in a folder that does not exist. Each is killed at its
+ * own moment: at random, or after a number of calls of the driver that differs in each round. Every
+ * third round all die by such a number. Every other round a second lot continues after the first.
  */
 export async function killMakers({ count, seed }: Extent): Promise<Births> {
   const random = new Random(seed);
@@ -77,10 +76,7 @@ export async function killMakers({ count, seed }: Extent): Promise<Births> {
   return { kills, early, unmade };
 }
 
-/**
- * Opens what the killed left, as the next process would, and tells whether it had to make the
- * tables.
- */
+/** Opens the file as the next process would; returns whether it had to make the tables. */
 async function survey(path: string, stored: readonly number[], what: string): Promise<boolean> {
   const wasUnmade = !hasTables(path);
   assert(stored.length === 0 || !wasUnmade, what);
@@ -115,12 +111,12 @@ async function survey(path: string, stored: readonly number[], what: string): Pr
   } finally {
     plain.close();
   }
-  // Neither was it taken for a damaged one, nor its log for that of another.
+  // No other file: the database did not pass for a damaged one, nor its log for another's.
   assertEquals(readdirSync(dirname(path)), ["cache.db"], what);
   return wasUnmade;
 }
 
-/** Whether a database is complete, seen in a copy: looking at it would recover it. */
+/** Whether a database has its tables, seen in a copy: opening the original would recover it. */
 function hasTables(path: string): boolean {
   if (!existsSync(path)) return false;
   const copy = join(temporaryFolder(), "copy.db");

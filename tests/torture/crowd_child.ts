@@ -1,7 +1,7 @@
 /**
  * One of many processes that use one store: `sqlite <path> <seed> <calls> <keys> <at once>`, or
- * `s3 <bucket> <seed> <calls> <keys> <at once> <endpoint>`. It begins when told, and prints what it
- * met.
+ * `s3 <bucket> <seed> <calls> <keys> <at once> <endpoint>`. It starts on a line of stdin and prints
+ * its counts.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -20,11 +20,11 @@ import { smallValue } from "./values.ts";
 const [, , store, place = "", seed, calls, keys, atOnce, endpoint = ""] = process.argv;
 const awake = watchAwake();
 
-/** What locks cost this thread. */
+/** The cost of locks to this thread. */
 interface Locks {
-  /** Calls of the driver that ended because somebody else held a lock. */
+  /** Calls of the driver that failed because another connection held a lock. */
   busy: number;
-  /** The longest that one of them slept, in milliseconds: all of that it waited for the lock. */
+  /** The longest sleep in such a call, in milliseconds; all of it counts as a wait for the lock. */
   asleep: number;
 }
 
@@ -48,7 +48,7 @@ function watchDriver(): Locks {
   return locks;
 }
 
-/** Watches the event loop: the longest between two turns that it slept, in milliseconds. */
+/** Watches the event loop for its longest sleep between two turns, in milliseconds. */
 function watchLoop(): () => number {
   let longest = 0;
   let clock = performance.now();

@@ -1,4 +1,4 @@
-/** Many processes on one store: nobody is told of an error, and no value is wrong. */
+/** Many processes on one store: no error is reported, and no value is wrong. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import type { Extent } from "./random.ts";
 
 const PROCESSES = 8;
 
-/** What one process says at its end. */
+/** The line that a process prints at its end. */
 interface Said {
   readonly troubles: readonly string[];
   readonly wrong: number;
@@ -22,28 +22,27 @@ interface Said {
   readonly hits: number;
 }
 
-/** What a crowd came to. */
+/** The result of a crowd. */
 export interface Crowd {
   readonly callsPerSecond: number;
   readonly hits: number;
-  /** Calls of the driver, in all processes, that ended because another one held a lock. */
+  /** Calls of the driver, in all processes, that failed because another process held a lock. */
   readonly busy: number;
-  /** The longest that one of them slept in any process, in milliseconds. */
+  /** The longest sleep in such a call, in milliseconds. */
   readonly asleep: number;
-  /** The longest that an event loop slept between two turns, for whatever reason, in milliseconds. */
+  /** The longest sleep of an event loop between two turns, for any reason, in milliseconds. */
   readonly gap: number;
 }
 
-/** How a crowd is made up. */
 interface Plan {
   readonly processes: number;
-  /** How many calls each process makes at the same time. */
+  /** The number of calls that each process makes at the same time. */
   readonly atOnce: number;
   readonly store: readonly [kind: string, place: string];
   readonly endpoint?: string;
 }
 
-/** Starts them all, lets them begin in the same moment, and holds them to the rules. */
+/** Starts all processes, lets them begin at the same moment, and checks their results. */
 async function crowd(
   { count, seed }: Extent,
   { processes, atOnce, store, endpoint }: Plan,
@@ -84,10 +83,10 @@ async function crowd(
   };
 }
 
-/** For how long a lock may hold up an event loop, in milliseconds. */
+/** The longest that a lock may hold up an event loop, in milliseconds. */
 const LONGEST_MS = 50;
 
-/** What no process may meet: its thread asleep because another process has the lock. */
+/** Asserts that no thread slept because another process had the lock. */
 function assertAwake(crowd: Crowd, what: string): void {
   assert(
     crowd.asleep < LONGEST_MS,
@@ -95,7 +94,7 @@ function assertAwake(crowd: Crowd, what: string): void {
   );
 }
 
-/** Does something while another process takes the lock of a database and keeps it, again and again. */
+/** Runs `work` while another process repeatedly takes the lock of a database and keeps it. */
 async function withHolder<Result>(
   path: string,
   heldMs: number,
@@ -111,8 +110,8 @@ async function withHolder<Result>(
 }
 
 /**
- * All on one SQLite file, in a folder that does not exist yet, whose lock somebody else has for 300
- * of 350 ms.
+ * All processes on one SQLite file, in a folder that does not exist yet. Another process holds its
+ * lock for 300 of every 350 ms.
  */
 export async function crowdHeld(extent: Extent): Promise<Crowd> {
   const path = join(temporaryFolder(), "shared", "cache.db");
@@ -128,11 +127,11 @@ export async function crowdHeld(extent: Extent): Promise<Crowd> {
 }
 
 /**
- * One on a SQLite file whose lock somebody else has nearly always: its event loop turns all the time.
- * A disk may make it sleep too, or all of it may happen while the lock is free, but not in each of
- * five attempts.
+ * One process on a SQLite file whose lock another process nearly always holds: its event loop keeps
+ * turning. In one attempt a disk may make it sleep, or it may only meet the free lock, but not in
+ * all of five.
  *
- * @param heldMs For how long each time, in milliseconds.
+ * @param heldMs The time for which the lock is held at each turn, in milliseconds.
  */
 export async function holdLock(extent: Extent, heldMs: number): Promise<Crowd> {
   for (let attempt = 1;; attempt++) {
@@ -155,7 +154,7 @@ export async function holdLock(extent: Extent, heldMs: number): Promise<Crowd> {
   }
 }
 
-/** All of it; the first one alone tells a throughput, since nobody keeps the lock for nothing. */
+/** All of them. Only the throughput of `shared` counts: no process holds its lock without need. */
 export async function crowdSQLite(
   extent: Extent,
 ): Promise<Record<"shared" | "held" | "alone", Crowd>> {
@@ -171,7 +170,7 @@ export async function crowdSQLite(
   return { shared, held, alone };
 }
 
-/** All on one prefix of a bucket. */
+/** All processes on one prefix of a bucket. */
 export async function crowdS3(extent: Extent): Promise<Pick<Crowd, "callsPerSecond" | "hits">> {
   let result: Crowd | undefined;
   await withBucket(async (bucket, _client, server) => {

@@ -1,4 +1,4 @@
-/** What the use of a damaged store must come to: right values, nothing thrown, each damage told once. */
+/** The use of a damaged store: right values, nothing thrown, each damage reported once. */
 
 import { assert, assertEquals } from "@std/assert";
 import type { Cache } from "../../src/core/cache.ts";
@@ -7,33 +7,33 @@ import { smallValue } from "./values.ts";
 
 export const INPUTS: readonly number[] = Array.from({ length: 40 }, (_, n) => n);
 
-/** Some that fit into a page of SQLite, and some that run over. */
+/** Values of which some fit into a page of SQLite and some overflow it. */
 export function valueOf(n: number): unknown {
   return n % 8 === 0 ? { n, long: `${n}/`.repeat(6000) } : smallValue(n);
 }
 
-/** What was told. */
+/** A report of the cache. */
 export interface Told {
   readonly error: Error;
   readonly context: ErrorContext;
 }
 
-/** What using a damaged store came to. */
+/** The result of using a damaged store. */
 export interface Use {
-  /** How often the function ran, the first time that everything was asked for. */
+  /** The runs of the function in the first pass over everything. */
   readonly runs: number;
-  /** What was told, the first time. */
+  /** The reports of the first pass. */
   readonly reports: readonly Told[];
-  /** What was told until everything was there again. */
+  /** The reports of all passes, until everything is stored again. */
   readonly told: readonly Told[];
-  /** Whether the store could not be used at all: then everything was computed each time. */
+  /** Whether the store was unusable, so that everything was computed each time. */
   readonly isUncached: boolean;
 }
 
 /**
- * Asks for everything in two ways, twice: the second time all of it must be there again.
+ * Asks for everything in two ways, in passes, until a pass finds all of it stored.
  *
- * @param refuses Whether an error says that the store is left alone, and nothing is cached.
+ * @param refuses Whether an error says that the store is left alone and nothing is cached.
  */
 export async function use(
   open: (options: CacheOptions) => Cache,
@@ -65,8 +65,8 @@ export async function use(
   };
   await all();
   const first = { runs, reports: [...reports] };
-  // What was found in a file before it was left is not in the next one; and an index whose
-  // order is broken, which SQLite does not notice, may hide another entry when one is added.
+  // More than one pass, because entries found in a damaged file are not in the next one. An index
+  // with a broken order, which SQLite does not notice, may hide another entry when one is added.
   let before = -1;
   for (let pass = 1; before < runs && !isUncached(); pass++) {
     assert(pass < 5, `${what}: it does not come to rest`);
@@ -77,17 +77,17 @@ export async function use(
     key === undefined ? [] : [`${kind} ${id} ${key}`]
   );
   if (isUncached()) return { ...first, told: reports, isUncached: true };
-  // What is told of one entry is told once.
+  // Each entry is reported once.
   assertEquals(entries.length, new Set(entries).size, `${what}: ${entries}`);
   assert((await cache.read("direct")).hit, what);
   return { ...first, told: reports, isUncached: false };
 }
 
-/** What happened to a store under every kind of damage. */
+/** The counts of a run over every kind of damage. */
 export interface Damaged {
   readonly cases: number;
   /** Cases in which something had to run again. */
   readonly missed: number;
-  /** Cases in which something was told. */
+  /** Cases with a report. */
   readonly told: number;
 }

@@ -17,7 +17,7 @@ interface StoredObject {
   readonly Metadata: Record<string, string>;
 }
 
-/** Damages objects in every way, each the objects of all entries at once. */
+/** Damages objects in every way, in each case those of all entries at once. */
 export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
   const random = new Random(seed);
   let cases = 0;
@@ -57,10 +57,10 @@ export async function damageS3({ count, seed }: Extent): Promise<Damaged> {
       };
     }
     for (const name of Object.keys(example.Metadata)) {
-      // The names in the metadata of an object serve listings alone.
+      // Other metadata serves listings alone.
       if (!/kind|format|checksum|-at|until|duration/.test(name)) continue;
       for (const value of [undefined, "", "0", "-1", "1e999", "x", "bytes"]) {
-        // The one that was once missed is always tried.
+        // A case that was once missed is always tried.
         const isKept = name === "panza-expires-at" && value === "-1";
         if (!isKept && count < 50 && random.below(3) > 0) continue;
         damages[`${name} ${value}`] = ({ Body, Metadata }) => {

@@ -24,13 +24,12 @@ import { FIELDS, type Fields, placeOf, Witness } from "./witness.ts";
 
 const PAGE_BYTES = 8192;
 
-/** What happened to a database under every kind of damage. */
 interface DamagedDatabase extends Damaged {
-  /** Cases in which the file was left, and the next one used. */
+  /** Cases in which the file was left alone and the next one was used. */
   readonly left: number;
-  /** Cases in which nothing was cached, because the file is not certainly of this library. */
+  /** Cases in which nothing was cached, because the file may not be of this library. */
   readonly uncached: number;
-  /** Cases in which something had to run again and nothing was told: SQLite did not find it. */
+  /** Cases in which a function ran again without a report: SQLite did not find the entry. */
   readonly silent: number;
 }
 
@@ -38,7 +37,7 @@ interface DamagedDatabase extends Damaged {
 interface Damage {
   readonly name: string;
   readonly apply: (path: string) => void;
-  /** Whether it is done to a database whose entries are in its log. */
+  /** Whether the entries of the damaged database are in its log. */
   readonly isLogged?: boolean;
 }
 
@@ -53,15 +52,15 @@ function flip(file: string, at: number, bit: number): void {
 /**
  * Damages a SQLite file and its log in every class of place.
  *
- * @param extent How many bits are flipped beside those of the headers; with 1,000 and more also all
- * page boundaries are cut at.
+ * @param extent The number of bits flipped outside the headers. From 1,000 on, the file is also cut
+ * at all page boundaries.
  */
 export async function damageSQLite({ count, seed }: Extent): Promise<DamagedDatabase> {
   const random = new Random(seed);
   const folder = temporaryFolder();
   const template = join(folder, "template.db");
   await use((options) => new SQLiteCache(template, options), "the template");
-  // Once more, so that a log is left: copied before the last one closes it.
+  // The same once more, copied while open: closing the cache would remove the log.
   const logged = join(folder, "logged.db");
   {
     await using cache = new SQLiteCache(logged);
@@ -76,7 +75,7 @@ export async function damageSQLite({ count, seed }: Extent): Promise<DamagedData
 
   const damages: Damage[] = [];
   const isLong = count >= 1000;
-  // The header of the file, then of pages, then anything.
+  // Bits of the header of the file, then of those of pages, then any.
   for (let at = 0; at < 100; at += isLong ? 1 : 7) {
     const bit = random.below(8);
     damages.push({
@@ -248,11 +247,11 @@ function rowsOf(path: string): Map<string, Fields> {
 }
 
 /**
- * One damage is told once: that the file is left, where SQLite notices it; of each entry
- * that SQLite gives and that is not what was stored; and nothing else, so that an entry which it
- * does not find is a silent miss.
+ * Asserts that each damage is reported once. Where SQLite notices the damage, the report is that
+ * the file is left alone. Otherwise each entry is reported that SQLite gives changed. Nothing else
+ * is reported, so an entry that SQLite does not find is a silent miss.
  *
- * @returns Whether the file is left.
+ * @returns Whether the file is left alone.
  */
 function holdToOnce(
   place: string,
@@ -269,16 +268,16 @@ function holdToOnce(
   assertEquals(ofFile.length, left.length, lines);
   assert(left.length <= 1, lines);
   assert(!hasNoticed || left.length === 1, `${lines}: SQLite noticed it`);
-  // A page that breaks off in the middle cannot be read, which may be the fault of the disk alone.
+  // A truncated page cannot be read, which may be the fault of the disk alone.
   const unread = told.filter(
     ({ error, context }) => context.kind === "read" && error.message.includes("disk I/O error"),
   );
   assertEquals(ofFile.length + damaged.size + unread.length, told.length, lines);
   assertEquals(damaged.difference(changed).size, 0, `${lines}: they are as they were`);
-  // An entry that could not be read has been told, whatever SQLite gives when it is asked again.
+  // An unreadable entry has been reported, whatever SQLite gives at the next read.
   const untold = changed.difference(damaged).difference(placesOf(unread));
   assertEquals(untold.size, 0, `${lines}: these were not told: ${[...untold]}`);
-  // So that no entry is a miss because nobody asked for it.
+  // Every entry was asked for.
   assertEquals(asked.size, 2 * INPUTS.length + 1, lines);
   return left.length > 0;
 }

@@ -5,16 +5,16 @@ import { damageS3 } from "./damage_s3.ts";
 import { damageSQLite } from "./damage_sqlite.ts";
 import { race } from "./races.ts";
 
-// Tries to get a wrong value, an error, a cache that stays broken, a changed file, or anything but one
-// report of each damage, out of a damaged file or log: what SQLite does not find is a silent miss.
+// Tries to get a wrong value, an error, a cache that stays broken, a changed file, or not one
+// report of each damage. An entry that SQLite does not find is a silent miss.
 test("SQLiteCache gives right values, reports each damage once and changes no damaged file, whatever was done to it", async () => {
   const { cases, left, uncached, told, silent } = await damageSQLite({ count: 40, seed: 7 });
   const line = `${left} left, ${uncached} uncached, ${told} told, ${silent} silent of ${cases}`;
   assert(left > 3 && uncached > 5 && told > left + uncached && silent > 10, line);
 });
 
-// Tries to lose what is stored in the database that comes after a damaged one, by letting four
-// processes find the damage in the same moment.
+// Tries to lose results in the database that follows a damaged one, by letting four processes find
+// the damage at the same moment.
 test("SQLiteCache has every result that four processes stored, whoever of them left a damaged file first", async () => {
   const { left } = await race({ count: 14, seed: 7 });
   assert(left >= 8, `${left}`);

@@ -1,4 +1,4 @@
-/** Stored bytes made to break what reads them. */
+/** Stored bytes made to break their decoder. */
 
 import process from "node:process";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
@@ -10,38 +10,38 @@ import { AWKWARD_VALUES } from "../support/awkward_values.ts";
 import { timeOf } from "../support/event_loop.ts";
 import { type Extent, Random } from "./random.ts";
 
-/** How long one stored entry may take to be refused or read: bounded by its length alone. */
+/** The longest that decoding or refusing one entry may take, in milliseconds. */
 const LONGEST_MS = 1000;
 
-/** What `unpack.ts` states: so many bytes of memory for each byte, and so many beside that. */
+/** The bound that `unpack.ts` states: bytes of memory for each byte, and bytes beside that. */
 const MULTIPLE = 100;
 const SLACK = 256 << 10;
 
-/** Only V8 counts its heap at once; elsewhere it is what the process holds, in large steps. */
+/** Only V8 counts its heap at once; elsewhere the process's memory counts, in large steps. */
 const IS_COUNTED = process.versions["bun"] === undefined;
 const COARSE = IS_COUNTED ? 0 : 64 << 20;
 
-/** Bytes in use; those that could be collected count until they are. */
+/** Bytes in use; garbage counts until it is collected. */
 function held(): number {
   const { heapUsed, external, rss } = process.memoryUsage();
   return IS_COUNTED ? heapUsed + external : rss;
 }
 
-/** What came of many entries. */
+/** The result of decoding many entries. */
 export interface Decoded {
-  /** How many were decoded; the others were refused. */
+  /** The number of decoded entries; the others were refused. */
   readonly values: number;
-  /** The longest that one of them took, in milliseconds. */
+  /** The longest time for one entry, in milliseconds. */
   readonly slowest: number;
-  /** The most memory that one of them took, in bytes. */
+  /** The most memory for one entry, in bytes. */
   readonly largest: number;
-  /** Bytes of memory that they took for each of theirs, all in all. */
+  /** Bytes of memory for each byte of all entries. */
   readonly multiple: number;
 }
 
 /**
- * Tries to get anything but a value or the one error out of bytes with a checksum that fits, or
- * more time or memory than their length allows.
+ * Tries to get anything but a value or the one error out of bytes with a checksum that fits, or to
+ * make them take more time or memory than their length allows.
  */
 export function mutateEntries({ count, seed }: Extent): Decoded {
   const random = new Random(seed);
@@ -78,8 +78,8 @@ export function mutateEntries({ count, seed }: Extent): Decoded {
     let error: unknown;
     let milliseconds = 0;
     let memory = Infinity;
-    // An engine takes memory in steps and has other uses for it; what the entry asks for it asks for
-    // each time.
+    // An engine takes memory in steps and for other uses. What the entry needs, it needs in each
+    // attempt, so the smallest figure counts.
     for (let attempt = 0; attempt < 3 && memory >= bound; attempt++) {
       const before = held();
       milliseconds = timeOf(() => {
@@ -114,7 +114,7 @@ function mutate({ format, data }: Encoded, random: Random): Encoded {
   };
 }
 
-/** Numbers on either side of what a decoder or an engine treats in another way. */
+/** Numbers on either side of the limits at which a decoder or an engine changes its treatment. */
 // deno-fmt-ignore
 const NUMBERS: readonly number[] = [
   0,
@@ -147,7 +147,7 @@ const NUMBERS: readonly number[] = [
   1e300,
 ];
 
-/** Every tag that there is, and some that there are not. */
+/** Every tag that exists, and some that do not. */
 // deno-fmt-ignore
 const TAGS: readonly string[] = [
   "undefined",
@@ -199,7 +199,7 @@ const TEXTS: readonly string[] = [
   "\\ud800",
 ];
 
-/** A skeleton in which every part is a legal one, now and then, and its neighbours are not. */
+/** A skeleton of parts that are legal now and then, among neighbours that are not. */
 function skeleton(random: Random, depth: number): unknown {
   switch (random.below(depth > 3 ? 3 : 8)) {
     case 0:
@@ -226,7 +226,7 @@ function list(random: Random, depth: number): unknown[] {
   return Array.from({ length: random.below(5) }, () => skeleton(random, depth + 1));
 }
 
-/** A tag and what stands beside it: most often in the shape that it asks for. */
+/** A tag and its members, most often in the shape that the tag requires. */
 function tagged(random: Random, depth: number): unknown {
   const members = (): unknown[] =>
     Array.from({ length: random.below(4) }).flatMap(() => [
@@ -261,7 +261,7 @@ function tagged(random: Random, depth: number): unknown {
   }
 }
 
-/** The compact form of a skeleton that nobody packed, over and over in one list half of the time. */
+/** The compact form of a made-up skeleton; half of the time repeated in one list. */
 function makeUp(random: Random): Uint8Array {
   const part = JSON.stringify(skeleton(random, 0));
   const times = random.below(2) === 0 ? 1 : 1 + random.below(100);

@@ -5,7 +5,7 @@ import { assertEquals } from "@std/assert";
 import { type Child, commandOf, launch } from "../support/child.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
-/** Drops what lets root pass by the modes of files, and leaves it root otherwise. */
+/** Drops the capabilities by which root bypasses the modes of files; it stays root otherwise. */
 const BINDING: readonly [string, ...string[]] = [
   "setpriv",
   "--bounding-set=-dac_override,-dac_read_search",
@@ -21,7 +21,7 @@ function child(...parameters: string[]): Child {
   );
 }
 
-/** Takes away what a process may do, in every way that this machine knows; tells which. */
+/** Takes away a process's rights in every way that this machine has; returns these ways. */
 export async function deny(): Promise<string[]> {
   const ways = [["modes"], ["revoke", "write"], ["revoke", "read"], ["revoke", "read", "write"]];
   const done: string[] = [];

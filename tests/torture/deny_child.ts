@@ -1,6 +1,6 @@
 /**
- * Takes its own rights away while it uses a cache: `<folder> modes`, those of files, which it gives
- * back; or `<folder> revoke [read] [write]`, those of the process, which nothing gives back.
+ * Takes its own rights away while it uses a cache. `<folder> modes` takes those of files and gives
+ * them back; `<folder> revoke [read] [write]` takes those of the process, for good.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -15,14 +15,13 @@ import { smallValue } from "./values.ts";
 
 const [, , folder = "", how, ...names] = process.argv;
 
-/** What was wrong. */
 const troubles: string[] = [];
 process.on("unhandledRejection", (error) => troubles.push(`lost: ${error}`));
 
-/** A cache that is open, and what it told. */
+/** An open cache and the kinds of its reports. */
 interface Open {
   readonly told: Set<string>;
-  /** Calls a function for these inputs in every way, and tells how often it ran. */
+  /** Calls a function for these inputs in every way; returns the number of runs. */
   use(inputs: readonly number[], what: string): Promise<number>;
   close(): Promise<void>;
 }
@@ -65,7 +64,7 @@ function open(path: string): Open {
   };
 }
 
-/** Lets the caches look at their files again, which they do at an interval. */
+/** Moves the clock on by 1 s, because caches look at their files at an interval. */
 function skip(): void {
   const now = performance.now.bind(performance);
   Object.defineProperty(performance, "now", {
@@ -75,11 +74,11 @@ function skip(): void {
   });
 }
 
-/** Node before 22.15 opens no URI, so its SQLite needs to make a log beside a file that it reads. */
+/** Node before 22.15 opens no URI, so its SQLite must make a log beside a file that it reads. */
 const READS_MEDIA = "Deno" in globalThis || "Bun" in globalThis ||
   !/^22\.1[34]\./.test(process.versions.node);
 
-/** Files and folders whose modes are changed, and to what. */
+/** Files and folders, and the modes that they are changed to. */
 const MODES: Readonly<Record<string, readonly (readonly [suffix: string, mode: number])[]>> = {
   "a file to read": [["/cache.db", 0o444]],
   "a file to write": [["/cache.db", 0o222]],
@@ -104,7 +103,7 @@ async function modes(): Promise<void> {
     const path = join(place, "cache.db");
     const first = open(path);
     await first.use([1, 2, 3], what);
-    // Companions that are there again have the modes of the file.
+    // A log or an index that is made anew has the mode of the file.
     const change = (modeOf: (mode: number) => number): void => {
       for (const [suffix, mode] of changes) {
         if (suffix === "" || existsSync(place + suffix)) {
@@ -133,7 +132,7 @@ async function modes(): Promise<void> {
       troubles.push(`${what}: something was lost`);
     }
     for (const cache of [first, second, third]) await cache.close();
-    // A closed database in a folder where nothing can be made, as on read-only media.
+    // A closed database in a folder in which no file can be made, as on read-only media.
     for (const mode of READS_MEDIA ? [0o555, 0o755] : [0o755]) {
       chmodSync(place, mode);
       const closed = open(path);
@@ -172,7 +171,7 @@ async function revoke(): Promise<void> {
   for (const cache of [first, second, third]) await cache.close();
 }
 
-/** Whether the modes of files bind this process: those of root bind nobody. */
+/** Whether the modes of files bind this process; they do not bind root. */
 function isBound(): boolean {
   const file = join(folder, "bound");
   writeFileSync(file, "");

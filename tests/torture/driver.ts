@@ -2,16 +2,14 @@
 
 import { DatabaseSync, StatementSync } from "node:sqlite";
 
-/** What happens around a call: it makes the call, and returns what that returns or throws what it throws. */
+/** Makes a call, and returns its result or throws its error. */
 export type Around = (call: () => unknown, object: unknown, args: readonly unknown[]) => unknown;
 
 /**
- * Lets something happen around each call of some methods, whoever makes it.
+ * Wraps each call of some methods of an object, such as a prototype.
  *
- * @param object What has the methods.
- * @param names Their names.
- * @param around Makes the call; it is given what the method was called on, and with.
- * @returns Ends it.
+ * @param around Makes the call; it gets the object of the call and its arguments.
+ * @returns Puts the methods back.
  */
 export function aroundMethods(
   object: object,

@@ -2,10 +2,10 @@
  * Random calls, batches, busts, aborts, refreshes, direct keys and a close over slow and failing
  * stores, against an oracle.
  *
- * - A call that begins after a bust never gets what a run gave that began before it.
+ * - A call that begins after a bust never gets the result of a run that began before the bust.
  * - Every caller owns its result.
- * - A direct key holds what was last asked to be set, or nothing after a delete.
- * - Everything settles; after `close()` nothing runs, and every call is refused.
+ * - A direct key holds the value that was set last, or nothing after a delete.
+ * - Every call settles; after `close()` nothing runs, and every call is refused.
  */
 
 import { setImmediate } from "node:timers/promises";
@@ -21,13 +21,13 @@ import { temporaryFolder } from "../support/temp.ts";
 import { TieredBackend } from "../../tiered.ts";
 import { type Extent, Random } from "./random.ts";
 
-/** Keys that the calls of a round share. */
+/** The number of keys that the calls of a round share. */
 const KEYS = 4;
 
-/** Steps of a round. */
+/** The number of steps in a round. */
 const STEPS = 80;
 
-/** What a run returns: its key, and when it began. */
+/** The result of a run: its key, and its start on the clock of the round. */
 interface Answer {
   key: number;
   began: number;
@@ -72,7 +72,7 @@ const STORES: readonly ((random: Random) => Backend)[] = [
     ]),
 ];
 
-/** One round; gives how many answers it checked. */
+/** Plays one round; returns the number of answers that it checked. */
 async function play(seed: number): Promise<number> {
   const random = new Random(seed);
   const open = STORES[seed % STORES.length]!;
@@ -107,7 +107,7 @@ async function play(seed: number): Promise<number> {
       (bust.key === undefined || bust.key === key) && bust.at < at && answer.began < bust.at
     );
     assertEquals(old, undefined, `seed ${seed}: call ${at} got a run of ${answer.began}`);
-    // Whoever owns its result may do with it what it likes.
+    // A caller owns its result and may change it.
     answer.key = answer.began = -1;
   };
   const pending: Promise<void>[] = [];
@@ -131,7 +131,7 @@ async function play(seed: number): Promise<number> {
     }
     assertEquals(seen.size, inputs.length, `seed ${seed}: inputs that never came out`);
   };
-  /** What the direct key holds after the last change, `NaN` after one that failed; and how many. */
+  /** The value of the direct key after the last of `changes`; `NaN` after one that failed. */
   let direct: number | undefined;
   let changes = 0;
   const change = (to: number | undefined): void => {
@@ -170,7 +170,7 @@ async function play(seed: number): Promise<number> {
       const before = changes;
       expect(
         cache.read<number>("direct").then((found) => {
-          // Changes asked for since may be seen already, and one that failed leaves either.
+          // A later change may be visible already, and a failed one may have been stored or not.
           if (changes !== before || Number.isNaN(expected)) return;
           checks++;
           assertEquals(found.hit ? found.value : undefined, expected, `seed ${seed}: direct key`);
@@ -206,7 +206,7 @@ async function play(seed: number): Promise<number> {
   return checks;
 }
 
-/** Plays rounds until so many answers were checked. */
+/** Plays rounds until `count` answers are checked. */
 export async function fuzz({ count, seed }: Extent): Promise<{ checks: number; rounds: number }> {
   let checks = 0;
   let rounds = 0;

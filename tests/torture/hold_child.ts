@@ -1,4 +1,4 @@
-/** Takes the write lock of a database, once it is there, keeps it for a while, again and again. */
+/** Repeatedly takes the write lock of a database, once it exists, and keeps it for a while. */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
 

@@ -24,7 +24,7 @@ export async function confuseKeys({ count, seed }: Extent): Promise<number> {
       async ([one, other]) => {
         const same = one.identity === other.identity;
         if (same) equal++;
-        // Where a second argument follows, what is absent counts.
+        // An absent argument counts when another one follows.
         assertEquals((await fn.key(one.make(), 1)) === (await fn.key(other.make(), 1)), same);
       },
     ),
@@ -33,7 +33,7 @@ export async function confuseKeys({ count, seed }: Extent): Promise<number> {
   return equal;
 }
 
-/** Tries to get a value back that is not the one that was stored. */
+/** Tries to get a value back that differs from the stored one. */
 export async function changeValues({ count, seed }: Extent): Promise<void> {
   await using cache = new SQLiteCache(":memory:");
   await fc.assert(
@@ -45,7 +45,7 @@ export async function changeValues({ count, seed }: Extent): Promise<void> {
   );
 }
 
-/** One character of each class of Unicode, and names that stores are apt to mix up. */
+/** One character of each class of Unicode, and names that stores may mix up. */
 // deno-fmt-ignore
 export const NAMES: readonly string[] = [
   "A",
@@ -169,7 +169,7 @@ export async function mixNames(cache: Cache): Promise<void> {
   }
   assertEquals(listed.sort(), [...NAMES].sort());
   assertEquals(direct.sort(), [...NAMES].sort());
-  // Each goes alone, and nothing of its neighbours with it.
+  // A bust of one id removes no entry of its neighbours.
   for (const [index, id] of NAMES.entries()) {
     await cache.bust(id);
     await cache.delete(id);
@@ -205,7 +205,7 @@ function sparse(length: number): unknown[] {
 
 const thrown = new Error("a getter of the caller");
 
-/** What is made to break a program that looks at it. */
+/** Values made to break a program that looks at them. */
 export const TRAPS: Readonly<Record<string, () => unknown>> = {
   "an own __proto__": () => JSON.parse('{"__proto__":{"polluted":true}}'),
   "a constructor": () => JSON.parse('{"constructor":{"prototype":{"a":1}}}'),
@@ -287,12 +287,12 @@ export const TRAPS: Readonly<Record<string, () => unknown>> = {
   "a symbol": () => Symbol("a"),
 };
 
-/** Tries to crash, hang or fool a cache with what traps whoever looks at it. */
+/** Tries to crash, hang or fool a cache with these values. */
 export async function spring(cache: Cache): Promise<void> {
   for (const [name, make] of Object.entries(TRAPS)) {
     const what = (error: unknown) => `${name}: ${error}`;
     const start = performance.now();
-    // As an argument: a key, or an error that says what is wrong with it.
+    // As an argument: a key, or an error that names the fault.
     let runs = 0;
     const asked = cache.cache({ id: "asked" })((_: unknown) => {
       runs++;
@@ -310,7 +310,7 @@ export async function spring(cache: Cache): Promise<void> {
       results.push(result.ok || result.error instanceof PanzaError || result.error === thrown);
     }
     assertEquals(results, [true, true], what("a batch"));
-    // As a result: its caller gets it, whether or not it can be stored.
+    // As a result: the caller gets it, whether or not it can be stored.
     const value = make();
     const given = cache.cache({ id: `given ${name}` })(() =>
       // Wrapped, because a promise would look for `then` in it.
@@ -328,7 +328,7 @@ export async function spring(cache: Cache): Promise<void> {
     // As options and as an id.
     for (const options of [value, { id: value }, { hashFunc: value }]) {
       try {
-        // Not what the types allow.
+        // The types forbid it.
         cache.cache(options as Record<string, never>);
       } catch (error) {
         assert(error instanceof TypeError || error === thrown, what(error));
@@ -340,7 +340,6 @@ export async function spring(cache: Cache): Promise<void> {
   await setImmediate();
 }
 
-/** All of it. */
 export async function hostile(extent: Extent): Promise<unknown> {
   const equal = await confuseKeys(extent);
   await changeValues(extent);

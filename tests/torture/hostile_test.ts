@@ -16,13 +16,13 @@ test("CachedMethods.key() is the same exactly for equal arguments that look like
   assert(equal > 1000 && equal < 4500, `${equal} of 5000`);
 });
 
-// Tries to get a value back that is not the one that was stored.
+// Tries to get a value back that differs from the stored one.
 test("Cache.get() gives back anything that fast-check makes, from SQLite", async () => {
   await changeValues({ count: 1500, seed: SEED });
 });
 
-// Tries to get anything but a value or a DamagedEntryError out of an entry that was made by hand, or
-// more time or memory than its length allows.
+// Tries to get anything but a value or a DamagedEntryError out of an entry made by hand, or to make
+// it take more time or memory than its length allows.
 test("open() of changed data with a checksum that fits throws nothing but DamagedEntryError, and takes little memory", () => {
   const { values } = mutateEntries({ count: 12_000, seed: SEED });
   assert(values > 500 && values < 11_000, `${values}`);

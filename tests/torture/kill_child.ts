@@ -1,5 +1,5 @@
 /**
- * Does everything that writes, for ever, and prints a line for each result that was acknowledged:
+ * Writes in every way, for ever, and prints a line for each acknowledged result:
  * `sqlite <path> <first input>`, or `s3 <endpoint> <bucket>`.
  */
 
@@ -12,7 +12,6 @@ import { hugeValue, largeValue, smallValue } from "./values.ts";
 
 const [, , store, place = "", more = "0"] = process.argv;
 
-/** Runs something over and over. */
 async function forever(work: (n: number) => Promise<void>): Promise<never> {
   for (let n = Number(more);; n++) await work(n);
 }

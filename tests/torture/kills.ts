@@ -1,4 +1,4 @@
-/** Writers that are killed: what was acknowledged is there and right, and nothing is half-written. */
+/** Killed writers: each acknowledged result is there and right, and nothing is half-written. */
 
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -14,15 +14,15 @@ import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { hugeValue, largeValue, smallValue } from "./values.ts";
 
-/** What became of a file whose writers were killed. */
+/** The counts of a run. */
 interface Survey {
-  /** How many acknowledged results were looked for. */
+  /** The number of acknowledged results that were looked for. */
   readonly acknowledged: number;
-  /** How many entries were listed and opened. */
+  /** The number of entries that were listed and opened. */
   readonly entries: number;
 }
 
-/** Kills a writer at random moments, from its first system call to the thick of it. */
+/** Kills a writer at random moments, from its first system call to its full work. */
 export async function killWriters({ count, seed }: Extent): Promise<Survey> {
   const random = new Random(seed);
   const folder = temporaryFolder();
@@ -31,7 +31,7 @@ export async function killWriters({ count, seed }: Extent): Promise<Survey> {
   let total = 0;
   let entries = 0;
   for (let round = 0; round < count; round++) {
-    // A new file every third round: it is killed while it makes its tables.
+    // A new file every third round, so that some writers die while they make its tables.
     if (round % 3 === 0) {
       path = join(folder, `${round}.db`);
       acknowledged = new Set();
@@ -50,7 +50,7 @@ export async function killWriters({ count, seed }: Extent): Promise<Survey> {
   return { acknowledged: total, entries };
 }
 
-/** Opens the file and looks at all of it. */
+/** Opens the file and checks all of it; returns the number of entries. */
 async function survey(
   path: string,
   acknowledged: ReadonlySet<string>,
@@ -132,7 +132,7 @@ export async function killUploads({
       assert(found.hit, `seed ${seed}: ${line} was acknowledged and is lost`);
       assert(found.value === hugeValue(n), `seed ${seed}: ${line}`);
     }
-    // The one that was under way is whole or absent.
+    // The object that was being written is whole or absent.
     const next = lines.length + 1;
     const found = await huge.readCache(next);
     if (found.hit) assert(found.value === hugeValue(next), `seed ${seed}`);
@@ -142,8 +142,8 @@ export async function killUploads({
     try {
       await client.send(new DeleteBucketCommand({ Bucket }));
     } catch (error) {
-      // It has no object and is not empty: parts are left that were never put together. Not every
-      // test server can list them.
+      // A bucket that has no object and is not empty holds parts that were never put together. Not
+      // every test server can list them.
       if (!(error instanceof Error && error.name === "BucketNotEmpty")) {
         throw error;
       }

@@ -15,7 +15,7 @@ test("S3Cache shows no half of an object whose writer was killed between two par
   await killUploads({ count: 3, seed: 7 });
 });
 
-// Tries to leave a database that nobody can use by killing those who make it, in the middle of it.
+// Tries to leave an unusable database by killing processes while they make it.
 test("SQLiteCache opens and uses what processes left that were killed while they made its tables", async () => {
   const { early, unmade } = await killMakers({ count: 4, seed: 7 });
   assert(early >= 4 && unmade > 0, `${early} early, ${unmade} unmade`);

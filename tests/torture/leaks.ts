@@ -1,4 +1,4 @@
-/** Many calls: what they took is given back, and no rejection goes unhandled. */
+/** Many calls: their memory is given back, and no rejection goes unhandled. */
 
 import { BatchError } from "../../mod.ts";
 import { setFlagsFromString } from "node:v8";
@@ -12,7 +12,7 @@ import { MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { type Extent, Random } from "./random.ts";
 
-/** What starts a full collection; `undefined` where a runtime offers nothing that is exact. */
+/** Starts a full collection; `undefined` where a runtime offers no exact one. */
 function collector(): (() => void) | undefined {
   const bun: unknown = Reflect.get(globalThis, "Bun");
   if (typeof bun === "object" && bun !== null && "gc" in bun) {
@@ -24,7 +24,7 @@ function collector(): (() => void) | undefined {
   return typeof gc === "function" ? () => gc() : undefined;
 }
 
-/** Bytes of the heap that are in use after everything that can be collected was. */
+/** Bytes of the heap in use after a full collection. */
 async function heap(): Promise<number> {
   const collect = collector();
   assert(collect !== undefined, "garbage can be collected on request");
@@ -89,9 +89,9 @@ async function work(
   await cache.bustAll();
 }
 
-/** How much the heap grew. */
+/** The growth of the heap. */
 interface Growth {
-  /** In parts of what it was. */
+  /** As a fraction of the heap before. */
   readonly part: number;
   /** In bytes for each call. */
   readonly bytesPerCall: number;
@@ -100,7 +100,7 @@ interface Growth {
 /**
  * Makes calls through caches and limits that stay open, with ever new keys.
  *
- * @param callsPerKey How many there are for each key, all in all.
+ * @param callsPerKey The number of calls for each key.
  */
 export async function leak({ count, seed }: Extent, callsPerKey: number = 1): Promise<Growth> {
   const unhandled: unknown[] = [];
@@ -119,7 +119,7 @@ export async function leak({ count, seed }: Extent, callsPerKey: number = 1): Pr
       await work(sqlite, each, first, each.count / callsPerKey);
       first += count;
     };
-    // Code is compiled, and compiled again, and tables grow, whatever is kept.
+    // Warm-up: compiled code and tables grow the heap too.
     await round();
     await round();
     const before = await heap();
@@ -132,7 +132,7 @@ export async function leak({ count, seed }: Extent, callsPerKey: number = 1): Pr
   }
 }
 
-/** The bound that the long form is held to, with one call for each key and with ten. */
+/** The long form, held to its bound with one call for each key and with ten. */
 export async function leakLong(extent: Extent): Promise<readonly Growth[]> {
   const all: Growth[] = [];
   for (const callsPerKey of [1, 10]) {

@@ -3,9 +3,9 @@ import { test } from "node:test";
 import { assert } from "@std/assert";
 import { leak } from "./leaks.ts";
 
-// Tries to make the cache, its flights or the limiter keep what is over, or drop a rejection.
+// Tries to make the cache, its flights or the limiter keep finished work, or drop a rejection.
 test("Calls of every kind leave nothing on the heap and no rejection unhandled", async () => {
-  // The heap of a runtime varies by some 300 KB, whatever is kept; what is kept is there each time.
+  // The heap of a runtime varies by some 300 KB by itself; a leak shows in every round.
   const rounds = [];
   for (let round = 0; round < 3; round++) rounds.push(await leak({ count: 90_000, seed: 7 }));
   const part = Math.min(...rounds.map((each) => each.part));

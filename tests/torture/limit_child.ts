@@ -1,7 +1,7 @@
 /**
- * Makes calls under a limit that others share, as its only parameter says (see {@linkcode Limited}).
- * Each is written to a log outside the store when it begins and when it ends. Prints `begin`, and how
- * long it took.
+ * Makes calls under a limit that others share; its only parameter is a {@linkcode Limited}. The
+ * start and the end of each call go to a log outside the store. Prints `begin`, then the time for
+ * all calls, in milliseconds.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -13,24 +13,24 @@ import { limitConcurrency, limitRate } from "../../concurrency.ts";
 import { LEASE } from "../../src/leases/register.ts";
 import { openStore } from "../support/store.ts";
 
-/** What a process does. */
+/** The work of a process. */
 export interface Limited {
   /** A file of SQLite, or the URL of Redis. */
   readonly path: string;
   readonly log: string;
-  /** How many calls it makes, all at once. */
+  /** The number of calls, all made at once. */
   readonly calls: number;
-  /** How long each takes, in milliseconds. */
+  /** The duration of each call, in milliseconds. */
   readonly ms: number;
-  /** How many permits there are, or how many calls start in a window. */
+  /** The number of permits, or of calls that start in a window. */
   readonly limit: number;
   /** The window, in milliseconds; unset, permits limit the calls. */
   readonly per?: number;
-  /** For how long the first call pauses all, in milliseconds. */
+  /** The pause of all calls that the first one asks for, in milliseconds. */
   readonly pauseMs?: number;
-  /** The time at which to begin, in milliseconds since the Unix epoch. */
+  /** The time of the start, in milliseconds since the Unix epoch. */
   readonly at?: number;
-  /** How long a session lasts without a heartbeat, in milliseconds. */
+  /** The lifetime of a session without a heartbeat, in milliseconds. */
   readonly leaseMs?: number;
 }
 

@@ -1,4 +1,4 @@
-/** Processes under one limit: never more than it says, by a log outside the store. */
+/** Processes under one limit: a log outside the store shows that they never exceed it. */
 
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,18 +10,18 @@ import type { Extent } from "./random.ts";
 import type { Limited } from "./limit_child.ts";
 import { leftIn } from "./shares.ts";
 
-/** What the log says of one call. */
+/** A line of the log: the start or the end of a call, or a kill. */
 interface Line {
   readonly what: string;
   readonly pid: string;
   readonly at: number;
 }
 
-/** What processes under one limit came to. */
+/** The result of processes under one limit. */
 export interface Under {
-  /** Which part of the ideal throughput it was. */
+  /** The throughput as a fraction of the ideal one. */
   readonly part: number;
-  /** How long the fastest and the slowest process took, in milliseconds. */
+  /** The times of the fastest and the slowest process, in milliseconds. */
   readonly took: readonly [number, number];
 }
 
@@ -83,7 +83,7 @@ export async function sharePermits(calls: number, kills: number): Promise<Under>
   return { part: begun * 50 / 5 / whole, took: [Math.min(...took), Math.max(...took)] };
 }
 
-/** Four processes and one after them under one rate: the worst window over all starts. */
+/** Four processes, and one after them, under one rate; no window over all starts exceeds it. */
 export async function shareRate(limit: number, per: number): Promise<Under> {
   const { path, log } = place();
   const limited = { path, log, calls: limit, ms: 0, limit, per, at: Date.now() + READY_MS };
@@ -91,13 +91,13 @@ export async function shareRate(limit: number, per: number): Promise<Under> {
   const took = await Promise.all(
     children.map(async (child) => Number((await child.ended()).at(-1))),
   );
-  // It inherits what the others have used.
+  // The late process inherits the starts of the others.
   await begin({ ...limited, calls: 1 }).ended();
   const starts = readLog(log).filter(({ what }) => what === "begin").map(({ at }) => at)
     .sort((a, b) => a - b);
   for (const [index, at] of starts.entries()) {
     const next = starts[index + limit];
-    // The clocks of processes are read to a millisecond.
+    // The clock of each process is exact to a millisecond.
     if (next !== undefined) assert(next - at > per - 2, `${limit + 1} starts in ${next - at} ms`);
   }
   const whole = starts[4 * limit - 1]! - starts[0]!;
@@ -115,7 +115,7 @@ export async function sharePause(): Promise<void> {
   assert(two!.at - one!.at > 1_450, `the other process began ${two!.at - one!.at} ms later`);
 }
 
-/** All of it, for so many calls of each process. */
+/** All of them, with `count` calls of each process. */
 export async function limitLong({ count }: Extent): Promise<Record<string, Under>> {
   const permits = await sharePermits(count, 0);
   assert(permits.part >= 0.85, `${permits.part} of the ideal rate`);

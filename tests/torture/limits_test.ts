@@ -1,12 +1,12 @@
 /**
- * The short form of `torture/limits.ts`. How much of the ideal they reach beside other tests says
- * little; the long form holds them to it.
+ * The short form of `torture/limits.ts`. Beside other tests the fraction of the ideal throughput
+ * says little; the long form asserts it.
  */
 import { test } from "node:test";
 import { assert } from "@std/assert";
 import { sharePause, sharePermits, shareRate } from "./limits.ts";
 
-// Tries to make a sixth call run, and to let one of eight processes go short.
+// Tries to make a sixth call run, and to starve one of eight processes.
 test("limitConcurrency() with a store holds for eight processes, which take turns", async () => {
   const { part, took: [first, last] } = await sharePermits(40, 0);
   assert(part > 0.25, `${part} of the ideal rate`);

@@ -1,4 +1,4 @@
-/** A machine that refuses: no room, no right, no file, a wrong clock, no more handles. */
+/** A machine that refuses: no room, no rights, no file, a wrong clock, no more handles. */
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -19,14 +19,14 @@ function valueOf(n: number): unknown {
   return { value: smallValue(n), long: `${n},`.repeat(3000) };
 }
 
-/** What came of calls. */
+/** The result of calls. */
 interface Came {
   readonly runs: number;
   readonly kinds: ReadonlySet<string>;
   readonly messages: readonly string[];
 }
 
-/** Calls a function for many inputs, in every way, and holds the results to what they must be. */
+/** Calls a function for many inputs, in every way, and checks the results. */
 async function call(
   open: (options: CacheOptions) => Cache,
   inputs: readonly number[],
@@ -58,7 +58,7 @@ function inputs(count: number): number[] {
   return Array.from({ length: count }, (_, n) => n);
 }
 
-/** A database that may not grow: what is in it stays, and what does not fit is computed. */
+/** A database that may not grow: its entries stay, and results that do not fit are computed. */
 export async function fillDatabase(): Promise<Came> {
   const path = join(temporaryFolder(), "full.db");
   const handle = new DatabaseSync(path);
@@ -78,7 +78,7 @@ export async function fillDatabase(): Promise<Came> {
   }
 }
 
-/** A database that can be read alone, and paths that lead nowhere. */
+/** A read-only database, and paths that lead nowhere. */
 export async function refuseWrites(): Promise<void> {
   const folder = temporaryFolder();
   const path = join(folder, "read.db");
@@ -114,7 +114,7 @@ export async function removeFiles(): Promise<void> {
         rmSync(join(folder, name), { recursive: true, force: true });
       }
     });
-    // Whatever was lost with the file, it works again.
+    // The cache works again, whatever was lost with the file.
     await call(open, inputs(20));
     const last = await call(open, inputs(20));
     assertEquals([last.runs, last.kinds.size], [0, 0], names.join());
@@ -154,10 +154,10 @@ export async function turnClock(open: (options: CacheOptions) => Cache): Promise
     await cache.set("direct", 1);
     await at(0, 6);
     await at(0, 0);
-    // What is a year old is past its day, and what has no end is not.
+    // After a year a result that lives for a day has expired; one without an end has not.
     await at(YEAR_MS, 3);
     await at(YEAR_MS, 0);
-    // What was stored in a future that was none is no older than now.
+    // A result stored in what is now the future counts as stored now.
     await at(-YEAR_MS, 0);
     await cache.prune({ olderThan: "1d", expired: true });
     await at(-YEAR_MS, 0);
@@ -171,25 +171,25 @@ export async function turnClock(open: (options: CacheOptions) => Cache): Promise
   assertEquals(errors, []);
 }
 
-/** How many handles of a file this process has open, where the system tells. */
+/** The number of open handles of a file in this process; `undefined` where no list exists. */
 function handlesOf(path: string): number | undefined {
-  // Not by reading it: that asks for more rights than the tests have.
+  // By `ls`, because the tests lack the right to read the folder.
   const { stdout } = spawnSync("ls", ["-l", `/proc/${process.pid}/fd`], {
     encoding: "utf8",
     maxBuffer: 2 ** 26,
   });
-  // It complains of handles that other threads close in this moment, and lists the rest.
+  // `ls` complains of handles that other threads close meanwhile, and lists the rest.
   return stdout ? stdout.split(path).length - 1 : undefined;
 }
 
-/** Many caches on one file at the same time, and nothing left of them when they are closed. */
+/** Many caches on one file at the same time; closing them leaves no handle open. */
 export async function openMany({ count }: Extent): Promise<void> {
   const path = join(temporaryFolder(), "many.db");
   const errors: Error[] = [];
   const caches = Array.from(
     { length: count },
-    // Each cache that shares its runs has a session, and every one knows of all: that is for a
-    // hundred processes, not for thousands.
+    // A cache that shares its runs has a session, and each session knows of all others: this suits
+    // a hundred processes, not thousands.
     (_, index) =>
       new SQLiteCache(path, {
         onError: (error) => errors.push(error),
@@ -205,7 +205,7 @@ export async function openMany({ count }: Extent): Promise<void> {
   results.forEach((result, index) => assertEquals(result, (index % 10) + 1));
   const opened = handlesOf(path);
   await Promise.all(caches.map((cache) => cache.close()));
-  // Past what the system allows they are told of, and nobody's call fails.
+  // Handles beyond the system's limit are reported, and no call fails.
   if (count <= 200) {
     assertEquals(
       errors.map(({ message }) => message),
@@ -219,9 +219,9 @@ export async function openMany({ count }: Extent): Promise<void> {
 }
 
 /**
- * A file system that is full, and one that is read-only: where this process may mount some.
+ * A full and a read-only file system, where this process may mount one.
  *
- * @returns What was done.
+ * @returns A line for the report.
  */
 export async function mount(): Promise<string> {
   const place = join(temporaryFolder(), "mounted");
@@ -257,7 +257,6 @@ export async function mount(): Promise<string> {
   }
 }
 
-/** All of it. */
 export async function refuse(extent: Extent): Promise<string> {
   await fillDatabase();
   await refuseWrites();

@@ -14,7 +14,7 @@ test("SQLiteCache computes what does not fit into a full database, and stores it
   await fillDatabase();
 });
 
-// Tries to make a database that cannot be written, or is no file at all, fail a call.
+// Tries to make a read-only database, or a path that is not a file, fail a call.
 test("SQLiteCache reads what it can and computes the rest where it may not write", async () => {
   await refuseWrites();
 });
@@ -24,12 +24,12 @@ test("SQLiteCache goes on when its files vanish while it works", async () => {
   await removeFiles();
 });
 
-// Tries to leave a file open, or to exhaust what the system allows, with many caches.
+// Tries to leave a file open, or to exhaust the limits of the system, with many caches.
 test("SQLiteCache can be opened 100 times on one file and leaves nothing open", async () => {
   await openMany({ count: 100, seed: 7 });
 });
 
-// Tries to make a clock that jumps by a year lose, keep or break what it must not.
+// Tries to lose, keep or break entries wrongly by a clock that jumps by a year.
 test("A cache bears a clock that is set back and forward by a year", async () => {
   await turnClock((options) => new MemoryCache(options));
   await turnClock((options) => new SQLiteCache(":memory:", options));

@@ -1,9 +1,9 @@
 /**
  * The long forms: `deno task torture [scenario …] [--seed=n] [--scale=n]`. A seed is printed before
- * each scenario, so that what failed can be run again; a scale of 0.1 is a tenth of the work.
+ * each scenario, so that a failure can be repeated; a scale of 0.1 is a tenth of the work.
  */
 
-// deno-lint-ignore-file no-console -- it is a program
+// deno-lint-ignore-file no-console -- a program
 
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -22,7 +22,7 @@ import type { Extent } from "./random.ts";
 import { killSharers } from "./shares.ts";
 import { disorder } from "./timers.ts";
 
-/** What each scenario is called, how much it does, and what it does. */
+/** Scenarios by name, with their full count. */
 const SCENARIOS: Record<
   string,
   readonly [count: number, run: (extent: Extent) => Promise<unknown>]
@@ -64,5 +64,5 @@ for (const name of chosen) {
   const seconds = Math.round((performance.now() - start) / 1000);
   console.log(`${name}: held for ${seconds} s`, result ?? "");
 }
-// The S3 server of this process would go on.
+// The S3 server would keep this process alive.
 process.exit(0);

@@ -1,7 +1,7 @@
 /**
- * One of several that use one database in the same moment. For each line on stdin - a number, a path,
- * a name, a time to wait, and whether to keep or close the database - it stores results and tells how
- * it went.
+ * One of several processes that use one database at the same moment. A line of stdin has a number,
+ * a path, a name, a wait in microseconds, and `keep` or `close` for the database. For each line the
+ * process stores results and prints its reports.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -16,7 +16,7 @@ console.log("ready");
 for await (const line of createInterface({ input: process.stdin })) {
   const [number, path = "", name, microseconds, then] = line.split(" ");
   const { cache, raced, reports } = (opened ??= openRaced(path));
-  // Most of them meet while they open it, some while one of them moves it or uses the next one.
+  // Most processes meet while they open the database, some while one already uses the next file.
   if (Number(microseconds) > 0) await delay(Number(microseconds) / 1000);
   await Promise.all(resultsOf(Number(name)).map((n) => raced(n)));
   if (then === "close") {

@@ -1,4 +1,4 @@
-/** Processes that meet one damaged database in the same moment: none touches it, and none loses. */
+/** Processes that meet one damaged database at once: none touches it, and none loses a result. */
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -19,36 +19,36 @@ import { temporaryFolder } from "../support/temp.ts";
 import { type Extent, Random } from "./random.ts";
 import { smallValue } from "./values.ts";
 
-/** How many meet at one database. */
+/** The number of processes at one database. */
 const RACERS = 4;
-/** After so many, others take their place: a child that lives for minutes counts as hanging. */
+/** The rounds of a process: a child that lives for minutes counts as hanging. */
 const ROUNDS = 100;
-/** How much later than the first the last of them may begin, in microseconds. */
+/** The longest delay between the first and the last start, in microseconds. */
 const APART_US = 20_000;
 
-/** After so many milliseconds everybody has noticed that another file is at the path. */
+/** The time in which every process notices another file at the path, in milliseconds. */
 const NOTICED_MS = 300;
 
 const PAGE_BYTES = 8192;
 
-/** What the racers found. */
+/** The counts of a run. */
 interface Races {
   readonly rounds: number;
-  /** Databases that were left for the next one. */
+  /** Databases that were left alone for the next file. */
   readonly left: number;
-  /** How many of them got damaged while they were used. */
+  /** The number of them that were damaged while in use. */
   readonly inUse: number;
 }
 
-/** What a racer of a name stores. */
+/** The inputs whose results a racer stores. */
 export function resultsOf(name: number): readonly number[] {
   return Array.from({ length: 5 }, (_, index) => name * 100 + index);
 }
 
-/** What is wrong with a database whose last entries are in its log alone. */
+/** A damage to a database whose last entries are in its log alone. */
 interface Spoiled {
   readonly what: string;
-  /** Whether it is left for the next number; what is not there at all is made again. */
+  /** Whether it is left alone for the next number; a file that is missing is made anew. */
   readonly isLeft: boolean;
   readonly spoil: (path: string) => void;
 }
@@ -96,10 +96,10 @@ const SPOILED: readonly Spoiled[] = [
 ];
 
 /**
- * Lets several processes open one database that is damaged, emptied or gone, and store results in
- * it: each of the results is there afterwards, each process reports the damage once at most, and
- * what was there before is there as it was. Every seventh round the database is whole and gets
- * damaged while they use it: what they store once they have noticed is there all the same.
+ * Lets several processes open one database that is damaged, emptied or gone, and store results.
+ * Afterwards each result is there, and the damaged files are unchanged. Each process reports the
+ * damage at most once. Every seventh round the database is whole and is damaged while in use: the
+ * results that are stored once the processes have noticed are there too.
  */
 export async function race({ count, seed }: Extent): Promise<Races> {
   const random = new Random(seed);
@@ -165,7 +165,7 @@ function isLeft(place: string): boolean {
   return readdirSync(place).includes("cache.db.panza-2");
 }
 
-/** Holds each process to one report of the damage, and to no other. */
+/** Asserts that each process reports nothing but the damage, and at most once. */
 function assertReported(reports: readonly (readonly string[])[], where: string): void {
   for (const each of reports) {
     const names = each.map((report) => report.split(":")[0]).join();
@@ -186,7 +186,7 @@ async function makeTemplate(path: string): Promise<void> {
 
 let races = 0;
 
-/** One race of all; resolves with what each of them reported. */
+/** One race of all; resolves with the reports of each. */
 async function letRace(
   racers: readonly Child[],
   path: string,
@@ -202,7 +202,7 @@ async function letRace(
   return said.map((reports): string[] => JSON.parse(reports));
 }
 
-/** Looks for results, and whether the database can be used without a word. */
+/** Asserts that the results are there and that the database can be used without a report. */
 async function assertUsable(path: string, results: readonly number[], what: string): Promise<void> {
   const reports = await use(path, async (raced) => {
     for (const n of results) {
@@ -217,7 +217,7 @@ async function assertUsable(path: string, results: readonly number[], what: stri
 
 type Raced = CachedFunction<(n: number) => Promise<unknown>>;
 
-/** A database with the function whose results are stored in it, and what is told of it. */
+/** A database with the function whose results it stores, and its reports. */
 export interface OpenRaced {
   readonly cache: SQLiteCache;
   readonly raced: Raced;
@@ -236,7 +236,7 @@ export function openRaced(path: string): OpenRaced {
   return { cache, raced, reports };
 }
 
-/** Uses a database, reads and stores; resolves with what was told. */
+/** Reads from a database and stores in it; resolves with its reports. */
 async function use(path: string, work: (raced: Raced) => Promise<void>): Promise<string[]> {
   const { cache, raced, reports } = openRaced(path);
   await using _ = cache;

@@ -1,10 +1,9 @@
-/** Random numbers that come again with their seed. */
+/** Random numbers that follow from a seed. */
 
 import { randomNumbers } from "../../src/testing/random.ts";
 
-/** A generator: each of its numbers follows from the seed. */
 export class Random {
-  /** From 0 to 1, without 1. */
+  /** A number from 0 to below 1. */
   readonly next: () => number;
 
   constructor(seed: number) {
@@ -16,23 +15,20 @@ export class Random {
     return Math.floor(this.next() * end);
   }
 
-  /** One of these. */
   of<T>(items: readonly T[]): T {
     const item = items[this.below(items.length)];
     if (item === undefined) throw new RangeError("there is nothing to choose");
     return item;
   }
 
-  /** So many random bytes. */
   bytes(count: number): Uint8Array {
     return Uint8Array.from({ length: count }, () => this.below(256));
   }
 }
 
-/** How much a scenario does. */
+/** The size of a scenario. */
 export interface Extent {
-  /** How many rounds, calls or cases. */
+  /** The number of rounds, calls or cases. */
   readonly count: number;
-  /** What its random choices follow from. */
   readonly seed: number;
 }

@@ -1,7 +1,7 @@
 /**
- * Shares work with others that do the same, as its only parameter says (see {@linkcode Share}). Each
- * run is written to a log outside the store when it begins and when it ends. Prints `begin`, and what
- * came of it as JSON.
+ * Shares work with others that do the same; its only parameter is a {@linkcode Share}. The start
+ * and the end of each run go to a log outside the store. Prints `begin`, then a {@linkcode Shared}
+ * as JSON.
  */
 
 // deno-lint-ignore-file no-console -- its output is what the test reads
@@ -12,36 +12,36 @@ import { setTimeout as delay } from "node:timers/promises";
 import { LEASE } from "../../src/leases/register.ts";
 import { openStore } from "../support/store.ts";
 
-/** What a process does. */
+/** The work of a process. */
 export interface Share {
   /** A file of SQLite, or the URL of Redis. */
   readonly path: string;
   readonly log: string;
-  /** The inputs: from 0, unless `first` says otherwise, and how many. */
+  /** The first input; 0 when unset. The inputs are `count` numbers from there. */
   readonly first?: number;
   readonly count: number;
-  /** How long a run takes on average, in milliseconds. */
+  /** The average duration of a run, in milliseconds. */
   readonly ms: number;
-  /** Whether a run keeps the event loop all the time. */
+  /** Whether a run blocks the event loop. */
   readonly blocks?: boolean;
   readonly concurrency?: number;
   /** Inputs in order in one batch; a batch in any order; ordinary calls one after the other. */
   readonly way?: "ordered" | "any" | "calls";
-  /** How long a session lasts without a heartbeat, in milliseconds. */
+  /** The lifetime of a session without a heartbeat, in milliseconds. */
   readonly leaseMs?: number;
-  /** How far the clock of the process is ahead, in milliseconds. */
+  /** The lead of the process's clock, in milliseconds. */
   readonly clockMs?: number;
 }
 
-/** What came of it. */
+/** The result of a process. */
 export interface Shared {
   readonly pid: number;
   readonly misses: number;
   readonly reused: number;
-  /** How long it took, in milliseconds. */
+  /** The duration, in milliseconds. */
   readonly took: number;
   readonly reports: readonly string[];
-  /** Of the last ordinary call: which process computed it, and why it was not stored. */
+  /** The process that computed the last ordinary call; `unstored` is why it was not stored. */
   readonly by: number | undefined;
   readonly unstored: string | undefined;
 }

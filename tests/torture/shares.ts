@@ -1,4 +1,4 @@
-/** Processes that share work: each key is computed once, whoever is killed, stopped or held up. */
+/** Processes that share work compute each key once, even if one is killed, stopped or held up. */
 
 import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -30,7 +30,7 @@ function begin(place: Place, share: Omit<Share, "path" | "log">, flags?: readonl
   return start("torture/share_child.ts", [JSON.stringify({ ...place, ...share })], flags);
 }
 
-/** What came of a process that has ended well. */
+/** Resolves with the result of a process once it has ended without a report. */
 async function cameOf(child: Child): Promise<Shared> {
   const lines = await child.ended();
   const came: Shared = JSON.parse(lines.at(-1) ?? "");
@@ -38,15 +38,15 @@ async function cameOf(child: Child): Promise<Shared> {
   return came;
 }
 
-/** What the log says. */
+/** The counts of the log. */
 interface Runs {
   /** Runs that began while another one of their key was under way. */
   readonly overlapping: number;
   readonly begun: number;
   readonly ended: number;
-  /** The keys of which a run has ended. */
+  /** Keys with a run that has ended. */
   readonly keys: number;
-  /** Runs that a kill cut short, or that ended and were not stored because of one. */
+  /** Runs that a kill cut short, or whose result was not stored because of one. */
   readonly lost: number;
 }
 
@@ -65,10 +65,10 @@ function readLog({ log }: Place): Runs {
     if (what === "begin") {
       begun++;
       if (runs.size > 0) overlapping++;
-      // Only a kill between its end and its commit makes another run necessary.
+      // After the end of a run, only a kill before its commit makes another run necessary.
       lost += done.get(key)?.filter((by) => killed.has(by)).length ?? 0;
       done.set(key, (done.get(key) ?? []).filter((by) => !killed.has(by)));
-      // The signal may take a moment to end it.
+      // A process may begin a run before the signal ends it.
       if (killed.has(pid)) lost++;
       else runs.add(pid);
     } else if (what === "end") {
@@ -84,12 +84,12 @@ function readLog({ log }: Place): Runs {
   return { overlapping, begun, ended, keys, lost };
 }
 
-/** Nothing of any process is left beside the entries once one more has come and gone. */
+/** Asserts that after one more process nothing is left beside the entries. */
 async function assertClean(place: Place, what: string): Promise<void> {
   await cameOf(begin(place, { first: 1_000_000, count: 1, ms: 1 }));
   let left = leftIn(place);
   if (left.length > 0) {
-    // One that was killed after it had a name and before it had a file: its heartbeat runs out.
+    // A session that was killed before it had a file ends when its heartbeat runs out.
     await delay(LEASE.ms);
     await cameOf(begin(place, { first: 1_000_001, count: 1, ms: 1 }));
     left = leftIn(place);
@@ -98,7 +98,7 @@ async function assertClean(place: Place, what: string): Promise<void> {
   assertIntact(place.path, what);
 }
 
-/** What processes have left beside the entries. */
+/** Files and notes of processes beside the entries. */
 export function leftIn({ path }: Pick<Place, "path">): unknown[] {
   const files = readdirSync(dirname(path)).filter((name) => name.includes("-session-"));
   const plain = new DatabaseSync(path, { readOnly: true });
@@ -110,14 +110,13 @@ export function leftIn({ path }: Pick<Place, "path">): unknown[] {
   }
 }
 
-/** How many processes share the work. */
+/** The number of processes that share the work. */
 const PROCESSES = 8;
 
 /**
- * Lets processes compute the same inputs, and kills them at random moments; each that is killed is
- * started again.
+ * Lets processes compute the same inputs, kills them at random moments, and starts them again.
  *
- * @returns How many were killed, and how many runs that cost.
+ * @returns The number of kills, and of runs lost by them.
  */
 export async function killSharers(
   { count, seed }: Extent,
@@ -139,7 +138,7 @@ export async function killSharers(
         const child = begin(place, share);
         await child.said("begin");
         await delay(random.next() ** 2 * 800);
-        // Written before, so that whoever takes over comes later.
+        // Logged before the kill, so that the runs of a process that takes over come later.
         appendFileSync(place.log, `kill ${child.process.pid}\n`);
         await child.kill();
       }
@@ -148,7 +147,7 @@ export async function killSharers(
     const runs = readLog(place);
     if (runs.overlapping > 0) throw new Error(`${what}: runs of one key overlap: ${place.log}`);
     assertEquals(runs.keys, keys, what);
-    // Fewer where one that was as good as killed has still committed.
+    // Fewer runs are possible: a process may commit between the log line and its kill.
     const most = keys + runs.lost;
     assert(runs.begun <= most, `${what}: ${runs.begun} runs, kills made ${most} necessary`);
     await assertClean(place, what);
@@ -157,7 +156,7 @@ export async function killSharers(
   return { kills, lost };
 }
 
-/** Processes on the same inputs: each is computed once, and how long that took. */
+/** Lets processes compute the same inputs, each once; resolves with the time, in milliseconds. */
 export async function shareWork(
   keys: number,
   ms: number,
@@ -179,19 +178,19 @@ export async function shareWork(
   return Math.max(...came.map(({ took }) => took));
 }
 
-/** Every second process has its clock ahead, and every third one behind. */
+/** Of every three processes, the clock of the second is ahead and that of the third behind. */
 function clockOf({ clockMs = 0 }: Partial<Share>, index: number): number {
   return index % 3 === 0 ? 0 : index % 3 === 1 ? clockMs : -clockMs;
 }
 
-/** How long a session lasts where a test waits for its end, in milliseconds. */
+/** The lifetime of a session where a test waits for its end, in milliseconds. */
 const SHORT_MS = 900;
 
 /**
- * Holds a process up for longer than its session lasts, while it computes: another one takes over,
- * and what the first one brings late goes to its caller alone.
+ * Holds a process up for longer than its session lasts, while it computes. Another process takes
+ * over, and the late result of the first one goes to its caller alone.
  *
- * @param way How: by a signal, or by its own code.
+ * @param way `stopped` by a signal, or `blocked` by its own code.
  */
 export async function holdUp(way: "stopped" | "blocked"): Promise<void> {
   const place = newPlace();
@@ -200,7 +199,7 @@ export async function holdUp(way: "stopped" | "blocked"): Promise<void> {
   const first = begin(place, { ...share, ms, blocks: way === "blocked" });
   await first.until(() => readFileSync(place.log, "utf8").startsWith("begin"));
   const { pid = 0 } = first.process;
-  // Not `first.process.kill`, which Deno takes for its end.
+  // Not `first.process.kill`: Deno then counts the process as ended.
   if (way === "stopped") process.kill(pid, "SIGSTOP");
   const second = await cameOf(begin(place, { ...share, ms: 10 }));
   assertEquals([second.misses, second.by], [1, second.pid]);
@@ -212,7 +211,7 @@ export async function holdUp(way: "stopped" | "blocked"): Promise<void> {
   await assertClean(place, way);
 }
 
-/** Processes that may not make a side file: heartbeats alone tell of a death. */
+/** Processes without permission for a side file: only missing heartbeats show a death. */
 export async function shareWithoutSideFiles(): Promise<void> {
   if (!("Deno" in globalThis)) return;
   const place = newPlace();

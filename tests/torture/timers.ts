@@ -1,4 +1,4 @@
-/** Timers that fire early, late and in any order, while the clock on the wall is moved. */
+/** Timers that fire early, late and in any order, while the wall clock is moved. */
 
 import { assert, assertEquals } from "@std/assert";
 import type { Cache } from "../../src/core/cache.ts";
@@ -16,17 +16,16 @@ const RATE = 3;
 const PER_MS = 50;
 const ATTEMPTS = 3;
 const CALLS = 20;
-/** So many moves of time end every call many times over. */
+/** Moves of time that end every call many times over. */
 const MOST_MOVES = 20_000;
 
-/** What one call met. */
 interface Call {
   readonly n: number;
-  /** The lowest that the clock on the wall showed while it was under way. */
+  /** The earliest time on the wall clock during the call. */
   earliest: number;
 }
 
-/** What came of many calls. */
+/** The number of calls by their outcome. */
 export interface Disorder {
   readonly fresh: number;
   readonly stale: number;
@@ -35,8 +34,8 @@ export interface Disorder {
 }
 
 /**
- * Makes calls through a cache with windows, a retry and a rate, while timers fire in any order and
- * both clocks move by leaps, the one on the wall back as well.
+ * Makes calls through a cache with windows, a retry and a rate. Meanwhile timers fire in any order,
+ * and both clocks leap, the wall clock back as well.
  */
 export async function disorder({ count, seed }: Extent): Promise<Disorder> {
   const random = new Random(seed);
@@ -65,7 +64,7 @@ async function disorderly(
   const troubles: unknown[] = [];
   const cache = open({
     onError: (error) => {
-      // A renewal that fails has nobody else to tell.
+      // A failed refresh has no caller, so it is reported here.
       if (error !== failure && error.cause !== failure) troubles.push(error);
     },
   });

@@ -1,4 +1,4 @@
-/** What the writers of the torture tests store: every value follows from its input. */
+/** The values that the torture tests store: each follows from its input. */
 
 /** A short value: JSON text for even inputs, the compact form for odd ones. */
 export function smallValue(n: number): unknown {

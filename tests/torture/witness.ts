@@ -1,11 +1,11 @@
-/** What SQLite gives to a cache that uses a file, seen between the two. */
+/** The rows that SQLite gives to a cache, seen between the two. */
 
 import { StatementSync } from "node:sqlite";
 import { isDeepStrictEqual } from "node:util";
 import { isDamage } from "../../src/sqlite/errors.ts";
 import { aroundDriver } from "./driver.ts";
 
-/** Everything that is stored of an entry beside its id and key, in the order of {@linkcode FIELDS}. */
+/** The stored columns of an entry except its id and key, in the order of {@linkcode FIELDS}. */
 export type Fields = readonly unknown[];
 
 /** The columns of an entry, in the order in which the backend reads them. */
@@ -18,20 +18,20 @@ export function placeOf(id: unknown, key: unknown): string {
 }
 
 /**
- * Watches what SQLite gives. A copy of the file that is looked at beforehand does not tell it: where
- * the order of an index is broken, storing an entry anew may hide another one, or show it.
+ * Watches the rows that SQLite gives. Reading a copy of the file beforehand is not enough: where
+ * the order of an index is broken, storing an entry anew may hide or show another one.
  */
 export class Witness implements Disposable {
-  /** Whether SQLite has called the file damaged. */
+  /** Whether SQLite has reported damage of the file. */
   hasNoticed = false;
-  /** The places that it was asked for. */
+  /** The places that were asked for. */
   readonly asked: Set<string> = new Set();
-  /** The places for which it gave something that was never stored there. */
+  /** The places for which SQLite gave a row that was never stored there. */
   readonly changed: Set<string> = new Set();
   readonly #stored: Map<string, Fields[]>;
   readonly #end: () => void;
 
-  /** @param healthy What was stored at each place: any of these counts as unchanged. */
+  /** @param healthy The rows stored at each place; any of them counts as unchanged. */
   constructor(healthy: readonly ReadonlyMap<string, Fields>[]) {
     this.#stored = new Map();
     for (const [place, fields] of healthy.flatMap((entries) => [...entries])) {
@@ -75,7 +75,7 @@ export class Witness implements Disposable {
 
   #give(place: string, row: unknown): void {
     this.asked.add(place);
-    // A row of another key is damage of the file, which is left then.
+    // A row of another key is damage of the file, which is then left alone.
     if (!Array.isArray(row) || Number(row[FIELD_COUNT]) === 0) return;
     const fields = row.slice(0, FIELD_COUNT);
     const isKnown = this.#stored.get(place)?.some((each) => isDeepStrictEqual(each, fields));
