@@ -22,10 +22,11 @@ import { ChangeOrder } from "../backend/order.ts";
 import { prune } from "../backend/prune.ts";
 import { handOn } from "../backend/shared.ts";
 import type { StoredEntry } from "../encoding/entry.ts";
+import { Copies, type TieredState } from "./copies.ts";
 import { Lookup } from "./lookup.ts";
 import { nameOf } from "./marks.ts";
 import { bring } from "./missed.ts";
-import { Searcher, type TieredState } from "./search.ts";
+import { Searcher } from "./search.ts";
 import { after, ownBytes, Tier } from "./tier.ts";
 
 /** Options of {@linkcode TieredBackend}. */
@@ -79,6 +80,7 @@ export class TieredBackend implements Backend {
   /** Ends a session in the last tier; absent where that has none. */
   readonly endSession?: NonNullable<Backend["endSession"]>;
   readonly #state: TieredState;
+  readonly #copies: Copies;
   readonly #searcher: Searcher;
   readonly #reports: Report[] = [];
   #closing: Promise<void> | undefined;
@@ -110,7 +112,8 @@ export class TieredBackend implements Backend {
       isClosing: false,
       report,
     };
-    this.#searcher = new Searcher(this.#state);
+    this.#copies = new Copies(this.#state);
+    this.#searcher = new Searcher(this.#state, this.#copies);
     const last = backends.at(-1);
     handOn(this, last ?? {});
     if (last?.exchange !== undefined) {
@@ -384,7 +387,7 @@ export class TieredBackend implements Backend {
    */
   async prune(rule: PruneRule): Promise<Pruned> {
     this.#assertOpen();
-    return await this.#searcher.withoutCopies(async () => {
+    return await this.#copies.without(async () => {
       const all = await this.#forAll(
         "prune",
         async ({ backend }) => await (backend.prune?.(rule) ?? prune(backend, rule)),

@@ -7,7 +7,8 @@
 import { isIntact, seal, type StoredEntry } from "../encoding/entry.ts";
 import { Lookup, mustStay } from "./lookup.ts";
 import type { MissedWrite } from "./marks.ts";
-import type { Searcher, TieredState } from "./search.ts";
+import type { TieredState } from "./copies.ts";
+import type { Searcher } from "./search.ts";
 import type { Tier } from "./tier.ts";
 
 /** The number of entries that are brought at once. */

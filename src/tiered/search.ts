@@ -1,29 +1,13 @@
 /**
- * Reads through the tiers, nearest first, and the copies that they send inwards.
+ * Reads through the tiers, nearest first.
  *
  * @module
  */
 
-import type { Maybe, StoreLink } from "../backend/contract.ts";
-import type { ChangeOrder } from "../backend/order.ts";
+import type { Maybe } from "../backend/contract.ts";
+import type { Copies, TieredState } from "./copies.ts";
 import type { Lookup } from "./lookup.ts";
-import { after, ownBytes, type Tier } from "./tier.ts";
-
-/** The limit of copies under way to inner tiers; entries found beyond it are not copied. */
-const MAX_COPIES = 1_000;
-
-/** The state that the parts of a tiered store share. */
-export interface TieredState {
-  /** Nearest first. */
-  readonly tiers: readonly Tier[];
-  /** Whether the last tier has to be asked again after a time. */
-  readonly isBounded: boolean;
-  /** The order of changes: its own until a cache connects, which orders changes from then on. */
-  order: ChangeOrder;
-  link: StoreLink | undefined;
-  isClosing: boolean;
-  readonly report: (error: Error) => void;
-}
+import { after, type Tier } from "./tier.ts";
 
 /** The lookups of one read. */
 export interface Search {
@@ -36,14 +20,11 @@ export interface Search {
 /** The reading part of a tiered store. */
 export class Searcher {
   readonly #state: TieredState;
-  /** Copies on their way; none rejects. */
-  readonly #copies = new Set<Promise<void>>();
-  #pauses = 0;
-  /** The end of the last pause, by the order's clock. */
-  #pausedAt = 0;
+  readonly #copies: Copies;
 
-  constructor(state: TieredState) {
+  constructor(state: TieredState, copies: Copies) {
     this.#state = state;
+    this.#copies = copies;
   }
 
   /** Looks entries up, at once where the tiers answer at once, and copies them inwards. */
@@ -53,7 +34,7 @@ export class Searcher {
       for (const lookup of search.lookups) {
         for (const error of lookup.damages()) report(error);
         if (lookup.place === undefined) continue;
-        this.#promote(lookup);
+        this.#copies.promote(lookup);
         order.leave(lookup.place);
       }
     };
@@ -78,18 +59,6 @@ export class Searcher {
     });
   }
 
-  /** Does work during which nothing is copied: a copy would bring back what the work deletes. */
-  async withoutCopies<Result>(work: () => Promise<Result>): Promise<Result> {
-    this.#pauses++;
-    try {
-      await Promise.all(this.#copies);
-      return await work();
-    } finally {
-      this.#pausedAt = this.#state.order.now();
-      this.#pauses--;
-    }
-  }
-
   /** Takes the places of entries that may be copied: a change from here on wins over the copy. */
   #enter(lookups: readonly Lookup[]): void {
     const { order } = this.#state;
@@ -100,24 +69,5 @@ export class Searcher {
       const isChanging = order.before(scope, lookup.place) !== undefined;
       if (!isChanging) lookup.born = order.now();
     }
-  }
-
-  /** Copies a fresh entry to the tiers before it, unless it was changed since its lookup. */
-  #promote(lookup: Lookup): void {
-    const { order, link, isClosing, report } = this.#state;
-    const { id, key, place, born, best } = lookup;
-    const lacking = lookup.lacking();
-    if (
-      place === undefined || best === undefined || lacking.length === 0 || isClosing ||
-      link?.isReadOnly?.() === true || this.#pauses > 0 || born <= this.#pausedAt ||
-      this.#copies.size >= MAX_COPIES
-    ) return;
-    // The caller may change the bytes that it gets.
-    const entry = ownBytes(best);
-    const work = () => Promise.all(lacking.map((tier) => tier.write(id, key, entry)));
-    const copy: Promise<void> = order.repair(place, born, work)
-      .catch(report)
-      .finally(() => this.#copies.delete(copy));
-    this.#copies.add(copy);
   }
 }
