@@ -6,17 +6,16 @@
 
 import { check } from "../base/check.ts";
 import { type Duration, duration } from "../base/duration.ts";
-import { BackendError, CacheClosedError, optionMessage } from "../base/errors.ts";
+import { BackendError, CacheClosedError } from "../base/errors.ts";
 import { patienceNow } from "../base/patience.ts";
-import {
-  type Backend,
-  BACKEND_METHODS,
-  type EntryInfo,
-  type Maybe,
-  type Pruned,
-  type PruneRule,
-  type Report,
-  type StoreLink,
+import type {
+  Backend,
+  EntryInfo,
+  Maybe,
+  Pruned,
+  PruneRule,
+  Report,
+  StoreLink,
 } from "../backend/contract.ts";
 import { ChangeOrder } from "../backend/order.ts";
 import { prune } from "../backend/prune.ts";
@@ -28,6 +27,7 @@ import { nameOf } from "./marks.ts";
 import { bring } from "./missed.ts";
 import { Searcher } from "./search.ts";
 import { after, ownBytes, Tier } from "./tier.ts";
+import { ACTION, backendsOf } from "./tiers.ts";
 
 /** Options of {@linkcode TieredBackend}. */
 export interface TieredOptions {
@@ -38,8 +38,6 @@ export interface TieredOptions {
    */
   readonly innerTtl?: Duration;
 }
-
-const ACTION = "join tiers";
 
 /**
  * Keeps entries in several backends, nearest first.
@@ -452,28 +450,4 @@ export class TieredBackend implements Backend {
     );
     return new BackendError(this.description, operation, cause);
   }
-}
-
-/** The backends of the tiers, checked. */
-function backendsOf(tiers: readonly (Backend | { readonly backend: Backend })[]): Backend[] {
-  if (!Array.isArray(tiers) || tiers.length === 0) {
-    const rule = "a list of at least one backend or cache";
-    throw new TypeError(optionMessage(ACTION, "tiers", rule, tiers));
-  }
-  const backends: Backend[] = [];
-  // Not `map`, which would skip holes.
-  for (const [index, tier] of tiers.entries()) {
-    const backend = tier?.backend ?? tier;
-    if (BACKEND_METHODS.some((name) => typeof backend?.[name] !== "function")) {
-      throw new TypeError(optionMessage(ACTION, `tiers[${index}]`, "a backend or a cache", tier));
-    }
-    const twin = backends.indexOf(backend);
-    if (twin >= 0) {
-      throw new TypeError(
-        `Cannot ${ACTION}: tiers[${index}] is the same store as tiers[${twin}]`,
-      );
-    }
-    backends.push(backend);
-  }
-  return backends;
 }
