@@ -67,7 +67,7 @@ export class Witness implements Disposable {
     } else if (/^SELECT .* FROM json_each/s.test(sql)) {
       const keys: unknown[] = JSON.parse(String(args[0]));
       const rows = new Map(
-        (result as unknown[][]).map((row) => [Number(row[FIELD_COUNT + 1]), row]),
+        (result as object[]).map((row) => [Number(Object.values(row)[FIELD_COUNT + 1]), row]),
       );
       keys.forEach((key, index) => this.#give(placeOf(args[1], key), rows.get(index)));
     }
@@ -75,9 +75,12 @@ export class Witness implements Disposable {
 
   #give(place: string, row: unknown): void {
     this.asked.add(place);
+    if (typeof row !== "object" || row === null) return;
+    // Node 22.13 gives objects, whose members are in the order of the columns.
+    const columns: unknown[] = Object.values(row);
     // A row of another key is damage of the file, which is then left alone.
-    if (!Array.isArray(row) || Number(row[FIELD_COUNT]) === 0) return;
-    const fields = row.slice(0, FIELD_COUNT);
+    if (Number(columns[FIELD_COUNT]) === 0) return;
+    const fields = columns.slice(0, FIELD_COUNT);
     const isKnown = this.#stored.get(place)?.some((each) => isDeepStrictEqual(each, fields));
     if (isKnown !== true) this.changed.add(place);
   }
