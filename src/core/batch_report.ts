@@ -7,7 +7,7 @@
 import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts";
 import type { CallDetail } from "./detail.ts";
 import type { MapOptions, MapResult } from "./map_options.ts";
-import { countCall, toThousandths } from "./stats.ts";
+import { countCall, NO_CALLS, toThousandths } from "./stats.ts";
 
 /** The counts of a batch; the object stands for the batch in calls of the listener. */
 export class BatchReport {
@@ -34,12 +34,7 @@ export class BatchReport {
     this.progress = {
       done: 0,
       total,
-      hits: 0,
-      misses: 0,
-      shared: 0,
-      stale: 0,
-      failed: 0,
-      unstored: 0,
+      ...NO_CALLS,
       running: 0,
       durationMs: 0,
       savedMs: 0,

@@ -42,14 +42,12 @@ export type Counters = { -readonly [Name in keyof CacheStats]: CacheStats[Name] 
   errors: { [Kind in ErrorKind]?: number };
 };
 
+/** The counts of calls before the first one. */
+export const NO_CALLS = { hits: 0, misses: 0, shared: 0, stale: 0, failed: 0, unstored: 0 };
+
 export function newCounters(): Counters {
   return {
-    hits: 0,
-    misses: 0,
-    shared: 0,
-    stale: 0,
-    failed: 0,
-    unstored: 0,
+    ...NO_CALLS,
     errors: {},
     bytesRead: 0,
     bytesWritten: 0,

@@ -99,7 +99,7 @@ export class TieredBackend implements Backend {
     const { innerTtl = Infinity } = check(ACTION, options, { innerTtl: duration });
     const backends = backendsOf(tiers);
     const report = (error: Error) => this.#report(error);
-    const recovered = (tier: Tier) => void bring(this.#state, this.#searcher, tier);
+    const recovered = (tier: Tier) => void this.#bring(tier);
     this.#state = {
       tiers: backends.map((backend, index) =>
         new Tier(backend, index < backends.length - 1, innerTtl, { report, recovered })
@@ -260,7 +260,7 @@ export class TieredBackend implements Backend {
         if (results[index] === undefined) continue;
         // The tier may hold an older entry, which would hide the new one.
         tier.marks.missedWrite(id, key, own);
-        if (tier.takesWrites) void bring(this.#state, this.#searcher, tier);
+        if (tier.takesWrites) void this.#bring(tier);
       }
       return true;
     });
@@ -409,13 +409,17 @@ export class TieredBackend implements Backend {
     await this.#state.order.settled();
     await Promise.all(this.#state.tiers.map(async (tier) => {
       await tier.bringing;
-      await bring(this.#state, this.#searcher, tier);
+      await this.#bring(tier);
       const { length } = tier.marks.missedWrites();
       if (length === 0) return;
       const cause = new Error(`it failed, and ${length} entries never got there`);
       this.#report(tier.named("write", cause));
     }));
     await this.#forAll("close", ({ backend }) => backend.close());
+  }
+
+  #bring(tier: Tier): Promise<void> {
+    return bring(this.#state, this.#searcher, tier);
   }
 
   #assertOpen(): void {
