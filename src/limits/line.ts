@@ -121,7 +121,7 @@ export abstract class Line {
    */
   call(fn: AsyncFunction, self: unknown, args: unknown[], cost: number): Promise<unknown> {
     const passage = currentPassage();
-    return this.size === 0 && (this.state.isPaused ? this.#mayStart(cost) : this.take(cost))
+    return this.size === 0 && this.#mayStart(cost)
       ? this.run(fn, self, args, cost, passage)
       : this.#wait(fn, self, args, cost, passage);
   }
