@@ -22,17 +22,24 @@ export interface TestServer {
   readonly region: string;
   /** Whether it verifies signatures and bodies; the server in this process does not. */
   readonly real: boolean;
+  /** The most keys that it gives on a page of a listing. */
+  readonly pageSize: number;
 }
 
 let started: Promise<TestServer> | undefined;
 
 /** The server of this process, started once; it does not keep the process alive. */
 export function testServer(): Promise<TestServer> {
-  started ??= start();
+  started ??= startServer();
   return started;
 }
 
-async function start(): Promise<TestServer> {
+/**
+ * Starts a server in this process, unless the environment names a real one.
+ *
+ * @param pageSize Fewer keys on a page than a real server gives, so that few entries take several.
+ */
+export async function startServer(pageSize: number = 1000): Promise<TestServer> {
   const {
     PANZA_TEST_S3_ENDPOINT: endpoint,
     PANZA_TEST_S3_ACCESS_KEY_ID: accessKeyId = "test",
@@ -41,9 +48,14 @@ async function start(): Promise<TestServer> {
   } = process.env;
   const credentials = { accessKeyId, secretAccessKey };
   if (endpoint !== undefined && endpoint !== "") {
-    return { endpoint, credentials, region, real: true };
+    return { endpoint, credentials, region, real: true, pageSize: 1000 };
   }
   const app = buildApp({ logger: false });
+  app.addHook("onRequest", (request, _reply, done) => {
+    const query = request.query as Record<string, string>;
+    if ("list-type" in query) query["max-keys"] ??= `${pageSize}`;
+    done();
+  });
   await app.listen({ port: 0, host: "127.0.0.1" });
   app.server.unref();
   const { port } = app.server.address() as AddressInfo;
@@ -52,6 +64,7 @@ async function start(): Promise<TestServer> {
     credentials,
     region,
     real: false,
+    pageSize,
   };
 }
 
