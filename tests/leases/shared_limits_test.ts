@@ -51,16 +51,16 @@ test("limitConcurrency() with a store counts the permits of all, per key", async
 test("limitRate() with a store books for all, and frees what a call did not cost", async () => {
   const caches = two();
   const start = performance.now();
-  const options = { per: 1_000, id: "x", cost: () => 5, actual: (cost: number) => cost };
+  const options = { per: 3_000, id: "x", cost: () => 5, actual: (cost: number) => cost };
   const fns = caches.map((store) =>
     limitRate(10, { ...options, store })((cost: number) => Promise.resolve(cost))
   );
   // 5 + 5 are booked, 1 + 1 remain: another 5 fit at once.
   await Promise.all(fns.map((fn) => fn(1)));
   await fns[0]!(5);
-  assert(performance.now() - start < 900, "what was not used is not free again");
+  assert(performance.now() - start < 2_700, "what was not used is not free again");
   await fns[1]!(5);
-  assert(performance.now() - start > 900, "the window is not shared");
+  assert(performance.now() - start > 2_700, "the window is not shared");
   for (const cache of caches) await cache.close();
 });
 
