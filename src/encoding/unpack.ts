@@ -53,9 +53,12 @@ const VIEWS: ReadonlyMap<string, ViewConstructor> = new Map<string, ViewConstruc
  */
 const CHUNK = 1024;
 
-/** The time past which a chunk is slow, and the most that it counts: the process may have slept. */
+/**
+ * The time past which a chunk is slow, and the most that it counts: the process may have slept. One
+ * sleep is far from the bound below, and colliding keys reach it at any speed of the machine.
+ */
 const SLOW_MS = 10;
-const SLOWEST_MS = 50;
+const SLOWEST_MS = 250;
 
 /** The most time of slow chunks: 1 s, and 0.1 ms for each KB. */
 const MAX_SLOW_MS = 1000;
