@@ -3,8 +3,8 @@
 import * as module from "node:module";
 import { load, resolve } from "./hooks.mjs";
 
-// node:test follows every promise by async hooks, to name the test that an uncaught error belongs
-// to. That takes up to 40 % of a run, and each file runs alone: an error names its file anyway.
+// node:test tracks every promise with async hooks, to tell which test an uncaught error belongs to.
+// That takes up to 40 % of a run, and is not needed: each file runs alone, and its output is shown.
 if (process.argv[1]?.endsWith("_test.ts")) {
   const hooks = module.createRequire(import.meta.url)("node:async_hooks");
   const { createHook } = hooks;
