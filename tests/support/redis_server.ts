@@ -33,6 +33,9 @@ function killAll(): void {
   for (const child of running) child.kill("SIGKILL");
 }
 
+process.on("exit", killAll);
+if ("Deno" in globalThis) addEventListener("unload", killAll);
+
 /** A free port that leaves room for the cluster's port, which is 10,000 higher. */
 async function freePort(): Promise<number> {
   const probe = createServer();
@@ -53,10 +56,6 @@ async function launch(
   const child = spawn(program, [...own, "--save", "", "--appendonly", "no", ...flags], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  if (running.size === 0) {
-    process.on("exit", killAll);
-    if ("Deno" in globalThis) addEventListener("unload", killAll);
-  }
   running.add(child);
   child.once("close", () => running.delete(child));
   let said = "";

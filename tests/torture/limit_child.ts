@@ -8,6 +8,7 @@
 
 import { appendFileSync } from "node:fs";
 import process from "node:process";
+import { finished } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { limitConcurrency, limitRate } from "../../concurrency.ts";
 import { LEASE } from "../../src/leases/register.ts";
@@ -28,8 +29,8 @@ export interface Limited {
   readonly per?: number;
   /** The pause of all calls that the first one asks for, in milliseconds. */
   readonly pauseMs?: number;
-  /** The time of the start, in milliseconds since the Unix epoch. */
-  readonly at?: number;
+  /** Whether the calls begin only when stdin ends. */
+  readonly waits?: boolean;
   /** The lifetime of a session without a heartbeat, in milliseconds. */
   readonly leaseMs?: number;
 }
@@ -37,7 +38,7 @@ export interface Limited {
 const now = (): number => performance.timeOrigin + performance.now();
 
 async function work(limited: Limited): Promise<void> {
-  const { path, log, calls, ms, limit, per, pauseMs, at = 0, leaseMs = LEASE.ms } = limited;
+  const { path, log, calls, ms, limit, per, pauseMs, waits, leaseMs = LEASE.ms } = limited;
   Object.assign(LEASE, { ms: leaseMs, beatMs: leaseMs / 3 });
   const { pid } = process;
   const cache = openStore(path);
@@ -53,7 +54,7 @@ async function work(limited: Limited): Promise<void> {
     appendFileSync(log, `end ${n} ${pid} ${now()}\n`);
   });
   console.log("begin");
-  if (at > now()) await delay(at - now());
+  if (waits) await finished(process.stdin.resume());
   const start = performance.now();
   await Promise.all(Array.from({ length: calls }, (_, n) => call(n)));
   const took = performance.now() - start;

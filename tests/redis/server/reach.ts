@@ -8,13 +8,11 @@ import { type Child, start } from "../../support/child.ts";
 import { type RedisServer, startRedis } from "../../support/redis_server.ts";
 import { temporaryFolder } from "../../support/temp.ts";
 import type { Limited } from "../../torture/limit_child.ts";
+import { letGo } from "../../torture/limits.ts";
 import type { Share, Shared } from "../../torture/share_child.ts";
 
 /** The time that a session lasts without a heartbeat, in milliseconds. */
 const LEASE_MS = 1_500;
-
-/** Enough time for all processes to be ready. */
-const READY_MS = 2_500;
 
 const PROCESSES = 8;
 
@@ -133,11 +131,11 @@ function limit(server: RedisServer, log: string, options: Omit<Limited, "path" |
 async function sharePermits(kills: number): Promise<number> {
   const server = await startRedis();
   const log = newLog();
-  const options = { calls: 20, ms: 50, limit: 5, at: Date.now() + READY_MS };
+  const options = { calls: 20, ms: 50, limit: 5, waits: true };
   const children = Array.from({ length: PROCESSES }, () => limit(server, log, options));
-  await Promise.all(children.map((child) => child.said("begin")));
+  await letGo(children);
+  if (kills > 0) await delay(300);
   for (const child of children.slice(0, kills)) {
-    await delay(Math.max(0, options.at - Date.now() + 300));
     appendFileSync(log, `kill - ${child.process.pid} 0\n`);
     await child.kill();
   }
@@ -171,8 +169,10 @@ test("limitRate() holds for all windows of processes that share Redis", async ()
   const server = await startRedis();
   const log = newLog();
   const [count, per] = [20, 1_000];
-  const options = { calls: count, ms: 0, limit: count, per, at: Date.now() + READY_MS };
-  await Promise.all([1, 2, 3, 4].map(() => limit(server, log, options).ended()));
+  const options = { calls: count, ms: 0, limit: count, per, waits: true };
+  const children = [1, 2, 3, 4].map(() => limit(server, log, options));
+  await letGo(children);
+  await Promise.all(children.map((child) => child.ended()));
   const starts = linesOf(log).filter(([what]) => what === "begin").map((line) => Number(line[3]))
     .sort((a, b) => a - b);
   assertEquals(starts.length, 4 * count);
