@@ -40,7 +40,7 @@ export class Place {
   shared: object | undefined;
   /** The number of holders; the place is dropped with the last one. */
   users = 0;
-  /** The time at which a transfer of this key last moved, by `patienceNow()`. */
+  /** The time at which a transfer of this key last moved, by `waitedMs()`. */
   progressAt = 0;
 
   /**
@@ -76,7 +76,7 @@ export class Scope {
   droppedBust = 0;
   /** The last change of any key whose place was dropped. */
   droppedChange = 0;
-  /** The time at which a transfer of any of its keys last moved, by `patienceNow()`. */
+  /** The time at which a transfer of any of its keys last moved, by `waitedMs()`. */
   progressAt = 0;
 
   /**

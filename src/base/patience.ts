@@ -16,26 +16,28 @@ export const PATIENCE = {
   changeMs: 60_000,
 };
 
-/** Real time, also under the fake timers of a test. */
-const clock = performance.now.bind(performance);
+/** Real time, in milliseconds, also under the fake timers of a test. */
+export const patienceNow: () => number = performance.now.bind(performance);
+
+/**
+ * The time spent waiting, in milliseconds. It advances with each look, and so stands still while
+ * the program blocks the event loop or the machine sleeps: no answer could have arrived then.
+ */
+let waited = 0;
 
 /** The time now, in milliseconds, on the clock of {@linkcode Progress}. */
-export function patienceNow(): number {
-  return clock();
+export function waitedMs(): number {
+  return waited;
 }
 
 /** The progress of a transfer. */
 export interface Progress {
-  /** The time of the last progress, by `patienceNow()`. */
+  /** The time of the last progress, by `waitedMs()`. */
   readonly progressAt: number;
 }
 
 class Wait extends Link {
-  /**
-   * The time of the first look after the wait began, at most 1 s later: reading the clock costs as
-   * much as a step of a hit.
-   */
-  since: number | undefined;
+  readonly since: number = waited;
   readonly limitMs: number;
   readonly progress: Progress | undefined;
   readonly giveUp: (error: unknown) => void;
@@ -74,10 +76,7 @@ const waits = new Ring<Wait>();
 let timer: { ref?(): unknown; unref?(): unknown } | undefined;
 
 /**
- * Waits for a store operation.
- *
- * When the time is up, the event loop gets one turn before the operation is given up. If the
- * program blocked the event loop for that long, the answer arrives in this turn.
+ * Waits for a store operation, which is given up when the time is up.
  *
  * @param limitMs The longest wait without progress, in milliseconds.
  * @param progress The progress of the operation, if it is recorded.
@@ -124,28 +123,34 @@ export class NoProgressError extends Error {
   }
 }
 
+/** The time between two looks, in milliseconds. */
+function lookMs(): number {
+  return Math.min(1_000, PATIENCE.callMs / 4);
+}
+
 function arm(): void {
   // From node:timers, because Deno's global one returns a number, which has no `unref`.
   const timers: { setTimeout(fn: () => void, ms: number): unknown } = builtin("node:timers") ??
     globalThis;
-  const handle = timers.setTimeout(look, Math.min(1_000, PATIENCE.callMs / 4));
+  const handle = timers.setTimeout(look, lookMs());
   timer = typeof handle === "object" && handle !== null ? handle : {};
 }
 
-function look(): void {
+async function look(): Promise<void> {
+  // What arrived while the program blocked the event loop is taken in this turn.
+  await nextTurn();
   timer = undefined;
-  const now = clock();
+  waited += lookMs();
   for (const wait of waits) {
-    const idleMs = now - Math.max(wait.since ??= now, wait.progress?.progressAt ?? 0);
-    if (idleMs >= PATIENCE.callMs && wait.late !== undefined) {
-      void nextTurn().then(wait.late);
+    const idleMs = waited - Math.max(wait.since, wait.progress?.progressAt ?? 0);
+    // The wait, or its progress, began between two looks: the first time is shorter.
+    if (idleMs > PATIENCE.callMs) {
+      wait.late?.();
       wait.late = undefined;
     }
-    if (idleMs < wait.limitMs) continue;
-    void nextTurn().then(() => {
-      if (!wait.hasEnded) wait.giveUp(new NoProgressError(wait.limitMs));
-      wait.end();
-    });
+    if (idleMs <= wait.limitMs) continue;
+    wait.giveUp(new NoProgressError(wait.limitMs));
+    wait.end();
   }
   if (waits.first !== undefined) arm();
 }

@@ -13,7 +13,7 @@ import {
   DamagedEntryError,
   PanzaError,
 } from "../base/errors.ts";
-import { PATIENCE, patienceNow, patiently } from "../base/patience.ts";
+import { PATIENCE, patiently, waitedMs } from "../base/patience.ts";
 import { Pause } from "../base/pause.ts";
 import { Pacer } from "../base/turn.ts";
 import type { Backend } from "../backend/contract.ts";
@@ -130,7 +130,7 @@ export class CacheState {
       progress: (id, key) => {
         const scope = this.order.scope(id);
         const place = scope.places.get(key);
-        scope.progressAt = patienceNow();
+        scope.progressAt = waitedMs();
         if (place !== undefined) place.progressAt = scope.progressAt;
       },
     });

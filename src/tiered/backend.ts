@@ -7,7 +7,7 @@
 import { check } from "../base/check.ts";
 import { type Duration, duration } from "../base/duration.ts";
 import { BackendError, CacheClosedError } from "../base/errors.ts";
-import { patienceNow } from "../base/patience.ts";
+import { waitedMs } from "../base/patience.ts";
 import type {
   Backend,
   EntryInfo,
@@ -143,7 +143,7 @@ export class TieredBackend implements Backend {
     }
     for (const tier of this.#state.tiers) {
       const progress = (id: string, key: string) => {
-        tier.progressAt = patienceNow();
+        tier.progressAt = waitedMs();
         link?.progress(id, key);
       };
       tier.backend.connect(report, { order: this.#state.order, progress });
