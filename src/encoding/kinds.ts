@@ -56,11 +56,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["Map", { read: (value) => [...Map.prototype.entries.call(value)], make: makeOfAll }],
   ["Set", { read: (value) => [...Set.prototype.values.call(value)], make: makeOfAll }],
   ["URLSearchParams", { read: listOf, make: makeOfAll }],
-  ["Headers", {
-    // Joined values may end in a space, which new Headers strip and HTTP ignores.
-    read: (value) => listOf(value).map((pair) => listOf(pair).map(trimmed)),
-    make: makeOfAll,
-  }],
+  ["Headers", { read: headersOf, make: makeOfAll }],
   ["FormData", {
     read: listOf,
     make: (maker, parts) => {
@@ -73,8 +69,16 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   }],
 ]);
 
-function trimmed(text: unknown): string {
-  return String(text).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, "");
+/** The names and values of headers. */
+function headersOf(value: object): Parts {
+  const get: (name: unknown) => unknown = Reflect.get(value, "get").bind(value);
+  return listOf(value).map((pair) => {
+    const [name, one] = listOf(pair);
+    // Only cookies are listed one by one. Of other joined values, Deno's list lacks an empty first.
+    const text = String(name === "set-cookie" ? one : get(name));
+    // Joined values may end in a space, which new Headers strip and HTTP ignores.
+    return [name, text.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, "")];
+  });
 }
 
 /** The parts of an iterable object. */

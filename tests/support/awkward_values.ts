@@ -297,6 +297,10 @@ export const AWKWARD_VALUES: readonly AwkwardValue[] = [
     label: "Headers",
     value: false,
   }),
+  awkward("Headers with an empty value", () => new Headers([["a", ""], ["a", "3"]]), {
+    value: false,
+  }),
+  awkward("Headers with one value", () => new Headers([["a", "3"]]), { value: false }),
   awkward("empty Headers", () => new Headers(), { value: false }),
   awkward("a FormData", () => form([["b", "1"], ["a", ""], ["b", "\n"]]), { value: false }),
   awkward("an empty FormData", () => form([]), { value: false }),
