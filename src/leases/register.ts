@@ -13,12 +13,20 @@ export const LEASE = { ms: 30_000, beatMs: 10_000 };
 /** The last heartbeat of each session, by the clock of the store. */
 export type Register = Map<string, number>;
 
-/** Reads the register; damaged lines are left out, so that the note heals. */
+/** The form of a name: files of any other name are not those of a session, and are not removed. */
+const NAME = /^\d+-\d+$/;
+
+/** A name for a session, which no other has. */
+export function newName(): string {
+  return crypto.getRandomValues(new Uint32Array(2)).join("-");
+}
+
+/** Reads the register; other lines than its own are left out, so that the note heals. */
 export function readRegister(note: string | undefined): Register {
   const register: Register = new Map();
   for (const line of note?.split("\n") ?? []) {
     const [session = "", at] = line.split(" ");
-    if (session !== "" && Number.isFinite(Number(at))) register.set(session, Number(at));
+    if (NAME.test(session) && Number.isFinite(Number(at))) register.set(session, Number(at));
   }
   return register;
 }

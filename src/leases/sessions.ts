@@ -15,6 +15,7 @@ import {
   joined,
   LEASE,
   left,
+  newName,
   readRegister,
   type Register,
   renewed,
@@ -130,7 +131,7 @@ export class Sessions {
   async #open(): Promise<string> {
     try {
       for (;;) {
-        const name = crypto.getRandomValues(new Uint32Array(2)).join("-");
+        const name = newName();
         const at = patienceNow();
         await this.#change(joined(name));
         await this.#backend.openSession?.(name);

@@ -1,6 +1,6 @@
 /** One run of a key among the processes that share a store: here, two caches over one file. */
 
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
@@ -327,6 +327,23 @@ test("Tiers and caches in memory share runs where they are asked to", async () =
     await a.close();
     await b.close();
   }
+});
+
+test("A register of sessions that somebody else wrote removes no file of another name", async () => {
+  const path = join(temporaryFolder(), "cache.db");
+  const theirs = new SQLiteCache(path);
+  await theirs.cache({ id: "f" })((n: number) => Promise.resolve(n))(1);
+  await theirs.close();
+  const files = [`${path}-session-notes.txt`, join(dirname(path), "thesis.txt")];
+  for (const file of files) writeFileSync(file, "mine");
+  mkdirSync(`${path}-session-x`);
+  const plain = new DatabaseSync(path);
+  plain.prepare("INSERT INTO panza_notes (id, key, note) VALUES (?, 'all', ?)")
+    .run("\\:session", "notes.txt 1\nx/../thesis.txt 1");
+  plain.close();
+  await using cache = new SQLiteCache(path);
+  await cache.cache({ id: "f" })((n: number) => Promise.resolve(n))(2);
+  assertEquals(files.map((file) => readFileSync(file, "utf8")), ["mine", "mine"]);
 });
 
 test("A process that ends without close() leaves nothing that stops the next one", async () => {

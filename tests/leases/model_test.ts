@@ -54,7 +54,7 @@ class World {
   readonly actors: Actor[] = Array.from({ length: 4 }, () => this.#born());
 
   #born(): Actor {
-    const name = `s${++this.#count}`;
+    const name = `${++this.#count}-0`;
     this.register = joined(name)(this.register, this.now);
     this.register = renewed(name)(this.register, this.now);
     return { name, over: new Set(), isStopped: false, run: undefined };
@@ -90,7 +90,7 @@ class World {
         if (actor === this.actors[0]) this.register = left(session)(this.register, this.now);
       }
       for (let n = 1; n <= this.#count; n++) {
-        if (!readRegister(this.register).has(`s${n}`)) actor.over.add(`s${n}`);
+        if (!readRegister(this.register).has(`${n}-0`)) actor.over.add(`${n}-0`);
       }
     } else if (what === "take" && run === undefined && this.stored === undefined) {
       const mine = `${actor.name}.${++this.#count}`;
@@ -171,17 +171,17 @@ test("Leases are never stuck: when all others are gone for long, the next one ta
 test("A register reads what it wrote, and takes whatever else it is given for nobody", () => {
   fc.assert(
     fc.property(fc.string(), fc.nat(), (text, now) => {
-      const note = joined("a-1")(text, now);
-      assertEquals(readRegister(note).get("a-1"), now - 1);
-      assertEquals(readRegister(renewed("a-1")(note, now + 1)).get("a-1"), now + 1);
-      assert(!isAlive(readRegister(buried("a-1", () => true)(note, now)), "a-1"));
-      assert(!readRegister(left("a-1")(note, now)).has("a-1"));
+      const note = joined("1-2")(text, now);
+      assertEquals(readRegister(note).get("1-2"), now - 1);
+      assertEquals(readRegister(renewed("1-2")(note, now + 1)).get("1-2"), now + 1);
+      assert(!isAlive(readRegister(buried("1-2", () => true)(note, now)), "1-2"));
+      assert(!readRegister(left("1-2")(note, now)).has("1-2"));
     }),
     { seed: SEED },
   );
-  assertEquals(renewed("gone")("other 5", 6), "other 5");
-  assertEquals(renewed("a")("a 0", 6), "a 0");
-  assertEquals(left("a")("a 5", 6), undefined);
+  assertEquals(renewed("7-7")("8-8 5", 6), "8-8 5");
+  assertEquals(renewed("1-1")("1-1 0", 6), "1-1 0");
+  assertEquals(left("1-1")("1-1 5", 6), undefined);
 });
 
 test("A heartbeat runs out after 30 s, and one from a far future at once", () => {
