@@ -233,15 +233,19 @@ export async function cull(run: RunStep, maxBytes: number): Promise<void> {
     await inSteps(32, (size) =>
       run((session) => {
         const { file, free } = room(session);
-        if (file - free <= 0.85 * maxBytes) return false;
+        const excess = file - free - 0.85 * maxBytes;
+        if (excess <= 0) return false;
+        // As many as the excess needs: 32 large entries may be all there are.
         return (
           session.transact(() =>
             session
               .statement(
-                `DELETE FROM panza_entries WHERE rowid IN
-             (SELECT rowid FROM panza_entries ORDER BY rowid LIMIT ?) RETURNING size`,
+                `DELETE FROM panza_entries WHERE rowid IN (SELECT rowid FROM
+             (SELECT rowid, sum(size) OVER (ORDER BY rowid) - size AS before FROM
+             (SELECT rowid, size FROM panza_entries ORDER BY rowid LIMIT ?))
+             WHERE before < ?) RETURNING size`,
               )
-              .rows(size)
+              .rows(size, excess)
           ).length > 0
         );
       }));

@@ -616,6 +616,20 @@ test("SQLiteBackend keeps its file within maxBytes and what was stored last in i
     assert(size <= maxBytes, `the file has ${size} bytes in the end`);
   }));
 
+test("SQLiteBackend evicts no more large entries than its bound asks for", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "cache.db");
+    const backend = new SQLiteBackend(path, { maxBytes: 2_000_000 });
+    for (let n = 0; n < 60; n++) {
+      await backend.set("id", `${n}`, entry("x".repeat(100_000)));
+      for (let kept = Math.max(0, n - 14); kept <= n; kept++) {
+        assert((await backend.get("id", `${kept}`)) !== undefined, `${kept} is gone at ${n}`);
+      }
+    }
+    await backend.close();
+    assert(statSync(path).size <= 2_000_000);
+  }));
+
 test("SQLiteBackend adds its tables to somebody else's database and changes nothing else", () =>
   inFolder(async (folder) => {
     const path = join(folder, "users.db");
