@@ -189,7 +189,7 @@ export class S3Backend implements Backend {
    */
   async deleteId(id: string): Promise<void> {
     await this.#write("delete", async () => {
-      refuse(await this.#bucket.removeAll(await folderName(this.#place, id)));
+      refuse(await this.#bucket.removeAll(await folderName(this.#place, id), this.#isEntry));
     });
   }
 
@@ -199,7 +199,9 @@ export class S3Backend implements Backend {
    * @throws {BackendError} If S3 cannot be reached, or refuses any of them.
    */
   async clear(): Promise<void> {
-    await this.#write("delete", async () => refuse(await this.#bucket.removeAll(this.#place.root)));
+    await this.#write("delete", async () => {
+      refuse(await this.#bucket.removeAll(this.#place.root, this.#isEntry));
+    });
   }
 
   /**
@@ -326,12 +328,14 @@ export class S3Backend implements Backend {
     }
   }
 
+  readonly #isEntry = (object: string): boolean => parseName(this.#place, object) !== undefined;
+
   async *#listObjects(
     prefix: string,
     signals: AbortSignal[],
   ): AsyncGenerator<Listed, void, undefined> {
     for await (const page of this.#bucket.list(prefix, signals)) {
-      yield* page.filter(({ object }) => parseName(this.#place, object) !== undefined);
+      yield* page.filter(({ object }) => this.#isEntry(object));
     }
   }
 

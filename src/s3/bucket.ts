@@ -39,16 +39,17 @@ export class Bucket extends Client {
   #deleteWay: number = 0;
 
   /**
-   * Deletes all objects below a prefix.
+   * Deletes all objects below a prefix that are to go.
    *
    * @returns The codes of the objects that S3 refused to delete.
    */
-  async removeAll(prefix: string): Promise<string[]> {
+  async removeAll(prefix: string, goes: (object: string) => boolean): Promise<string[]> {
     for (let pass = 1;; pass++) {
       let found = 0;
       const refusals = mapInOrder(PAGES_AT_ONCE, this.list(prefix), (page) => {
-        found += page.length;
-        return this.removeMany(page.map(({ object }) => object));
+        const objects = page.map(({ object }) => object).filter(goes);
+        found += objects.length;
+        return this.removeMany(objects);
       });
       const refused = (await Array.fromAsync(refusals)).flat();
       // Servers may lose their place in a listing whose objects are being deleted. The last pass

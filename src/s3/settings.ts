@@ -91,10 +91,13 @@ function checkedCredentials(
 ): S3Credentials | (() => Promise<S3Credentials>) {
   if (typeof credentials !== "function") return credentials;
   return async () => {
-    // Its error may quote a secret.
-    const given = await credentials().catch(() => {
+    let given: unknown;
+    try {
+      given = await credentials();
+    } catch {
+      // Its error may quote a secret.
       throw new S3Failure("the function in credentials failed", "call it by hand to see why");
-    });
+    }
     if (isCredentials(given)) return given;
     throw new S3Failure(
       "the function in credentials gave something else",

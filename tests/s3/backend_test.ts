@@ -236,11 +236,12 @@ test("S3Backend reports the progress of long transfers, entry by entry", async (
   });
 });
 
-test("S3Backend.clear() touches neither other objects nor caches at other prefixes", async () => {
+test("S3Backend deletes neither other objects nor what caches at other prefixes hold", async () => {
   await scene(async ({ bucket, client, open }) => {
     const prefixes = ["", "/p", "/p/q", "/pq", "/panza-v", "/p%2Fq", "/P"];
     const backends = prefixes.map((prefix) => open(prefix));
-    const foreign = ["report.json", "panza-v1", "panza-v1x/a/b", "p/report.json"];
+    const foreign = ["report.json", "panza-v1", "panza-v1x/a/b", "p/report.json"]
+      .concat("panza-v1/README.md", "panza-v1/p/logs/2024.txt", "p/panza-v1/p/%zz");
     for (const Key of foreign) {
       await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: "mine" }));
     }
@@ -249,6 +250,8 @@ test("S3Backend.clear() touches neither other objects nor caches at other prefix
     }
     for (const [index, backend] of backends.entries()) {
       assertEquals((await idsAndKeys(backend)).length, 3);
+      await backend.deleteId("p");
+      assertEquals((await idsAndKeys(backend)).length, 2);
       await backend.clear();
       assertEquals(await idsAndKeys(backend), []);
       for (const later of backends.slice(index + 1)) {

@@ -58,6 +58,12 @@ test("S3Backend reports a function that fails or gives no credentials, without i
   await scene(async ({ chaos, open }) => {
     const given: [() => Promise<S3Credentials>, string][] = [
       [() => Promise.reject(new Error("token hunter2")), "the function in credentials failed"],
+      [
+        () => {
+          throw new Error("token hunter2");
+        },
+        "the function in credentials failed",
+      ],
       [() => Promise.resolve({ accessKeyId: "a", secretAccessKey: "" }), "gave something else"],
       [
         // The answer of STS as JSON.
