@@ -53,6 +53,7 @@ import {
   type SingleFlight,
   type StreamOptions,
 } from "./options.ts";
+import { assertReplaceable } from "./read.ts";
 import { CacheState, type FunctionState } from "./state.ts";
 import type { AllStats, CacheStats } from "./stats.ts";
 import {
@@ -425,7 +426,8 @@ export class Cache implements AsyncDisposable {
    * @param value Anything that structured clone keeps.
    * @param options `{ ttl }` is the lifetime of the value: for ever when unset.
    * @throws {UncacheableValueError} If the value cannot be stored.
-   * @throws {PanzaError} If the store failed, or the cache is closed.
+   * @throws {PanzaError} If the store failed, the cache is closed, or the key holds a value that is
+   * encrypted or of a newer version, which is never replaced by a plain one.
    */
   async set(key: string, value: unknown, options: { readonly ttl?: Duration } = {}): Promise<void> {
     const action = "set a value";
@@ -436,7 +438,10 @@ export class Cache implements AsyncDisposable {
     const times = { storedAt, expiresAt, staleUntil: expiresAt, durationMs: 0 };
     const entry = seal(DIRECT, name, encode(value), times);
     const target = { state: this.#direct, key: name };
-    await this.#state.change(target, "write", () => this.backend.set(DIRECT, name, entry));
+    await this.#state.change(target, "write", async () => {
+      await assertReplaceable(this.backend, DIRECT, name);
+      await this.backend.set(DIRECT, name, entry);
+    });
   }
 
   /**

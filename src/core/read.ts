@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DamagedEntryError } from "../base/errors.ts";
+import { BackendError, DamagedEntryError } from "../base/errors.ts";
 import {
   NoProgressError,
   PATIENCE,
@@ -13,7 +13,7 @@ import {
   waitPatiently,
 } from "../base/patience.ts";
 import type { StandardSchema } from "../base/schema.ts";
-import type { Maybe } from "../backend/contract.ts";
+import type { Backend, Maybe } from "../backend/contract.ts";
 import { decode, type Encoded } from "../encoding/codec.ts";
 import { isForeign, open, type StoredEntry } from "../encoding/entry.ts";
 import { bytesOf } from "../encoding/size.ts";
@@ -193,4 +193,25 @@ function mustStay(entry: StoredEntry): boolean {
     // The backend returned something other than an entry.
     return false;
   }
+}
+
+/**
+ * Refuses to replace what must stay by a plain value.
+ *
+ * @throws {BackendError} If the entry under the key must stay, or cannot be looked up.
+ */
+export async function assertReplaceable(backend: Backend, id: string, key: string): Promise<void> {
+  let entry: StoredEntry | undefined;
+  try {
+    entry = await backend.get(id, key);
+  } catch (error) {
+    if (!(error instanceof DamagedEntryError)) throw error;
+  }
+  if (entry === undefined || !mustStay(entry)) return;
+  throw new BackendError(
+    backend.description,
+    "write",
+    new Error("the key holds a value that is encrypted or of a newer version"),
+    "open the cache with encrypt, or with that version, or delete the key first",
+  );
 }

@@ -225,6 +225,23 @@ test("An entry of a newer format, or an encrypted one, is a reported miss and ne
   }
 });
 
+test("A direct key of a newer format, or an encrypted one, is not replaced before it is deleted", async () => {
+  for (const format of ["json-2", "packed-2", "aes-gcm-1"]) {
+    const { inner, cache } = faulty();
+    await cache.set("k", 1);
+    await tamper(inner, "", "k", (entry) => ({ ...entry, format }));
+    await assertRejects(() => cache.set("k", 2), BackendError, "delete the key first");
+    assertEquals((await inner.get("", "k"))?.format, format);
+    await cache.delete("k");
+    await cache.set("k", 2);
+    assertEquals(await cache.get("k"), 2);
+    // What is merely damaged is replaced.
+    await tamper(inner, "", "k", (entry) => ({ ...entry, format: "json" }));
+    await cache.set("k", 3);
+    assertEquals(await cache.get("k"), 3);
+  }
+});
+
 test("An entry that stands in another's place is a reported miss", async () => {
   const { inner, fn, told, cache } = faulty();
   await fn("a");
