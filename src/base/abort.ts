@@ -78,12 +78,16 @@ export function unlessAborted<Value>(
   });
 }
 
-/** The reason of a signal that has aborted; an `AbortError` where a polyfill gives none. */
+/** The reasons of signals that give none. */
+const reasons = new WeakMap<AbortSignal, unknown>();
+
+/** The reason of a signal that has aborted; always the same `AbortError` where a polyfill has none. */
 export function abortReason(signal: AbortSignal): unknown {
-  const reason: unknown = signal.reason;
-  return reason === undefined
-    ? new DOMException("The signal has been aborted", "AbortError")
-    : reason;
+  if (signal.reason !== undefined) return signal.reason;
+  const reason = reasons.get(signal) ??
+    new DOMException("The signal has been aborted", "AbortError");
+  reasons.set(signal, reason);
+  return reason;
 }
 
 function watch(signal: AbortSignal): Watch {

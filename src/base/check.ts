@@ -103,6 +103,12 @@ export function checkValue<Value>(
   return read;
 }
 
+/** Returns a value that nobody awaits: the rejection of a promise must not end the process. */
+export function unawaited<Value>(value: Value): Value {
+  if (isObject(value) && "then" in value) Promise.resolve(value).catch(() => {});
+  return value;
+}
+
 /** The same rule for an option that has no default. */
 export function required<Value>(rule: Rule<Value>): RequiredRule<Value> {
   return { ...rule, isRequired: true };

@@ -5,6 +5,7 @@
  */
 
 import type { BatchProgress, ProgressListener } from "../base/batch_progress.ts";
+import { unawaited } from "../base/check.ts";
 import type { CallDetail } from "./detail.ts";
 import type { MapOptions, MapResult } from "./map_options.ts";
 import { countCall, NO_CALLS, toThousandths } from "./stats.ts";
@@ -84,11 +85,12 @@ export class BatchReport {
 
   #countValue(count: (value: never) => number, value: unknown, isSpent: boolean): void {
     this.#guarded(() => {
-      const counted: unknown = Reflect.apply(count, undefined, [value]);
+      const counted: unknown = unawaited(Reflect.apply(count, undefined, [value]));
       if (typeof counted !== "number" || Number.isNaN(counted)) {
         throw new TypeError("Cannot count a value: count(value) must be a number");
       }
-      this.#counted[isSpent ? "spent" : "saved"] += counted;
+      const name = isSpent ? "spent" : "saved";
+      this.#counted[name] = withoutNoise(this.#counted[name] + counted);
     });
   }
 
@@ -97,4 +99,9 @@ export class BatchReport {
     if (this.#start === undefined || this.progress.finished) return;
     this.progress.durationMs = toThousandths(performance.now() - this.#start);
   }
+}
+
+/** Rounds a fraction to the digits that a double keeps: sums print without noise. */
+function withoutNoise(sum: number): number {
+  return Number.isInteger(sum) ? sum : Number(sum.toPrecision(15));
 }

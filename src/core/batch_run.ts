@@ -7,6 +7,7 @@
  * @module
  */
 
+import { abortReason } from "../base/abort.ts";
 import type { BatchProgress } from "../base/batch_progress.ts";
 import { CacheClosedError } from "../base/errors.ts";
 import { Pacer } from "../base/turn.ts";
@@ -19,6 +20,7 @@ import type { CallDetail } from "./detail.ts";
 import { ElsewhereError } from "./claim.ts";
 import type { KeyedCall } from "./key.ts";
 import type { Found } from "./owned.ts";
+import type { Watch } from "./run.ts";
 import { sizeOf, Source } from "./source.ts";
 
 /**
@@ -32,6 +34,9 @@ const WINDOW = 8 * CHUNK;
 
 /** The most inputs under way in all, running ones and those that wait for an equal one included. */
 const MAX_HELD = 16_384;
+
+/** The reason for which calls leave when the loop over the results was left. */
+const LEFT = new DOMException("the batch was left", "AbortError");
 
 /** One input whose key is known. */
 interface Task<Input> {
@@ -74,6 +79,8 @@ export class BatchRun<Input, Value> {
   readonly #queued = new Map<string, Task<Input>[]>();
   /** The keys that have a place. */
   readonly #active = new Set<string>();
+  /** The calls under way. */
+  readonly #calling = new Set<KeyedCall>();
   /** The keys with a waiting or running refresh. */
   readonly #refreshing = new Set<string>();
   /** The number of taken places. */
@@ -118,7 +125,7 @@ export class BatchRun<Input, Value> {
   async *results(): AsyncGenerator<MapResult<Input, Value>, void, void> {
     const { signal } = this.#options;
     const { closing, isClosed } = this.#calls.state;
-    const abort = (): void => this.#stop({ error: signal?.reason });
+    const abort = (): void => this.#stop({ error: signal && abortReason(signal) });
     const close = (): void => this.#stop({ error: new CacheClosedError() });
     this.#report.begin();
     if (isClosed) close();
@@ -173,13 +180,19 @@ export class BatchRun<Input, Value> {
     await new Promise<void>((resolve) => (this.#wake = resolve));
   }
 
-  /** Takes no further input and starts nothing more. */
+  /** The reason for which calls that have not started leave. */
+  get #reason(): unknown {
+    return this.#failure === undefined ? LEFT : this.#failure.error;
+  }
+
+  /** Takes no further input and starts nothing more: calls that a limit holds back leave. */
   #stop(failure: { readonly error: unknown } | undefined): void {
     this.#failure ??= failure;
     this.#hasEnded = true;
     this.#isStopped = true;
     this.#waiting = [];
     this.#queued.clear();
+    for (const call of this.#calling) call.leave?.(this.#reason);
     for (const wait of this.#elsewhere) wait.leave();
     this.#elsewhere.clear();
     void this.#source.leave();
@@ -202,13 +215,17 @@ export class BatchRun<Input, Value> {
     ) void this.#read();
   }
 
+  /** Takes a place, or gives it back. */
+  #take(step: 1 | -1): void {
+    this.#places += step;
+    this.#report.progress.running = this.#places;
+  }
+
   /** Takes a place while some work goes on. */
   async #occupy(work: () => Promise<void>): Promise<void> {
-    this.#places++;
-    this.#report.progress.running++;
+    this.#take(1);
     await work();
-    this.#places--;
-    this.#report.progress.running--;
+    this.#take(-1);
     this.#advance();
     this.#wake?.();
   }
@@ -220,7 +237,7 @@ export class BatchRun<Input, Value> {
       await this.#pacer.pace();
       const chunk: Taken<Input>[] = [];
       // The key and the copy are made as an input is taken: the source may reuse its object.
-      const visit = (input: Input): void => void chunk.push(this.#take(input));
+      const visit = (input: Input): void => void chunk.push(this.#identify(input));
       if (!this.#hasEnded) await this.#source.take(CHUNK, visit);
       // Stopped in the meantime: nobody wants these inputs any more.
       if (this.#isStopped) return;
@@ -239,7 +256,7 @@ export class BatchRun<Input, Value> {
   }
 
   /** Takes an input: identifies its call and copies its arguments. */
-  #take(input: Input): Taken<Input> {
+  #identify(input: Input): Taken<Input> {
     const index = this.#nextIndex++;
     const { keys } = this.#calls;
     try {
@@ -326,41 +343,54 @@ export class BatchRun<Input, Value> {
 
   /** Makes an ordinary call, in a place. */
   async #compute(task: Task<Input>): Promise<void> {
-    const { call } = task;
     let isAside = false;
     // A call between attempts gives its place back, as long as fewer than `concurrency` do.
-    call.watch = (isBetweenAttempts) => {
+    const stepAside = (isBetweenAttempts: boolean): void => {
       if (isAside === isBetweenAttempts) return;
       if (isBetweenAttempts && this.#aside >= this.#options.concurrency) return;
       isAside = isBetweenAttempts;
       this.#aside += isAside ? 1 : -1;
-      this.#places += isAside ? -1 : 1;
+      this.#take(isAside ? -1 : 1);
       if (isAside) this.#advance();
     };
-    try {
-      this.#give(task, await this.#calls.fly(call));
-    } catch (error) {
-      this.#fail(task, error);
-    }
-    call.watch(false);
+    await this.#attempt(task, true, (run) => stepAside(run.passage.isBetweenAttempts));
+    stepAside(false);
   }
 
   /** Waits for the run of an equal input, without a place; if none is left, queues the input. */
   async #join(task: Task<Input>): Promise<void> {
     this.#followers++;
-    let isLeft = false;
-    try {
-      const detail = await this.#calls.join(task.call);
-      if (detail === undefined) isLeft = true;
-      else this.#give(task, detail);
-    } catch (error) {
-      this.#fail(task, error);
-    }
+    const isLeft = await this.#attempt(task, false);
     this.#followers--;
     // A result that cannot be copied cannot be shared: each input gets a run of its own.
     if (isLeft && !this.#isStopped) this.#waiting.push(() => this.#compute(task));
     this.#advance();
     this.#wake?.();
+  }
+
+  /** Makes a call; true if it needs a run of its own and may not begin one. */
+  async #attempt(
+    task: Task<Input>,
+    mayRun: boolean,
+    watch?: Watch,
+  ): Promise<boolean> {
+    const { call } = task;
+    call.watch = (run) => {
+      if (this.#isStopped) call.leave?.(this.#reason);
+      watch?.(run);
+    };
+    this.#calling.add(call);
+    let detail: CallDetail<unknown> | undefined;
+    try {
+      detail = await (mayRun ? this.#calls.fly(call) : this.#calls.join(call));
+      if (detail !== undefined) this.#give(task, detail);
+    } catch (error) {
+      this.#fail(task, error);
+      return false;
+    } finally {
+      this.#calling.delete(call);
+    }
+    return detail === undefined;
   }
 
   /** Refreshes a stale result that was given out, in a place. */
@@ -384,7 +414,7 @@ export class BatchRun<Input, Value> {
     const { index, input } = task;
     // The batch's own signal has ended this call: the batch throws its reason.
     const { signal } = this.#options;
-    if (signal?.aborted === true && error === signal.reason) return;
+    if (signal?.aborted === true && Object.is(error, abortReason(signal))) return;
     this.#finish({ index, input, ok: false, error, status: "failed" });
   }
 

@@ -271,7 +271,7 @@ export class Calls {
     assertNotAborted(call);
     if (call.watch !== undefined) run.watch(call.watch);
     if (!call.mayLeave) run.isAwaited = true;
-    return run.wait(call.signals);
+    return run.wait(call);
   }
 
   /** Begins a run for a call that waits for it. */

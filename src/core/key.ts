@@ -12,13 +12,13 @@ import { digest } from "../encoding/digest.ts";
 import { keyText } from "../encoding/key_text.ts";
 import { copyArguments } from "../encoding/copy.ts";
 import type { FlowReader } from "./flow.ts";
-import type { Watch } from "./run.ts";
+import type { Caller, Watch } from "./run.ts";
 import type { CheckedOptions } from "./options.ts";
 
 const NO_SIGNALS: readonly AbortSignal[] = [];
 
 /** A call whose key is known. */
-export class KeyedCall {
+export class KeyedCall implements Caller {
   readonly key: string;
   readonly self: unknown;
   /** The caller's own arguments. */
@@ -37,6 +37,8 @@ export class KeyedCall {
   hasLeft = false;
   /** The watch on the run that the call waits for. */
   watch: Watch | undefined;
+  /** Ends the wait for that run, unless its function has started. */
+  leave: ((reason: unknown) => void) | undefined;
   /** Reads the flow of the run that the call waits for; the call then needs no value. */
   reader: FlowReader | undefined;
   /** Whether the function runs even if a result is stored, which the new one replaces. */

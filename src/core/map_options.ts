@@ -9,7 +9,11 @@ import type { CallStatus } from "./events.ts";
 
 /** Options of `fn.map(inputs, options)`. */
 export interface MapOptions<Rest extends readonly unknown[] = readonly unknown[]> {
-  /** The number of calls that run at once: a positive integer, or `Infinity`. */
+  /**
+   * The number of calls that run at once: a positive integer, or `Infinity`. While a call waits for
+   * its next attempt, another one runs in its place; so up to twice as many run when calls come back
+   * from such waits. A `limitConcurrency` around the function inside `retry` bounds that too.
+   */
   readonly concurrency: number;
   /**
    * Whether results come out in the order of the inputs, instead of as they are ready.

@@ -58,8 +58,17 @@ export class Flight {
   }
 }
 
-/** Called when a run starts or stops waiting for its next attempt. */
-export type Watch = (isBetweenAttempts: boolean) => void;
+/** Called when a run may have started, or started or stopped waiting. */
+export type Watch = (run: Run) => void;
+
+/** A call that waits for a run. */
+export interface Caller {
+  /** Each of them ends the wait. */
+  readonly signals: readonly AbortSignal[];
+  readonly watch: Watch | undefined;
+  /** Ends the wait, unless the function has started. Set while a call with a watch waits. */
+  leave: ((reason: unknown) => void) | undefined;
+}
 
 /** A running call. */
 export class Run extends Link implements PassageOptions {
@@ -82,7 +91,6 @@ export class Run extends Link implements PassageOptions {
   #hasReturned = false;
   #ended: Promise<Outcome | Failure> | undefined;
   #begun: ((ended: Promise<Outcome | Failure>) => void) | undefined;
-  #wasBetweenAttempts = false;
   /** Created on first use: most runs have none. */
   #watches: Set<Watch> | undefined;
 
@@ -151,26 +159,36 @@ export class Run extends Link implements PassageOptions {
   }
 
   /**
-   * Waits for the outcome.
-   *
-   * @param signals The caller leaves at once when one aborts. The last caller instead aborts the
+   * Waits for the outcome. A caller that leaves does so at once. The last one instead aborts the
    * run and gets its outcome; a refresh goes on.
    */
-  wait(signals: readonly AbortSignal[]): Promise<Outcome | Failure> {
+  wait(caller: Caller): Promise<Outcome | Failure> {
     const { ended } = this;
+    const { signals, watch } = caller;
     this.#callers++;
-    if (signals.length === 0) return ended;
+    if (signals.length === 0 && watch === undefined) return ended;
     return new Promise((resolve, reject) => {
-      const stop = whenAborted(signals, (reason) => {
+      const leave = (reason: unknown): void => {
+        caller.leave = undefined;
         if (this.#hasReturned) return;
         this.#callers--;
         if (this.#callers > 0 || this.isRefresh) reject(reason);
         else this.#abort(reason);
-      });
+      };
+      const stop = whenAborted(signals, leave);
+      if (watch !== undefined) {
+        caller.leave = (reason) => {
+          if (this.passage.hasStarted) return;
+          stop();
+          leave(reason);
+        };
+      }
       void ended.then((outcome) => {
+        caller.leave = undefined;
         stop();
         resolve(outcome);
       });
+      watch?.(this);
     });
   }
 
@@ -188,10 +206,7 @@ export class Run extends Link implements PassageOptions {
   /** Called when the run may have started or stopped waiting. */
   onChange(): void {
     if (this.#runs.isClosing) this.endUnlessStarted();
-    const { isBetweenAttempts } = this.passage;
-    if (isBetweenAttempts === this.#wasBetweenAttempts) return;
-    this.#wasBetweenAttempts = isBetweenAttempts;
-    for (const watch of this.#watches ?? []) watch(isBetweenAttempts);
+    for (const watch of this.#watches ?? []) watch(this);
   }
 }
 

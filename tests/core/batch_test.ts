@@ -1208,6 +1208,85 @@ test("fn.map() with count reports what was spent and what was saved, and what wa
   assertThrows(() => fn.map("123" as never, { concurrency: 1 }), TypeError, "a string");
 });
 
+test("leaving the loop lets calls leave that a limit holds back, and no call of others", async () => {
+  const cache = new MemoryCache();
+  const runs = new Runs<number, string>();
+  const fn = cache.cache({ id: "f" })(limitConcurrency(2)(runs.fn));
+  const inputs = [1, 2, 3, 4, 4, 5];
+  const results = fn.map(inputs, { concurrency: 10 })[Symbol.asyncIterator]();
+  const first = results.next();
+  await until(() => runs.started.length === 2);
+  const other = fn(4);
+  await settle();
+  await runs.end(1, "one");
+  await first;
+  const leaving = results.return?.();
+  await until(() => runs.started.length === 3);
+  // The permit of the first goes to the third, which runs on, as the second does.
+  for (const input of runs.started.slice(1)) await runs.end(input, `${input}`);
+  await leaving;
+  await until(() => runs.started.includes(4));
+  await runs.end(4, "four");
+  assertEquals(await other, "four");
+  assertEquals(runs.started, [1, 2, 3, 4]);
+  for (const input of [1, 2, 3, 4]) assert((await fn.readCache(input)).hit, `${input}`);
+  assertEquals((await fn.readCache(5)).hit, false);
+});
+
+test("leaving the loop waits for no further attempt", async () => {
+  await using cache = new MemoryCache();
+  let attempts = 0;
+  const answer = Promise.withResolvers<string>();
+  const fn = cache.cache({ id: "f" })(
+    retry({ backoff: { min: "1m", jitter: 0 } })((input: number) => {
+      if (input === 0) return Promise.resolve("zero");
+      attempts++;
+      return input === 1 ? Promise.reject(new Error("down")) : answer.promise;
+    }),
+  );
+  const batch = fn.map([0, 1, 2], { concurrency: 3 });
+  for await (const _ of batch) {
+    await until(() => attempts === 2);
+    await settle();
+    assertEquals(batch.summary.running, 1, "one of them waits");
+    // This one fails after the loop was left.
+    setTimeout(() => answer.reject(new Error("down later")), 10);
+    break;
+  }
+  assertEquals(attempts, 2);
+});
+
+test("a batch under a signal of a polyfill, or with any reason, ends with the reason", async () => {
+  class Polyfill extends EventTarget {
+    aborted = false;
+    reason: unknown;
+    abort(reason?: unknown): void {
+      this.aborted = true;
+      this.reason = reason;
+      this.dispatchEvent(new Event("abort"));
+    }
+  }
+  for (const reason of [undefined, NaN, "stop"]) {
+    await using cache = new MemoryCache();
+    const signal = new Polyfill();
+    const held = Promise.withResolvers<number>();
+    const fn = cache.cache({ id: "f" })(limitConcurrency(1)((_: number) => held.promise));
+    const other = fn(0);
+    // The types want a native one.
+    const batch = fn.map([1, 2], { concurrency: 2, signal: signal as unknown as AbortSignal });
+    const failed = batch.values().then(() => "ended", (error: unknown) => error);
+    await settle();
+    signal.abort(reason);
+    const error = await failed;
+    if (reason === undefined) assertEquals((error as Error).name, "AbortError");
+    else assert(Object.is(error, reason));
+    assertEquals(cache.stats().failed, 2);
+    assertEquals(batch.summary.failed, 0);
+    held.resolve(0);
+    await other;
+  }
+});
+
 test("leaving the loop during a lookup waits for it and reports no failure", async () => {
   const { backend, cache, errors } = countingCache();
   const fn = cache.cache({ id: "f" })(double);
@@ -1298,4 +1377,22 @@ test("fn.map() goes on through more equal inputs than it holds at a time", async
   const batch = fn.map(inputs, { concurrency: 50 });
   assertEquals((await batch.values()).length, 6000);
   assertEquals(runs, 3000);
+});
+
+test("fn.map() with count adds fractions without noise, and reports a promise of a count", async () => {
+  const errors: unknown[] = [];
+  await using cache = new MemoryCache({ onError: (error) => errors.push(error) });
+  const fn = cache.cache({ id: "f" })(double);
+  const countOf = async (inputs: number[], count: (value: number) => number) =>
+    (await fn.map(inputs, { concurrency: 1, count }).run()).counted;
+  // A plain sum of 0.1 and 0.2 is 0.30000000000000004.
+  assertEquals(await countOf([1, 2], (n) => n / 20), { spent: 0.3, saved: 0 });
+  const most = Number.MAX_SAFE_INTEGER;
+  const saved = await countOf([1, 2], (n) => n === 2 ? most - 1 : 1);
+  assertEquals(saved, { spent: 0, saved: most });
+  await countOf([1], () => Promise.reject(new Error("late")) as never);
+  await settle();
+  assertEquals(unhandled, []);
+  assertEquals(errors.length, 1);
+  assertInstanceOf(errors[0], TypeError);
 });
