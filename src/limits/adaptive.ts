@@ -7,7 +7,7 @@
  * @module
  */
 
-import { check, count, fn, required } from "../base/check.ts";
+import { check, count, fn, required, unawaited } from "../base/check.ts";
 import { optionMessage } from "../base/errors.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
@@ -204,7 +204,7 @@ class AdaptiveLine extends PermitLine {
 
   #isOverload(error: unknown): boolean {
     try {
-      return this.#law.isOverload(error) === true;
+      return unawaited(this.#law.isOverload(error)) === true;
     } catch {
       return false;
     }

@@ -5,7 +5,16 @@
  * @module
  */
 
-import { abortSignal, checkValue, count, fn, object, type Rule, text } from "../base/check.ts";
+import {
+  abortSignal,
+  checkValue,
+  count,
+  fn,
+  object,
+  type Rule,
+  text,
+  unawaited,
+} from "../base/check.ts";
 import { type Duration, finiteDuration } from "../base/duration.ts";
 import { isObject } from "../base/plain.ts";
 import { type AsyncFunction, type FunctionWrapper, wrapperOf } from "../base/wrap.ts";
@@ -162,11 +171,13 @@ export class Lines {
   /** Runs a call now or when its turn comes; it rejects and never throws. */
   #call(fn: AsyncFunction, self: unknown, args: unknown[]): Promise<unknown> {
     const signal = this.#signal;
+    let line: Line | undefined;
     try {
       if (signal !== undefined && signal.aborted) throw reasonOfEnd(signal);
-      const line = this.#shared ?? this.#lineOf(args);
+      line = this.#shared ?? this.#lineOf(args);
       return line.call(fn, self, args, this.#cost === undefined ? 1 : this.#cost(args));
     } catch (error) {
+      line?.restIfIdle();
       return Promise.reject(error);
     }
   }
@@ -190,8 +201,7 @@ export class Lines {
 
   #checkKey(key: unknown): void {
     if (!isObject(key) || !("then" in key)) return;
-    // Nobody awaits this promise.
-    Promise.resolve(key).catch(() => {});
+    unawaited(key);
     throw new TypeError(
       `Cannot ${this.#setup.action}: deriveKey must return the key itself, not a promise of it; ` +
         "derive it from the arguments, or await it before the call",

@@ -111,6 +111,14 @@ export abstract class Line {
   /** Throws for a call that would wait for ever. */
   protected checkWait?(fn: AsyncFunction): void;
 
+  /** Called when no call waits and none holds a permit. */
+  protected rest(): void {}
+
+  /** Rests if the line is idle: after a call that has ended, or left without a start. */
+  restIfIdle(): void {
+    if (this.size === 0 && this.active === 0) this.rest();
+  }
+
   /** Whether a new line would be the same; lines without this method remove themselves. */
   isIdle?(): boolean;
 
@@ -239,6 +247,7 @@ export abstract class Line {
     call.refuse(signal?.aborted ? reasonOfEnd(signal) : reason);
     // Later, because the next call may leave with the same signal.
     if (isFirst && this.size > 0) soon(() => this.pump());
+    this.restIfIdle();
   }
 
   #signalsOf(args: unknown[], passage: Passage | undefined): readonly AbortSignal[] {

@@ -15,6 +15,8 @@ export class Pauses {
   #ofAll = -Infinity;
   readonly #ofKeys = new Map<unknown, number>();
   #last = -Infinity;
+  /** The number of keys at which those whose pause has ended are forgotten. */
+  #forgetAt = 1;
 
   /** Whether any key may be held back, now or later. */
   mayHold(now: number): boolean {
@@ -24,8 +26,12 @@ export class Pauses {
   /** Pauses one key. An earlier pause that ends later stays. */
   pauseKey(key: unknown, milliseconds: number): void {
     const now = performance.now();
-    for (const [key, until] of this.#ofKeys) {
-      if (isOver(until, now)) this.#ofKeys.delete(key);
+    // Only when the keys have doubled: on each pause, the loop would be quadratic.
+    if (this.#ofKeys.size >= this.#forgetAt) {
+      for (const [key, until] of this.#ofKeys) {
+        if (isOver(until, now)) this.#ofKeys.delete(key);
+      }
+      this.#forgetAt = 2 * this.#ofKeys.size + 1;
     }
     const until = Math.max(this.#ofKeys.get(key) ?? -Infinity, now + milliseconds);
     this.#ofKeys.set(key, until);

@@ -138,7 +138,7 @@ export class PermitLine extends Line {
   }
 
   /** Removes the line, which is idle and therefore like a new one. */
-  protected rest(): void {
+  protected override rest(): void {
     const { lines, spares, isPaused } = this.state;
     // Without keys there is no line to look for, which every call that ends would pay for.
     if (lines.size === 0 || !lines.delete(this.key)) return;

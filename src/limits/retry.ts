@@ -6,7 +6,7 @@
 
 import { delay } from "@std/async/delay";
 import { abortReason, whenAborted } from "../base/abort.ts";
-import { abortSignal, check, count, finite, fn, number, object } from "../base/check.ts";
+import { abortSignal, check, count, finite, fn, number, object, unawaited } from "../base/check.ts";
 import { type Duration, duration, finiteDuration } from "../base/duration.ts";
 import { optionMessage, PanzaError, QueueFullError, SchemaError } from "../base/errors.ts";
 import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
@@ -255,7 +255,7 @@ async function makeAttempts(
         throw error;
       }
       try {
-        plan.onRetry?.(error, { attempt, delayMs: wait });
+        unawaited(plan.onRetry?.(error, { attempt, delayMs: wait }));
       } catch (mistake) {
         mistakes.push(mistake);
       }
@@ -302,7 +302,8 @@ async function callOnce(
   let timer: ReturnType<typeof setTimeout> | undefined;
   const arm = (): void => {
     clearTimeout(timer);
-    const left = timeout - passage.workedMs;
+    // A function that blocks the thread may work past its timeout.
+    const left = Math.max(0, timeout - passage.workedMs);
     if (passage.isWorking) timer = setTimeout(expire, Math.min(left, LONGEST_DELAY));
   };
   const expire = (): void => {
@@ -355,12 +356,12 @@ function decide(
   const longest = Math.min(max, min * multiplier ** (attempt - 1));
   const backoff = longest * (1 - jitter * Math.random());
   try {
-    const isWorth: unknown = plan.shouldRetry?.(error) ?? true;
+    const isWorth: unknown = unawaited(plan.shouldRetry?.(error)) ?? true;
     if (isObject(isWorth)) {
       throw new TypeError(optionMessage(ACTION, "the result of shouldRetry", "a boolean", isWorth));
     }
     if (!isWorth) return undefined;
-    const after = readWait(plan.retryAfter?.(error));
+    const after = readWait(unawaited(plan.retryAfter?.(error)));
     if (after === undefined) return backoff;
     if (after === Infinity) return undefined;
     const pause = Math.min(after, plan.coolDown);

@@ -5,7 +5,15 @@
  */
 
 /** The members in which errors of the usual SDKs keep response headers, or another error. */
-const PLACES = ["headers", "responseHeaders", "response", "$response", "rawResponse", "cause"];
+const PLACES = [
+  "headers",
+  "responseHeaders",
+  "response",
+  "$response",
+  "rawResponse",
+  "cause",
+  "lastError",
+];
 
 /** The greatest depth of a response in an error: an error, its cause, the response. */
 const DEPTH = 3;

@@ -4,7 +4,15 @@
  * @module
  */
 
-import { check, checkValue, count as countRule, fn, required, type Rule } from "../base/check.ts";
+import {
+  check,
+  checkValue,
+  count as countRule,
+  fn,
+  required,
+  type Rule,
+  unawaited,
+} from "../base/check.ts";
 import { type Duration, finiteDuration } from "../base/duration.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
@@ -103,7 +111,8 @@ export function rateLimit(
     open: (state, key) => open(state, key, window),
     onPause,
     ...(cost === undefined ? {} : {
-      cost: (args) => checkValue(ACTION, "cost", Reflect.apply(cost, undefined, args), costRule),
+      cost: (args) =>
+        checkValue(ACTION, "cost", unawaited(Reflect.apply(cost, undefined, args)), costRule),
     }),
     needsResult: actual !== undefined,
     mayCoolDown: true,
@@ -116,7 +125,7 @@ function actualCost(
   value: unknown,
 ): number | undefined {
   try {
-    const cost: unknown = Reflect.apply(actual, undefined, [value]);
+    const cost: unknown = unawaited(Reflect.apply(actual, undefined, [value]));
     return Number.isFinite(cost) && Number(cost) >= 0 ? Number(cost) : undefined;
   } catch {
     // The result is paid for: a mistake in the accounting must not lose it.
@@ -150,6 +159,8 @@ class WindowLine extends Line {
   #admitted = 0;
   /** The total cost of the admitted calls. */
   #reserved = 0;
+  /** The number of running calls whose actual cost will be booked. */
+  #unsettled = 0;
 
   constructor(
     state: LimitState,
@@ -163,7 +174,7 @@ class WindowLine extends Line {
   }
 
   override isIdle(): boolean {
-    if (this.size > 0 || this.#admitted > 0) return false;
+    if (this.size > 0 || this.#admitted > 0 || this.#unsettled > 0) return false;
     this.#drop(performance.now());
     return this.#oldest === this.#starts.length;
   }
@@ -221,7 +232,13 @@ class WindowLine extends Line {
 
   /** Returns a result, and books its actual cost in place of the reserved one. */
   async #settled(result: Promise<unknown>, number: number, reserved: number): Promise<unknown> {
-    const value = await result;
+    this.#unsettled++;
+    let value: unknown;
+    try {
+      value = await result;
+    } finally {
+      this.#unsettled--;
+    }
     const cost = this.#costOf?.(value);
     if (cost === undefined || cost === reserved) return value;
     const place = number - this.#dropped;

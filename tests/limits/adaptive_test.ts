@@ -256,6 +256,7 @@ test("limitAdaptive() does not change with errors that are not an overload, what
     () => false,
     () => 1,
     () => Promise.resolve(true),
+    () => Promise.reject(new Error("late")),
     () => {
       throw new Error("a bug in isOverload");
     },
@@ -268,6 +269,8 @@ test("limitAdaptive() does not change with errors that are not an overload, what
       assertStrictEquals(await reasonOf(limit(() => Promise.reject(own))()), own);
     }
     assertEquals([limit.limitOf(), limit.activeCount], [4, 0]);
+    // An unhandled rejection is reported when the turn ends.
+    await settle();
   }
 });
 

@@ -1,5 +1,5 @@
 import { test } from "node:test";
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertLess, assertStrictEquals, assertThrows } from "@std/assert";
 import {
   limitAdaptive,
   limitConcurrency,
@@ -11,6 +11,7 @@ import {
 } from "../../mod.ts";
 import { Passage } from "../../src/base/passage.ts";
 import { ByHand, quiet, reasonOf } from "../support/by_hand.ts";
+import { areCollected } from "../support/collected.ts";
 import { FakeTime, settle } from "../support/fake_time.ts";
 
 /** The limits of each kind that let one call start and hold back the next. */
@@ -80,6 +81,8 @@ test("Every limit refuses a deriveKey that returns a promise, and takes no permi
     const error = await reasonOf(limit(async (_url: string) => await settle())("http://a"));
     assert(error instanceof TypeError, name);
     assert(error.message.includes("deriveKey must return the key itself, not a promise"), name);
+    // An unhandled rejection is reported when the turn ends.
+    await settle();
     assertEquals(limit.pendingCount, 0);
   }
 });
@@ -153,6 +156,23 @@ test("Every limit pauses one key, or all of them, later ones too", async () => {
     // Keys that were paused together come back at different times.
     assert(new Set(starts.map(([, at]) => at)).size > (name.endsWith("limit") ? 10 : 5), name);
   }
+});
+
+test("pause() of 50,000 keys takes a moment, and forgets those whose pause has ended", async () => {
+  using time = new FakeTime();
+  const limit = limitConcurrency(1, { deriveKey: (key: object) => key });
+  const references: WeakRef<object>[] = [];
+  const start = new Date();
+  for (let i = 0; i < 50_000; i++) {
+    const key = { i };
+    references.push(new WeakRef(key));
+    limit.pause("1s", key);
+  }
+  assertLess(new Date().getTime() - start.getTime(), 5_000);
+  await time.tick(2_000);
+  for (let i = 0; i < 50_000; i++) limit.pause("1s", { i });
+  assert(await areCollected(references));
+  limit.pause("1s", {});
 });
 
 test("pause() refuses what is not a finite duration", () => {

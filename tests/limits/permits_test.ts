@@ -566,6 +566,27 @@ test("limitConcurrency() forgets idle keys", async () => {
   await limited({}, false);
 });
 
+test("limitConcurrency() forgets keys whose calls leave during a pause", async () => {
+  const make = (maxQueue: number) => {
+    const limit = limitConcurrency(1, { maxQueue, deriveKey: (key: object) => key });
+    limit.pause("1h");
+    return limit(async (_key: object, _signal: AbortSignal) => await settle());
+  };
+  const [waits, refuses] = [make(Infinity), make(0)];
+  const references: WeakRef<object>[] = [];
+  for (let i = 0; i < 1_000; i++) {
+    const controller = new AbortController();
+    const key = { i };
+    references.push(new WeakRef(key));
+    const calls = [waits(key, controller.signal), refuses(key, controller.signal)];
+    controller.abort("gone");
+    await Promise.allSettled(calls);
+  }
+  assert(await areCollected(references));
+  // A limit that is not reachable would keep nothing anyway.
+  for (const call of [waits, refuses]) await call({}, AbortSignal.abort()).catch(() => {});
+});
+
 test("limitConcurrency() keeps nothing of waiting calls that were aborted", async () => {
   const { run, end } = manual();
   const limit = limitConcurrency(1);

@@ -50,6 +50,7 @@ test("readRetryAfter() finds the headers in the errors of the usual SDKs", () =>
     "Vercel's AI": { responseHeaders: text },
     "AWS": { $response: { headers: { "retry-after": ["20"] } } },
     "Cohere": { rawResponse: { headers } },
+    "Vercel's AI, after its own retries": { lastError: { responseHeaders: text } },
     "a cause": new Error("failed", { cause: Object.assign(new Error("429"), { headers }) }),
   };
   for (const [name, source] of Object.entries(sources)) {

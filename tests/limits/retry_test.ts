@@ -165,11 +165,14 @@ test("retry() gives up when after says Infinity", async () => {
 });
 
 test("retry() reports a callback's error as the cause of the function's error, and goes on", async () => {
+  const late = () => Promise.reject(new Error("late"));
   const mistakes: [name: string, options: unknown, message: string][] = [
     ["shouldRetry", { shouldRetry: () => fail("mine") }, "mine"],
     ["shouldRetry", { shouldRetry: () => Promise.resolve(true) }, "the result of shouldRetry must"],
     ["retryAfter", { retryAfter: () => fail("mine") }, "mine"],
     ["retryAfter", { retryAfter: () => "soon" }, "the result of retryAfter must be a duration"],
+    ["shouldRetry", { shouldRetry: late }, "the result of shouldRetry must"],
+    ["retryAfter", { retryAfter: late }, "the result of retryAfter must be a duration"],
     ["onRetry", { onRetry: () => fail("mine") }, "mine"],
   ];
   for (const [name, options, message] of mistakes) {
@@ -358,6 +361,18 @@ test("retry() reports each failed attempt and the wait that follows to onRetry",
   ]);
 });
 
+test("retry() leaves no rejection behind when onRetry is async and fails", async () => {
+  using time = new FakeTime();
+  const { run } = flaky(time, 1);
+  const onRetry = async () => {
+    await Promise.resolve();
+    throw new Error("the log is full");
+  };
+  const result = retry({ backoff: steady, onRetry })(run)();
+  await time.tick(1_000);
+  assertEquals(await result, "done");
+});
+
 test("retry() takes a result that fails the schema for a failed attempt, and returns the result itself", async () => {
   using time = new FakeTime();
   const answers = [{ n: "1" }, { n: 1 }, 3, {}, {}];
@@ -407,6 +422,24 @@ test("retry() gives an attempt its timeout of work, then an aborted signal, and 
   assertEquals([signals[2]?.aborted, signals[2]?.reason], [true, "gone"]);
   ends[2]?.();
   assertEquals([await second, time.timers], ["second", 0]);
+});
+
+test("retry() sets no timer into the past when a function blocks the thread past the timeout", async () => {
+  using time = new FakeTime();
+  const set = globalThis.setTimeout;
+  const delays: number[] = [];
+  globalThis.setTimeout = Object.assign((...args: unknown[]) => {
+    delays.push(Number(args[1]));
+    return Reflect.apply(set, undefined, args);
+  }, set);
+  const work = limitConcurrency(1)(async () => {
+    await Promise.resolve();
+    time.block(80);
+    return "done";
+  });
+  const result = retry({ timeout: 50 })(work)();
+  await time.tick(0);
+  assertEquals([await result, Math.min(...delays)], ["done", 0]);
 });
 
 test("retry() throws the TimeoutError of the last attempt, and leaves no rejection behind", async () => {

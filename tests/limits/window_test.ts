@@ -13,7 +13,7 @@ import fc from "fast-check";
 import { limitConcurrency, limitRate } from "../../concurrency.ts";
 import { QueueFullError } from "../../src/base/errors.ts";
 import { areCollected } from "../support/collected.ts";
-import { FakeTime } from "../support/fake_time.ts";
+import { FakeTime, settle } from "../support/fake_time.ts";
 
 /** A function that records the starts of its calls. */
 function recorder(time: FakeTime) {
@@ -333,6 +333,23 @@ test("limitRate() keeps a key that is in use while others are forgotten", async 
   assertEquals(starts, [0, 99, 100, 199]);
 });
 
+test("limitRate() keeps a key until the actual cost of its calls is booked", async () => {
+  using time = new FakeTime();
+  const { run, starts } = recorder(time);
+  const work = Promise.withResolvers<void>();
+  const limit = limitRate(10, { per: 100, actual: () => 20, deriveKey: (key: string) => key });
+  const long = limit((_key: string) => work.promise)("key");
+  await time.tick(100);
+  // Each new key forgets up to two idle ones.
+  for (const key of ["a", "b", "c"]) await limit(async (_key: string) => await settle())(key);
+  work.resolve();
+  await long;
+  const next = limit(run)("key");
+  await time.tick(1_000);
+  await next;
+  assertEquals(starts, [200]);
+});
+
 test("limitRate() reserves what calls cost, in order, and never more than count in a window", async () => {
   using time = new FakeTime();
   const starts: [number, number][] = [];
@@ -392,6 +409,7 @@ test("limitRate() keeps what was reserved where actual throws or gives no cost, 
     () => -1,
     () => "3",
     () => undefined,
+    () => Promise.reject(new Error("late")),
   ];
   for (const actual of actuals) {
     using time = new FakeTime();
@@ -434,6 +452,13 @@ test("limitRate() refuses a call whose cost cannot fit or is not known, and does
   );
   for (const cost of [-1, NaN]) await assertRejects(() => limited(cost), RangeError);
   for (const cost of [undefined, "x"]) await assertRejects(() => untyped(cost), TypeError);
+  const late = limitRate(10, {
+    per: 100,
+    cost: () => Promise.reject(new Error("late")) as never,
+  });
+  await assertRejects(() => late(async () => await settle())(), TypeError);
+  // An unhandled rejection is reported when the turn ends.
+  await settle();
   assertStrictEquals(await untyped({}).catch((error: unknown) => error), mine);
   assertEquals([await limited(10), limit.pendingCount], [0, 0]);
 });
