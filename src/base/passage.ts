@@ -5,6 +5,8 @@
  * @module
  */
 
+import { clock } from "./clock.ts";
+
 /** A limit that a retry may pause when a server says how long to wait. */
 export interface Pausable {
   /** Holds back new starts of a key for this many milliseconds. */
@@ -66,7 +68,7 @@ export class Passage {
     this.#parent = parent;
     this.#root = parent === undefined ? this : parent.#root;
     this.#options = options;
-    this.#workingSince = performance.now();
+    this.#workingSince = clock();
     if (parent !== undefined) parent.#change(1, 1);
   }
 
@@ -118,7 +120,7 @@ export class Passage {
   /** The time it has worked, without the waits, in milliseconds. */
   get workedMs(): number {
     const since = this.#workingSince;
-    return this.#workedMs + (since === undefined ? 0 : performance.now() - since);
+    return this.#workedMs + (since === undefined ? 0 : clock() - since);
   }
 
   /** Calls a function so that the wrappers in it find this passage. */
@@ -211,7 +213,7 @@ export class Passage {
     this.#working += working;
     this.#betweenAttempts += betweenAttempts;
     const isWorking = this.#live === 0 || this.#working > 0;
-    if (isWorking && !wasWorking) this.#workingSince = performance.now();
+    if (isWorking && !wasWorking) this.#workingSince = clock();
     else if (!isWorking && wasWorking) {
       this.#workedMs = this.workedMs;
       this.#workingSince = undefined;

@@ -8,6 +8,7 @@
  */
 
 import { check, count, fn, required, unawaited } from "../base/check.ts";
+import { clock } from "../base/clock.ts";
 import { optionMessage } from "../base/errors.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
@@ -162,7 +163,7 @@ class AdaptiveLine extends PermitLine {
   }
 
   override isIdle(): boolean {
-    const now = performance.now();
+    const now = clock();
     return this.active === 0 && this.size === 0 && now - this.#lastEnd >= MEMORY;
   }
 
@@ -175,7 +176,7 @@ class AdaptiveLine extends PermitLine {
   }
 
   #pauseLeft(): number {
-    return this.#pausedUntil === -Infinity ? 0 : Math.max(0, this.#pausedUntil - performance.now());
+    return this.#pausedUntil === -Infinity ? 0 : Math.max(0, this.#pausedUntil - clock());
   }
 
   protected override run(
@@ -199,7 +200,7 @@ class AdaptiveLine extends PermitLine {
 
   /** Keeps what it has learned. */
   protected override rest(): void {
-    this.#lastEnd = performance.now();
+    this.#lastEnd = clock();
   }
 
   #isOverload(error: unknown): boolean {
@@ -227,7 +228,7 @@ class AdaptiveLine extends PermitLine {
     const { min } = this.#law;
     if (this.#level < min + 1) {
       this.#pause = Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, 2 * this.#pause));
-      this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + this.#pause);
+      this.#pausedUntil = Math.max(this.#pausedUntil, clock() + this.#pause);
     }
     const level = Math.min(this.#level, this.active);
     // In an outage, when nothing succeeded since the last cut, the last good level stays known.

@@ -5,6 +5,7 @@
  */
 
 import { abortReason, listen, unlisten, type Waiter } from "../base/abort.ts";
+import { clock } from "../base/clock.ts";
 import { QueueFullError } from "../base/errors.ts";
 import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
 import { findSignals } from "../base/signals.ts";
@@ -278,7 +279,7 @@ export abstract class Line {
    */
   #pauseDelay(): number {
     const { pauses } = this.state;
-    const now = performance.now();
+    const now = clock();
     this.state.isPaused = pauses.mayHold(now);
     const end = pauses.endOf(this.key, now);
     if (end === -Infinity) return 0;
@@ -295,7 +296,7 @@ export abstract class Line {
   #arm(cost: number): void {
     const delay = Math.max(this.delay(cost), this.state.isPaused ? this.#pauseDelay() : 0);
     if (delay === Infinity) return;
-    const at = performance.now() + delay;
+    const at = clock() + delay;
     if (this.#timer !== undefined) {
       if (this.#timer.at <= at) return;
       clearTimeout(this.#timer.id);

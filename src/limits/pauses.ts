@@ -4,6 +4,8 @@
  * @module
  */
 
+import { clock } from "../base/clock.ts";
+
 /**
  * The time over which starts resume after a pause, in milliseconds: about the latency of a slow
  * server. All at once, they would be refused again.
@@ -25,7 +27,7 @@ export class Pauses {
 
   /** Pauses one key. An earlier pause that ends later stays. */
   pauseKey(key: unknown, milliseconds: number): void {
-    const now = performance.now();
+    const now = clock();
     // Only when the keys have doubled: on each pause, the loop would be quadratic.
     if (this.#ofKeys.size >= this.#forgetAt) {
       for (const [key, until] of this.#ofKeys) {
@@ -40,14 +42,14 @@ export class Pauses {
 
   /** Pauses all keys, later ones included. An earlier pause that ends later stays. */
   pauseAll(milliseconds: number): void {
-    this.#ofAll = Math.max(this.#ofAll, performance.now() + milliseconds);
+    this.#ofAll = Math.max(this.#ofAll, clock() + milliseconds);
     this.#last = Math.max(this.#last, this.#ofAll);
   }
 
   /**
    * The end of the last pause of a key, which may be past.
    *
-   * @param now The time, on the clock of `performance.now`.
+   * @param now The time, by `clock()`.
    * @returns The end, on the same clock; `-Infinity` once the starts have resumed fully.
    */
   endOf(key: unknown, now: number): number {

@@ -7,6 +7,7 @@
 import { delay } from "@std/async/delay";
 import { abortReason, whenAborted } from "../base/abort.ts";
 import { abortSignal, check, count, finite, fn, number, object, unawaited } from "../base/check.ts";
+import { clock } from "../base/clock.ts";
 import { type Duration, duration, finiteDuration } from "../base/duration.ts";
 import { optionMessage, PanzaError, QueueFullError, SchemaError } from "../base/errors.ts";
 import { currentPassage, Passage, type Pausable } from "../base/passage.ts";
@@ -236,7 +237,7 @@ async function makeAttempts(
 ): Promise<unknown> {
   const own = findSignals([plan.signal, ...args]);
   const signals = passage === undefined ? own : [...own, ...passage.signals];
-  const start = performance.now();
+  const start = clock();
   const mistakes: unknown[] = [];
   for (let attempt = 1;; attempt++) {
     const aborted = signals.find((signal) => signal.aborted);
@@ -250,7 +251,7 @@ async function makeAttempts(
       const isOver = attempt === plan.attempts || isFinal(error) ||
         signals.some((signal) => signal.aborted);
       const wait = isOver ? undefined : decide(plan, error, attempt, passed, mistakes);
-      if (wait === undefined || performance.now() - start + wait > plan.maxElapsed) {
+      if (wait === undefined || clock() - start + wait > plan.maxElapsed) {
         addCause(error, mistakes.at(-1));
         throw error;
       }

@@ -13,6 +13,7 @@ import {
   type Rule,
   unawaited,
 } from "../base/check.ts";
+import { clock } from "../base/clock.ts";
 import { type Duration, finiteDuration } from "../base/duration.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
@@ -175,13 +176,13 @@ class WindowLine extends Line {
 
   override isIdle(): boolean {
     if (this.size > 0 || this.#admitted > 0 || this.#unsettled > 0) return false;
-    this.#drop(performance.now());
+    this.#drop(clock());
     return this.#oldest === this.#starts.length;
   }
 
   protected take(cost: number): boolean {
     if (!this.#fits(cost)) {
-      this.#drop(performance.now());
+      this.#drop(clock());
       if (!this.#fits(cost)) return false;
     }
     this.#admitted++;
@@ -191,7 +192,7 @@ class WindowLine extends Line {
 
   protected delay(cost: number): number {
     if (this.#fits(cost)) return 0;
-    const now = performance.now();
+    const now = clock();
     // Admitted calls begin first, and pump the line again then.
     if (this.#admitted > 0) return Infinity;
     let missing = this.#booked + cost - this.capacity;
@@ -211,7 +212,7 @@ class WindowLine extends Line {
     passage: Passage | undefined,
   ): Promise<unknown> {
     // The window counts from here and not from the admission: work of others may lie between.
-    const number = this.#book(performance.now(), cost);
+    const number = this.#book(clock(), cost);
     // Sums of fractions drift; when no call is left, the sum is known to be 0.
     this.#reserved = --this.#admitted === 0 ? 0 : this.#reserved - cost;
     if (this.size > 0) this.pump();
@@ -242,7 +243,7 @@ class WindowLine extends Line {
     const cost = this.#costOf?.(value);
     if (cost === undefined || cost === reserved) return value;
     const place = number - this.#dropped;
-    if (cost > reserved) this.#book(performance.now(), cost - reserved);
+    if (cost > reserved) this.#book(clock(), cost - reserved);
     else if (place >= this.#oldest) {
       this.#booked += cost - reserved;
       this.#costs[place] = cost;
