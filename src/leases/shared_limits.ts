@@ -36,6 +36,8 @@ export class SharedPermitLine extends PermitLine {
   #given = 0;
   /** The number of permits in the last answer, which may be made again before it is taken. */
   #answer = 0;
+  /** Whether that answer left calls waiting. */
+  #isShort = false;
   #failure: { readonly error: unknown } | undefined;
 
   constructor(
@@ -60,12 +62,14 @@ export class SharedPermitLine extends PermitLine {
         const ask: Ask = { session, held: held(), wants, costs: Array(wants).fill(1) };
         const { granted, turns: after } = takePermits(turns, ask, this.capacity, now);
         this.#answer = granted;
+        this.#isShort = granted < wants;
         return after;
       },
       take: (): void => {
         this.#given += this.#answer;
         this.#answer = 0;
         if (this.size > 0) this.pump();
+        if (this.#isShort) this.refuseExcess();
         // The calls that the permits were granted for have left the line.
         if (this.size === 0 && this.#given > 0) {
           this.#given = 0;
@@ -81,6 +85,11 @@ export class SharedPermitLine extends PermitLine {
       isBusy: () => held() > 0 || waiting() > 0,
       isWaiting: () => waiting() > 0,
     };
+  }
+
+  /** Only the store's answer shows whether a call has to wait. */
+  protected override mayWait(): boolean {
+    return true;
   }
 
   override isIdle(): boolean {
@@ -129,6 +138,8 @@ export class SharedWindowLine extends Line {
   #refunds: Refund[] = [];
   /** The last answer, which may be made again before it is taken. */
   #answer: { readonly booking: Booking | undefined; readonly refunds: number } | undefined;
+  /** Whether that answer left calls waiting. */
+  #isShort = false;
   #waitMs = Infinity;
   #failure: { readonly error: unknown } | undefined;
 
@@ -162,6 +173,7 @@ export class SharedWindowLine extends Line {
         const until = asked + this.#window.per / CELLS;
         const booking = answer.granted > 0 ? { cell: answer.cell, until, cost } : undefined;
         this.#answer = { booking, refunds: refunds.length };
+        this.#isShort = answer.granted < costs.length;
         this.#waitMs = answer.waitMs;
         return answer.turns;
       },
@@ -171,6 +183,7 @@ export class SharedWindowLine extends Line {
         this.#refunds.splice(0, refunds);
         if (booking !== undefined) this.#bookings.push(booking);
         if (this.size > 0) this.pump();
+        if (this.#isShort) this.refuseExcess();
         this.#giveBack();
       },
       pause: (milliseconds: number) => this.pauseFor(milliseconds),
@@ -194,6 +207,11 @@ export class SharedWindowLine extends Line {
   #refund(refund: Refund): void {
     this.#refunds.push(refund);
     this.#note.ask();
+  }
+
+  /** Only the store's answer shows whether a call has to wait. */
+  protected override mayWait(): boolean {
+    return true;
   }
 
   override isIdle(): boolean {

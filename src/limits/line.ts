@@ -112,6 +112,21 @@ export abstract class Line {
   /** Throws for a call that would wait for ever. */
   protected checkWait?(fn: AsyncFunction): void;
 
+  /** Whether one more call may wait. */
+  protected mayWait(): boolean {
+    return this.size < this.state.maxQueue;
+  }
+
+  /** Refuses the newest waiting calls that are too many. */
+  protected refuseExcess(): void {
+    const { maxQueue } = this.state;
+    for (let last = this.#last; last !== undefined && this.size > maxQueue; last = this.#last) {
+      this.#leave(last);
+      last.ended?.();
+      last.refuse(new QueueFullError(maxQueue));
+    }
+  }
+
   /** Called when no call waits and none holds a permit. */
   protected rest(): void {}
 
@@ -202,7 +217,7 @@ export abstract class Line {
     const signals = this.#signalsOf(args, passage);
     for (const signal of signals) if (signal.aborted) throw abortReason(signal);
     this.checkWait?.(fn);
-    if (this.size >= state.maxQueue) throw new QueueFullError(state.maxQueue);
+    if (!this.mayWait()) throw new QueueFullError(state.maxQueue);
     const turn = new Promise<WaitingCall>(capture);
     const ended = passage?.wait("turn");
     const call: WaitingCall = {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { limitConcurrency, limitRate } from "../../concurrency.ts";
-import { CacheClosedError } from "../../src/base/errors.ts";
+import { CacheClosedError, QueueFullError } from "../../src/base/errors.ts";
 import { MemoryBackend, MemoryCache } from "../../memory.ts";
 import { SQLiteCache } from "../../sqlite.ts";
 import { BackendAround } from "../support/around.ts";
@@ -46,6 +46,26 @@ test("limitConcurrency() with a store counts the permits of all, per key", async
   await Promise.all([...calls, other]);
   assertEquals(most, 3);
   for (const cache of caches) await cache.close();
+});
+
+test("A limit with a store refuses calls past maxQueue once the store has said that they wait", async () => {
+  const [store, other] = two();
+  const run = Promise.withResolvers<void>();
+  const options = { store, id: "x", maxQueue: 2 };
+  const held = limitConcurrency(70, options)(() => run.promise);
+  const refused: unknown[] = [];
+  const calls = Array.from({ length: 80 }, () => held().catch((error) => refused.push(error)));
+  while (refused.length < 8) await aWhile();
+  run.resolve();
+  await Promise.all(calls);
+  assertEquals(refused.length, 8);
+  assert(refused.every((error) => error instanceof QueueFullError));
+  // Free permits are no queue.
+  const none = { store: other, id: "alone", maxQueue: 0 };
+  for (const limit of [limitConcurrency(5, none), limitRate(5, { ...none, per: "1m" })]) {
+    assertEquals(await limit(() => Promise.resolve("ran"))(), "ran");
+  }
+  for (const cache of [store, other]) await cache.close();
 });
 
 test("limitRate() with a store books for all, and frees what a call did not cost", async () => {
