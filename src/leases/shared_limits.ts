@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CacheOnlyError, optionMessage } from "../base/errors.ts";
+import { CacheOnlyError, optionMessage, QueueFullError } from "../base/errors.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
 import { isObject } from "../base/plain.ts";
@@ -69,7 +69,7 @@ export class SharedPermitLine extends PermitLine {
         this.#given += this.#answer;
         this.#answer = 0;
         if (this.size > 0) this.pump();
-        if (this.#isShort) this.refuseExcess();
+        if (this.#isShort) this.#refuseExcess();
         // The calls that the permits were granted for have left the line.
         if (this.size === 0 && this.#given > 0) {
           this.#given = 0;
@@ -79,7 +79,7 @@ export class SharedPermitLine extends PermitLine {
       pause: (milliseconds: number) => this.pauseFor(milliseconds),
       end: (error: unknown): void => {
         this.#failure = { error };
-        this.refuseAll(error);
+        this.refuse(0, () => error);
       },
       waitMs: () => Infinity,
       isBusy: () => held() > 0 || waiting() > 0,
@@ -90,6 +90,11 @@ export class SharedPermitLine extends PermitLine {
   /** Only the store's answer shows whether a call has to wait. */
   protected override mayWait(): boolean {
     return true;
+  }
+
+  #refuseExcess(): void {
+    const { maxQueue } = this.state;
+    this.refuse(maxQueue, () => new QueueFullError(maxQueue));
   }
 
   override isIdle(): boolean {
@@ -183,13 +188,13 @@ export class SharedWindowLine extends Line {
         this.#refunds.splice(0, refunds);
         if (booking !== undefined) this.#bookings.push(booking);
         if (this.size > 0) this.pump();
-        if (this.#isShort) this.refuseExcess();
+        if (this.#isShort) this.#refuseExcess();
         this.#giveBack();
       },
       pause: (milliseconds: number) => this.pauseFor(milliseconds),
       end: (error: unknown): void => {
         this.#failure = { error };
-        this.refuseAll(error);
+        this.refuse(0, () => error);
       },
       waitMs: () => this.#waitMs,
       isBusy: () => this.size > 0,
@@ -212,6 +217,11 @@ export class SharedWindowLine extends Line {
   /** Only the store's answer shows whether a call has to wait. */
   protected override mayWait(): boolean {
     return true;
+  }
+
+  #refuseExcess(): void {
+    const { maxQueue } = this.state;
+    this.refuse(maxQueue, () => new QueueFullError(maxQueue));
   }
 
   override isIdle(): boolean {

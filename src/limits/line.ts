@@ -117,16 +117,6 @@ export abstract class Line {
     return this.size < this.state.maxQueue;
   }
 
-  /** Refuses the newest waiting calls that are too many. */
-  protected refuseExcess(): void {
-    const { maxQueue } = this.state;
-    for (let last = this.#last; last !== undefined && this.size > maxQueue; last = this.#last) {
-      this.#leave(last);
-      last.ended?.();
-      last.refuse(new QueueFullError(maxQueue));
-    }
-  }
-
   /** Called when no call waits and none holds a permit. */
   protected rest(): void {}
 
@@ -165,12 +155,12 @@ export abstract class Line {
     this.state.isPaused = true;
   }
 
-  /** Rejects every waiting call with an error. */
-  protected refuseAll(error: unknown): void {
-    for (let first = this.#first; first !== undefined; first = this.#first) {
-      this.#leave(first);
-      first.ended?.();
-      first.refuse(error);
+  /** Rejects the newest waiting calls until only so many are left. */
+  protected refuse(most: number, error: () => unknown): void {
+    for (let last = this.#last; last !== undefined && this.size > most; last = this.#last) {
+      this.#leave(last);
+      last.ended?.();
+      last.refuse(error());
     }
   }
 
