@@ -35,9 +35,6 @@ const WINDOW = 8 * CHUNK;
 /** The most inputs under way in all, running ones and those that wait for an equal one included. */
 const MAX_HELD = 16_384;
 
-/** The reason for which calls leave when the loop over the results was left. */
-const LEFT = new DOMException("the batch was left", "AbortError");
-
 /** One input whose key is known. */
 interface Task<Input> {
   readonly index: number;
@@ -182,7 +179,8 @@ export class BatchRun<Input, Value> {
 
   /** The reason for which calls that have not started leave. */
   get #reason(): unknown {
-    return this.#failure === undefined ? LEFT : this.#failure.error;
+    if (this.#failure !== undefined) return this.#failure.error;
+    return new DOMException("the loop over the results was left", "AbortError");
   }
 
   /** Takes no further input and starts nothing more: calls that a limit holds back leave. */
