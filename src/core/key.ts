@@ -5,6 +5,7 @@
  * @module
  */
 
+import { unawaited } from "../base/check.ts";
 import { findSignals, replaceSignals } from "../base/signals.ts";
 import type { Maybe } from "../backend/contract.ts";
 import { canonicalArguments, canonicalValue } from "../encoding/canonical.ts";
@@ -166,7 +167,7 @@ export class Keys {
 
   /** The text of a `hashFunc` result: a string as it is, all else in a form no such string has. */
   #customText(self: unknown, args: readonly unknown[]): string {
-    const identity: unknown = Reflect.apply(this.#hashFunc!, self, args);
+    const identity: unknown = unawaited(Reflect.apply(this.#hashFunc!, self, args));
     const isBare = this.#version === undefined && this.#identify === undefined;
     if (
       typeof identity === "string" && isBare && identity.isWellFormed() &&
@@ -179,7 +180,7 @@ export class Keys {
   #selfText(self: unknown): string | undefined {
     if (this.#identify === undefined) return undefined;
     if (self === undefined) throw missingInstance(this.#id);
-    return canonicalValue(this.#identify(self), "this(…)");
+    return canonicalValue(unawaited(this.#identify(self)), "this(…)");
   }
 }
 

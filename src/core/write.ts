@@ -5,6 +5,7 @@
  * @module
  */
 
+import { unawaited } from "../base/check.ts";
 import { validate } from "../base/schema.ts";
 import type { Place } from "../backend/order.ts";
 import { encode, type Encoded } from "../encoding/codec.ts";
@@ -152,9 +153,8 @@ export class Writer {
 }
 
 function encodeBy(codec: NonNullable<CheckedOptions["codec"]>, result: unknown): unknown {
-  const stored = codec.encode(result);
+  const stored = unawaited(codec.encode(result));
   if (stored instanceof Promise) {
-    stored.catch(() => {});
     throw new TypeError("Cannot store the result: codec.encode must give a value, not a promise");
   }
   return stored;

@@ -14,6 +14,7 @@ import {
   PanzaError,
   SchemaError,
   UncacheableValueError,
+  UnhashableArgumentError,
 } from "../../src/base/errors.ts";
 import { MemoryBackend } from "../../memory.ts";
 import type { ErrorContext, SingleFlight } from "../../src/core/options.ts";
@@ -240,6 +241,18 @@ test("A direct key of a newer format, or an encrypted one, is not replaced befor
     await cache.set("k", 3);
     assertEquals(await cache.get("k"), 3);
   }
+});
+
+test("An async hashFunc or this whose promise rejects fails its call, and not the process", async () => {
+  const { cache } = faulty();
+  const late = () => Promise.reject(new Error("late")) as never;
+  for (const options of [{ id: "h", hashFunc: late }, { id: "t", this: late }]) {
+    const fn = cache.cache(options)(function (this: object, n: number) {
+      return Promise.resolve(n);
+    });
+    await assertRejects(() => fn.call({}, 1), UnhashableArgumentError, "a Promise");
+  }
+  await quiet();
 });
 
 test("An entry that stands in another's place is a reported miss", async () => {
