@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CacheOnlyError, optionMessage, QueueFullError } from "../base/errors.ts";
+import { CacheOnlyError, optionMessage } from "../base/errors.ts";
 import type { Passage } from "../base/passage.ts";
 import type { AsyncFunction } from "../base/wrap.ts";
 import { isObject } from "../base/plain.ts";
@@ -36,8 +36,6 @@ export class SharedPermitLine extends PermitLine {
   #given = 0;
   /** The number of permits in the last answer, which may be made again before it is taken. */
   #answer = 0;
-  /** Whether that answer left calls waiting. */
-  #isShort = false;
   #failure: { readonly error: unknown } | undefined;
 
   constructor(
@@ -62,14 +60,12 @@ export class SharedPermitLine extends PermitLine {
         const ask: Ask = { session, held: held(), wants, costs: Array(wants).fill(1) };
         const { granted, turns: after } = takePermits(turns, ask, this.capacity, now);
         this.#answer = granted;
-        this.#isShort = granted < wants;
         return after;
       },
       take: (): void => {
         this.#given += this.#answer;
         this.#answer = 0;
         if (this.size > 0) this.pump();
-        if (this.#isShort) this.#refuseExcess();
         // The calls that the permits were granted for have left the line.
         if (this.size === 0 && this.#given > 0) {
           this.#given = 0;
@@ -77,6 +73,7 @@ export class SharedPermitLine extends PermitLine {
         }
       },
       pause: (milliseconds: number) => this.pauseFor(milliseconds),
+      refuse: (most, error) => this.refuse(most, error),
       end: (error: unknown): void => {
         this.#failure = { error };
         this.refuse(0, () => error);
@@ -90,11 +87,6 @@ export class SharedPermitLine extends PermitLine {
   /** Only the store's answer shows whether a call has to wait. */
   protected override mayWait(): boolean {
     return true;
-  }
-
-  #refuseExcess(): void {
-    const { maxQueue } = this.state;
-    this.refuse(maxQueue, () => new QueueFullError(maxQueue));
   }
 
   override isIdle(): boolean {
@@ -143,8 +135,6 @@ export class SharedWindowLine extends Line {
   #refunds: Refund[] = [];
   /** The last answer, which may be made again before it is taken. */
   #answer: { readonly booking: Booking | undefined; readonly refunds: number } | undefined;
-  /** Whether that answer left calls waiting. */
-  #isShort = false;
   #waitMs = Infinity;
   #failure: { readonly error: unknown } | undefined;
 
@@ -178,7 +168,6 @@ export class SharedWindowLine extends Line {
         const until = asked + this.#window.per / CELLS;
         const booking = answer.granted > 0 ? { cell: answer.cell, until, cost } : undefined;
         this.#answer = { booking, refunds: refunds.length };
-        this.#isShort = answer.granted < costs.length;
         this.#waitMs = answer.waitMs;
         return answer.turns;
       },
@@ -188,10 +177,10 @@ export class SharedWindowLine extends Line {
         this.#refunds.splice(0, refunds);
         if (booking !== undefined) this.#bookings.push(booking);
         if (this.size > 0) this.pump();
-        if (this.#isShort) this.#refuseExcess();
         this.#giveBack();
       },
       pause: (milliseconds: number) => this.pauseFor(milliseconds),
+      refuse: (most, error) => this.refuse(most, error),
       end: (error: unknown): void => {
         this.#failure = { error };
         this.refuse(0, () => error);
@@ -217,11 +206,6 @@ export class SharedWindowLine extends Line {
   /** Only the store's answer shows whether a call has to wait. */
   protected override mayWait(): boolean {
     return true;
-  }
-
-  #refuseExcess(): void {
-    const { maxQueue } = this.state;
-    this.refuse(maxQueue, () => new QueueFullError(maxQueue));
   }
 
   override isIdle(): boolean {
@@ -325,11 +309,11 @@ export function sharedRate(
 
 function sharedLimit(
   action: string,
-  options: SharedOptions & { readonly deriveKey?: unknown },
+  options: SharedOptions & Pick<LimiterOptions, "deriveKey" | "maxQueue">,
   kind: readonly unknown[],
   isReadOnly: () => boolean,
 ) {
-  const { store, id, deriveKey } = options;
+  const { store, id, deriveKey, maxQueue = Infinity } = options;
   if (typeof id !== "string" || id === "") {
     const rule = "a non-empty string: processes that give the same one share the limit";
     throw new TypeError(optionMessage(action, "id", rule, id));
@@ -343,7 +327,14 @@ function sharedLimit(
     digest(canonicalValue([...kind, id, key], "deriveKey(…)"));
   const all = digest(canonicalValue([...kind, id, "all", "keys"], "id"));
   const allKeys = deriveKey === undefined ? undefined : all;
-  const limit: SharedLimit = { store: backend, id, allKeys, isReadOnly, hasFailed: false };
+  const limit: SharedLimit = {
+    store: backend,
+    id,
+    allKeys,
+    maxQueue,
+    isReadOnly,
+    hasFailed: false,
+  };
   const onPause = (milliseconds: number, key: unknown, isOfAll: boolean): void => {
     const name = isOfAll && allKeys !== undefined ? allKeys : nameOf(isOfAll ? undefined : key);
     void writePause(limit, name, milliseconds);

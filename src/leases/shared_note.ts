@@ -5,7 +5,7 @@
  */
 
 import { warn } from "../base/env.ts";
-import { CacheClosedError, reasonOf } from "../base/errors.ts";
+import { CacheClosedError, QueueFullError, reasonOf } from "../base/errors.ts";
 import { PATIENCE, patiently } from "../base/patience.ts";
 import { sleep, soon } from "../base/turn.ts";
 import { type Maybe, type NoteChange, RESERVED } from "../backend/contract.ts";
@@ -27,6 +27,8 @@ export interface SharedLimit {
   readonly id: string;
   /** The name of the note for pauses of all keys, in a limit with keys. */
   readonly allKeys: Maybe<string> | undefined;
+  /** The maximum number of waiting calls, per key. */
+  readonly maxQueue: number;
   /** Whether nothing may be written to the store. */
   readonly isReadOnly: () => boolean;
   /** Whether the store has failed since its last success, and the failure was reported. */
@@ -45,6 +47,8 @@ export interface SharedParty {
   ask(turns: Turns, session: string, now: number): Turns;
   /** Takes what the last answer granted, and lets calls start. */
   take(): void;
+  /** Rejects the newest waiting calls until only so many are left. */
+  refuse(most: number, error: () => unknown): void;
   /** Holds back new starts for this many milliseconds. */
   pause(milliseconds: number): void;
   /** Rejects waiting calls with the error: the store is closed. */
@@ -131,7 +135,7 @@ export class SharedNote {
   }
 
   async #write(): Promise<void> {
-    const { allKeys } = this.#limit;
+    const { allKeys, maxQueue } = this.#limit;
     const sessions = this.#sessions;
     const party = this.#party;
     this.#hold(true);
@@ -147,6 +151,9 @@ export class SharedNote {
     this.#isTaking = true;
     party.take();
     this.#isTaking = false;
+    if (turns.parties.some((each) => each.session === session && each.wants > 0)) {
+      party.refuse(maxQueue, () => new QueueFullError(maxQueue));
+    }
     this.#hold(party.isBusy());
     if (party.isWaiting()) await sessions.look(turns.parties.map(({ session }) => session));
   }
