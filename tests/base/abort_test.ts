@@ -1,24 +1,7 @@
 import { test } from "node:test";
 import { assertEquals, assertInstanceOf, assertLess, assertStrictEquals } from "@std/assert";
 import { unlessAborted, whenAborted } from "../../src/base/abort.ts";
-import { countListeners, quiet, reasonOf } from "../support/by_hand.ts";
-
-/** A signal of another library, with only the members that every polyfill has. */
-class Polyfill {
-  aborted = false;
-  reason: unknown = undefined;
-  readonly listeners = new Set<() => void>();
-  addEventListener(_: string, listener: () => void): void {
-    this.listeners.add(listener);
-  }
-  removeEventListener(_: string, listener: () => void): void {
-    this.listeners.delete(listener);
-  }
-  abort(): void {
-    this.aborted = true;
-    for (const listener of [...this.listeners]) listener();
-  }
-}
+import { countListeners, Polyfill, quiet, reasonOf } from "../support/by_hand.ts";
 
 test("whenAborted() calls once, with the reason of the first signal that aborts", () => {
   const [first, second] = [new AbortController(), new AbortController()];

@@ -30,6 +30,7 @@ import { withVariables } from "../support/environment.ts";
 import { collector } from "../support/collected.ts";
 import { until } from "../support/event_loop.ts";
 import { settle } from "../support/fake_time.ts";
+import { Polyfill } from "../support/by_hand.ts";
 
 /** The number of inputs per lookup; `batch.ts` gives the reason. */
 const CHUNK = 128;
@@ -1257,15 +1258,6 @@ test("leaving the loop waits for no further attempt", async () => {
 });
 
 test("a batch under a signal of a polyfill, or with any reason, ends with the reason", async () => {
-  class Polyfill extends EventTarget {
-    aborted = false;
-    reason: unknown;
-    abort(reason?: unknown): void {
-      this.aborted = true;
-      this.reason = reason;
-      this.dispatchEvent(new Event("abort"));
-    }
-  }
   for (const reason of [undefined, NaN, "stop"]) {
     await using cache = new MemoryCache();
     const signal = new Polyfill();
@@ -1273,7 +1265,7 @@ test("a batch under a signal of a polyfill, or with any reason, ends with the re
     const fn = cache.cache({ id: "f" })(limitConcurrency(1)((_: number) => held.promise));
     const other = fn(0);
     // The types want a native one.
-    const batch = fn.map([1, 2], { concurrency: 2, signal: signal as unknown as AbortSignal });
+    const batch = fn.map([1, 2], { concurrency: 2, signal: signal as Polyfill & AbortSignal });
     const failed = batch.values().then(() => "ended", (error: unknown) => error);
     await settle();
     signal.abort(reason);

@@ -14,7 +14,7 @@ const usual = { ...PATIENCE };
 before(() => void (PATIENCE.callMs = 80));
 after(() => void Object.assign(PATIENCE, usual));
 
-/** Runs a test in which changes fail soon, which a busy machine may also bring about elsewhere. */
+/** Runs a test in which changes fail soon. In the other tests a busy machine would make them fail. */
 function impatiently(body: () => Promise<void>): () => Promise<void> {
   return async () => {
     PATIENCE.changeMs = 400;

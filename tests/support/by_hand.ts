@@ -138,3 +138,21 @@ export class HandBackend extends BackendAround {
     return await work();
   }
 }
+
+/** A signal of another library, with only the members that every polyfill has. */
+export class Polyfill {
+  aborted = false;
+  reason: unknown = undefined;
+  readonly listeners: Set<() => void> = new Set();
+  addEventListener(_: string, listener: () => void): void {
+    this.listeners.add(listener);
+  }
+  removeEventListener(_: string, listener: () => void): void {
+    this.listeners.delete(listener);
+  }
+  abort(reason?: unknown): void {
+    this.aborted = true;
+    this.reason = reason;
+    for (const listener of [...this.listeners]) listener();
+  }
+}
