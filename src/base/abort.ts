@@ -84,10 +84,10 @@ const reasons = new WeakMap<AbortSignal, unknown>();
 /** The reason of a signal that has aborted; always the same `AbortError` where a polyfill has none. */
 export function abortReason(signal: AbortSignal): unknown {
   if (signal.reason !== undefined) return signal.reason;
-  const reason = reasons.get(signal) ??
-    new DOMException("The signal has been aborted", "AbortError");
-  reasons.set(signal, reason);
-  return reason;
+  if (!reasons.has(signal)) {
+    reasons.set(signal, new DOMException("The signal has been aborted", "AbortError"));
+  }
+  return reasons.get(signal);
 }
 
 function watch(signal: AbortSignal): Watch {

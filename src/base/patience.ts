@@ -20,8 +20,8 @@ export const PATIENCE = {
 export const patienceNow: () => number = performance.now.bind(performance);
 
 /**
- * The time spent waiting, in milliseconds. It advances with each look, and so stands still while
- * the program blocks the event loop or the machine sleeps: no answer could have arrived then.
+ * The time spent waiting, in milliseconds. Each call of `look` adds one interval, so that time does
+ * not count in which the program blocks the event loop or the machine sleeps.
  */
 let waited = 0;
 
@@ -143,7 +143,7 @@ async function look(): Promise<void> {
   waited += lookMs();
   for (const wait of waits) {
     const idleMs = waited - Math.max(wait.since, wait.progress?.progressAt ?? 0);
-    // The wait, or its progress, began between two looks: the first time is shorter.
+    // Not `>=`: the wait, or its progress, began between two looks.
     if (idleMs > PATIENCE.callMs) {
       wait.late?.();
       wait.late = undefined;

@@ -73,7 +73,7 @@ export class Batch<Input, Value> implements AsyncIterable<MapResult<Input, Value
    * Runs the batch and gives its results one by one.
    *
    * Leaving the loop early takes no further input, waits for running calls and stores the results.
-   * Calls that wait for a limit or for their next attempt leave.
+   * Calls that wait for a limit or for their next attempt are given up.
    *
    * @returns The results.
    * @throws {unknown} The reason of `signal`, or the error of the inputs, after the last result.

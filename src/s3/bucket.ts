@@ -39,15 +39,15 @@ export class Bucket extends Client {
   #deleteWay: number = 0;
 
   /**
-   * Deletes all objects below a prefix that are to go.
+   * Deletes the objects below a prefix that are entries.
    *
    * @returns The codes of the objects that S3 refused to delete.
    */
-  async removeAll(prefix: string, goes: (object: string) => boolean): Promise<string[]> {
+  async removeAll(prefix: string, isEntry: (object: string) => boolean): Promise<string[]> {
     for (let pass = 1;; pass++) {
       let found = 0;
       const refusals = mapInOrder(PAGES_AT_ONCE, this.list(prefix), (page) => {
-        const objects = page.map(({ object }) => object).filter(goes);
+        const objects = page.map(({ object }) => object).filter(isEntry);
         found += objects.length;
         return this.removeMany(objects);
       });

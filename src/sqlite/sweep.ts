@@ -235,7 +235,7 @@ export async function cull(run: RunStep, maxBytes: number): Promise<void> {
         const { file, free } = room(session);
         const excess = file - free - 0.85 * maxBytes;
         if (excess <= 0) return false;
-        // As many as the excess needs: 32 large entries may be all there are.
+        // No more than the excess requires: 32 large entries may be the whole cache.
         return (
           session.transact(() =>
             session
